@@ -1,0 +1,1 @@
+"""How it is measured: command line, sampling, launching, running, judging."""

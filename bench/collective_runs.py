@@ -1,0 +1,292 @@
+"""Measures collectives on this rank and its peers: buffers, checks, samples, one row a point.
+
+A point is an algorithm, a size and a placement. Points are measured in an order shuffled by the recorded seed, so that
+a machine that changes with time does not favour one algorithm or size. Each is checked before it is timed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.sampling import Block, Rules, Samples, sample, timer_overhead_s
+from clusterbench.bench.world import AgreedError, World
+from clusterbench.collectives import data, discovery
+from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.program import Program, compile_program, lower
+from clusterbench.collectives.transports import library, mpi
+from clusterbench.collectives.transports.native import NativeMpi, native
+from clusterbench.collectives.transports.prepared import Buffer, Buffers, PreparedCall
+from clusterbench.results import rates
+from clusterbench.results.journal import now_iso
+from clusterbench.results.record import Measurement, Verdict
+from clusterbench.results.statistics import MIN_SAMPLES_CI95, summarise
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+PLACEMENTS = ("out_of_place", "in_place")
+LIBRARY = "library"
+SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
+WIDEST = 0.25
+"""Half-width of the 95 % interval, as a share of the median, from which a time is no answer."""
+ALIGNMENT = 4096
+
+Finished = Callable[[Measurement, "NDArray[np.float64]"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure."""
+
+    collective: Collective
+    algorithms: tuple[str, ...]
+    """`library`, or names of the catalogue; each serves the collective."""
+    counts: tuple[int, ...]
+    """Elements a rank, as nccl-tests counts them."""
+    dtype: np.dtype[Any]
+    op: str
+    """Empty where nothing is reduced."""
+    placements: tuple[str, ...]
+    check: bool
+    rules: Rules
+    seed: int
+
+    def points(self) -> list[tuple[str, int, str]]:
+        """All points (algorithm, count, placement), in the order of the seed."""
+        points = [(a, c, p) for a in self.algorithms for c in self.counts for p in self.placements]
+        return [points[i] for i in np.random.default_rng(self.seed).permutation(len(points))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What the checks of a point found, the same on every rank."""
+
+    wrong: int | None
+    error_over_bound: float | None
+    reason: str
+    culprit: str
+    note: str
+
+
+class CollectiveRuns:
+    """The points of one request on one rank. All ranks make theirs alike and call `run` together."""
+
+    def __init__(self, world: World, request: Request) -> None:
+        """Compile the programs and take the buffers.
+
+        Raises `AgreedError` on every rank where a host cannot hold them, before anything is allocated.
+        """
+        self.world = world
+        self.request = request
+        self.programs = {
+            (name, placement): self._program(name, placement == "in_place")
+            for name in request.algorithms
+            if name != LIBRARY
+            for placement in request.placements
+        }
+        largest = max(request.counts)
+        vector = largest * request.collective.parts(world.size)
+        self._refuse_too_large(largest, vector)
+        self.native: NativeMpi = native(world.comm)
+        self.vector = _aligned(vector, request.dtype)
+        small = request.collective.has_parts and "out_of_place" in request.placements
+        self.part = _aligned(largest if small else 0, request.dtype)
+        both = not request.collective.has_parts and "out_of_place" in request.placements
+        self.other = _aligned(vector if both else 0, request.dtype)
+        self.overhead_s = world.comm.allreduce(timer_overhead_s(), _max())
+
+    def run(
+        self, run_id: str, device: str, finished: Finished, step: Callable[[str, int], None]
+    ) -> Iterator[Measurement]:
+        """Measure all points; yields their rows, the same on every rank, and hands each to `finished` with its samples.
+
+        Raises `MpiError` where MPI fails.
+        """
+        for algorithm, count, placement in self.request.points():
+            step(f"{algorithm}, {count} elements, {placement.replace('_', ' ')}", 0)
+            row, seconds = self._measure(algorithm, count, placement)
+            row = replace(row, run_id=run_id, device=device)
+            finished(row, seconds)
+            step("", 1)
+            yield row
+
+    def _program(self, name: str, in_place: bool) -> Program:
+        size = self.world.size
+        algorithm = discovery.algorithm(name, self.request.collective, size)
+        return compile_program(algorithm.schedule(self.request.collective, size), self.world.rank, in_place)
+
+    def _refuse_too_large(self, count: int, vector: int) -> None:
+        import psutil
+
+        dtype = self.request.dtype
+        out_of_place = "out_of_place" in self.request.placements
+        other = (count if self.request.collective.has_parts else vector) if out_of_place else 0
+        scratch = max((lower(p, count, dtype.itemsize).scratch_bytes for p in self.programs.values()), default=0)
+        needed = (vector + other) * dtype.itemsize + scratch
+        on_host = [p.host for p in self.world.places].count(self.world.places[self.world.rank].host)
+        free = psutil.virtual_memory().available
+        shortage = self.world.comm.allgather((needed * on_host, free))
+        for rank, (wanted, there) in enumerate(shortage):
+            if wanted > there:
+                raise AgreedError(
+                    f"-e needs {wanted / 2**30:.1f} GiB on host {self.world.places[rank].host} for the buffers of "
+                    f"{on_host} ranks, which has {there / 2**30:.1f} GiB free; choose a smaller -e",
+                    exit_codes.USAGE,
+                )
+
+    def _buffers(self, algorithm: str, count: int, in_place: bool) -> Buffers:
+        what, rank, size = self.request.collective, self.world.rank, self.world.size
+        vector = self.vector[: count * what.parts(size)]
+        if not what.has_parts:
+            receive = vector if in_place else self.other[: len(vector)]
+            return Buffers(vector, receive, receive)
+        own = vector[rank * count : (rank + 1) * count] if in_place else self.part[:count]
+        if what.gives == "whole":
+            return Buffers(own, vector, vector)
+        moved = in_place and algorithm == LIBRARY and library.puts_result_first(what)
+        return Buffers(vector, own, vector[:count] if moved else own)
+
+    def _prepare(self, algorithm: str, count: int, placement: str) -> PreparedCall:
+        request, in_place = self.request, placement == "in_place"
+        buffers = self._buffers(algorithm, count, in_place)
+        if algorithm == LIBRARY:
+            return library.prepare(self.native, request.collective, count, request.dtype, request.op, buffers, in_place)
+        program = self.programs[algorithm, placement]
+        return mpi.prepare(self.native, program, count, request.dtype, request.op, buffers)
+
+    def _measure(self, algorithm: str, count: int, placement: str) -> tuple[Measurement, NDArray[np.float64]]:
+        request, started = self.request, now_iso()
+        call = self._prepare(algorithm, count, placement)
+        verified = self._verify(call, placement)
+        data.fill(call.buffers.send, request.collective, self.world.rank, self.world.size, request.op, request.seed)
+        samples = sample(lambda n, batch: Block(*call.time(n, batch)), request.rules, self.overhead_s)
+        if placement == "out_of_place" and request.check:
+            # The input is unchanged, so the result of the last timed call is still to be what it was to be.
+            verified = replace(verified, wrong=(verified.wrong or 0) + self._count_wrong(call)[0])
+        return self._row(algorithm, count, placement, samples, verified, started), samples.seconds
+
+    def _verify(self, call: PreparedCall, placement: str) -> _Verified:
+        request = self.request
+        if not request.check:
+            return _Verified(None, None, "", "", "")
+        buffers, rank, size = call.buffers, self.world.rank, self.world.size
+        _poison(buffers.result)
+        data.fill(buffers.send, request.collective, rank, size, request.op, request.seed)
+        call.run()
+        wrong, reason, culprit = self._count_wrong(call)
+        error, note = None, ""
+        if request.op in ("sum", "avg") and np.issubdtype(request.dtype, np.floating):
+            data.fill_rounding(buffers.send, rank, request.seed)
+            call.run()
+            offset = rank * len(buffers.result) if request.collective.gives == "part" else 0
+            mine = data.error_over_bound(buffers.result, offset, size, request.op, request.seed)
+            errors = self.world.comm.allgather(mine)
+            error = max(errors)
+            if not error <= 1 and not reason:
+                culprit = f"rank {errors.index(error)}"
+                reason = f"{culprit}: error is {error:.3g} times its bound"
+            if request.collective.gives == "whole":
+                prints = self.world.comm.allgather(zlib.crc32(buffers.result.view(np.uint8).data))
+                differing = [str(r) for r, other in enumerate(prints) if other != prints[0]]
+                note = f"results of rank {', '.join(differing)} differ in bits from rank 0's" if differing else ""
+        return _Verified(wrong, error, reason, culprit, note)
+
+    def _count_wrong(self, call: PreparedCall) -> tuple[int, str, str]:
+        """Wrong elements over all ranks, and what is wrong on the first rank that has any."""
+        request, world = self.request, self.world
+        mine = data.check(call.buffers.result, request.collective, world.rank, world.size, request.op, request.seed)
+        found = world.comm.allgather(mine)
+        total = sum(wrong.count for wrong in found)
+        for rank, wrong in enumerate(found):
+            if wrong.count:
+                return (
+                    total,
+                    f"rank {rank}: {wrong.count} wrong, first at index {wrong.index}: "
+                    f"expected {wrong.expected:g}, found {wrong.found:g}",
+                    f"rank {rank}",
+                )
+        return total, "", ""
+
+    def _row(
+        self, algorithm: str, count: int, placement: str, samples: Samples, verified: _Verified, started: str
+    ) -> Measurement:
+        request, size = self.request, self.world.size
+        name, itemsize = request.collective.name, request.dtype.itemsize
+        summary = summarise(samples.seconds)
+        size_bytes = rates.collective_size_bytes(name, count, itemsize, size)
+        verdict, reason = self._judge(samples, verified)
+        return Measurement(
+            run_id="",
+            suite="collectives",
+            name=name,
+            algorithm=algorithm,
+            transport=LIBRARY if algorithm == LIBRARY else "mpi",
+            backend="cpu",
+            dtype=request.dtype.name,
+            op=request.op,
+            placement=placement,
+            count=count,
+            size_bytes=size_bytes,
+            ranks=size,
+            nodes=self.world.nodes,
+            median_s=summary.median_s,
+            ci95_low_s=summary.ci95_low_s,
+            ci95_high_s=summary.ci95_high_s,
+            min_s=summary.min_s,
+            mean_s=summary.mean_s,
+            p95_s=summary.p95_s,
+            p99_s=summary.p99_s,
+            n=summary.n,
+            batch=samples.batch,
+            warmup=samples.warmup,
+            sample_unit=SAMPLE_UNIT,
+            stop=samples.stop,
+            algbw=rates.algbw(size_bytes, summary.median_s),
+            busbw=rates.busbw(name, size_bytes, summary.median_s, size),
+            wrong=verified.wrong,
+            error_over_bound=verified.error_over_bound,
+            verdict=verdict,
+            reason=reason,
+            culprit=verified.culprit,
+            host=self.world.places[0].host,
+            note="; ".join(filter(None, [verified.note, "more ranks than cores" * self.world.oversubscribed])),
+            started_at=started,
+        )
+
+    def _judge(self, samples: Samples, verified: _Verified) -> tuple[Verdict, str]:
+        if verified.wrong or verified.reason:
+            return "FAIL", verified.reason or f"{verified.wrong} elements were wrong after the timed calls"
+        summary = summarise(samples.seconds)
+        if summary.ci95_low_s is None or summary.ci95_high_s is None:
+            return "INCONCLUSIVE", f"{summary.n} samples; an interval needs {MIN_SAMPLES_CI95}"
+        width = max(summary.median_s - summary.ci95_low_s, summary.ci95_high_s - summary.median_s) / summary.median_s
+        if width > WIDEST:
+            return "INCONCLUSIVE", f"the median is known to ±{width:.0%} only"
+        return "PASS", ""
+
+
+def _aligned(elements: int, dtype: np.dtype[Any]) -> Buffer:
+    """Zeroed elements at a page boundary, every page touched."""
+    size = elements * dtype.itemsize
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    room.fill(0)
+    skip = -room.ctypes.data % ALIGNMENT
+    return room[skip : skip + size].view(dtype)
+
+
+def _poison(buffer: Buffer) -> None:
+    """Fill with what no result can be, so that an element that was never written shows."""
+    buffer.fill(np.nan if np.issubdtype(buffer.dtype, np.floating) else np.iinfo(buffer.dtype).max)
+
+
+def _max() -> MPI.Op:
+    from mpi4py import MPI
+
+    return MPI.MAX

@@ -1,0 +1,40 @@
+"""Names of types and operations: both spellings are taken, nccl-tests' are printed, NumPy's are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+NCCL_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "int8": "int8",
+    "uint8": "uint8",
+    "int32": "int32",
+    "uint32": "uint32",
+    "int64": "int64",
+    "uint64": "uint64",
+}
+"""nccl-tests' name of every type that collectives run with, by NumPy's."""
+
+OPERATIONS = ("sum", "prod", "min", "max", "avg")
+
+
+class DtypeType(click.ParamType[str]):
+    """An element type on the command line, by NumPy's or nccl-tests' name; its value is NumPy's."""
+
+    name = "type"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """NumPy's name; a usage error where the type is unknown."""
+        wanted = str(value).lower()
+        for numpy_name, nccl_name in NCCL_NAMES.items():
+            if wanted in (numpy_name, nccl_name):
+                return numpy_name
+        return self.fail(
+            f"unknown type {value!r}; expected one of {', '.join(sorted({*NCCL_NAMES, *NCCL_NAMES.values()}))}"
+        )
+
+
+DTYPE = DtypeType()

@@ -1,0 +1,102 @@
+"""The table of nccl-tests, from its header to its footers, so that everything that reads one reads ours.
+
+Layout: src/common.cu and src/util.cu of nccl-tests 2.17; always 13 fields a row. What is new stands on `#` lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+from clusterbench.bench.collective_runs import LIBRARY, Request
+from clusterbench.bench.names import NCCL_NAMES
+from clusterbench.bench.world import World
+from clusterbench.results.record import Measurement
+
+_PROGRAMS = {"all_to_all": "alltoall", "all_to_all_v": "alltoallv"}
+
+
+def table(request: Request, world: World, device: str, algorithm: str, rows: Sequence[Measurement]) -> str:
+    """One algorithm's table, its rows in the order of sizes."""
+    transport = LIBRARY if algorithm == LIBRARY else "mpi"
+    program = f"{_PROGRAMS.get(request.collective.name, request.collective.name)}_perf"
+    by_point = {(row.count, row.placement): row for row in rows}
+    lines = [f"# Algorithm: {algorithm} transport: {transport}", *_head(request, world, device, program)]
+    lines += [
+        _line(request, [by_point.get((count, p)) for p in ("out_of_place", "in_place")]) for count in request.counts
+    ]
+    wrong = sum(row.wrong or 0 for row in rows)
+    busbw = [row.busbw for row in rows if row.busbw is not None]
+    lines += [
+        f"# Out of bounds values : {wrong} {'FAILED' if wrong else 'OK'}",
+        f"# Avg bus bandwidth    : {sum(busbw) / len(busbw) / 1e9 if busbw else 0:g} ",
+        "#",
+        *_notes(request, rows),
+        f"# Collective test concluded: {program}",
+        "#",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(request: Request, world: World, device: str, program: str) -> Iterable[str]:
+    sizes = [request.dtype.itemsize * count * request.collective.parts(world.size) for count in request.counts]
+    rules = request.rules
+    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: host memory"
+    yield f"# Collective test starting: {program}"
+    yield (
+        f"# nThread 1 nGpus 0 minBytes {min(sizes)} maxBytes {max(sizes)} "
+        f"warmup iters: {'detected' if rules.warmup is None else rules.warmup} "
+        f"iters: {rules.iterations or f'until ±{rules.precision:.1%} or {rules.budget_s:g} s'} "
+        f"validation: {int(request.check)} seed: {request.seed} thread level: {world.thread_level}"
+    )
+    yield "#"
+    yield "# Using devices"
+    for place in world.places:
+        cores = ",".join(map(str, place.cores)) if len(place.cores) <= 4 else f"{len(place.cores)} cores"
+        place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [no GPU] {device}"
+        yield f"#  Rank {place.rank:2d} Group  0 {place_text}"
+    if world.oversubscribed:
+        yield "# More ranks than cores: waiting ranks take turns, and times are those of the scheduler too"
+    yield "#"
+    yield f"#{'':61s}{'out-of-place':^32s}{'in-place':^40s}".rstrip()
+    columns = f"{'time':>8s}{'algbw':>8s}{'busbw':>8s}{'#wrong':>8s}"
+    units = f"{'(us)':>8s}{'(GB/s)':>8s}{'(GB/s)':>8s}{'':>8s}"
+    yield f"#{'size':>11s}{'count':>14s}{'type':>10s}{'redop':>8s}{'root':>8s} {columns} {columns}"
+    yield f"#{'(B)':>11s}{'(elements)':>14s}{'':>26s} {units} {units}".rstrip()
+
+
+def _line(request: Request, both: Sequence[Measurement | None]) -> str:
+    row = next(row for row in both if row is not None)
+    op = request.op or "none"
+    fields = f"{row.size_bytes:12d}{row.count:14d}{NCCL_NAMES[row.dtype]:>10s}{op:>8s}{row.root:8d}"
+    return fields + "".join(f" {_figures(row)}" for row in both)
+
+
+def _figures(row: Measurement | None) -> str:
+    if row is None or row.median_s is None:
+        return f"{'N/A':>8s}{'N/A':>8s}{'N/A':>8s}{'N/A':>8s}"
+    wrong = "N/A" if row.wrong is None else str(row.wrong)
+    return f"{_time(row.median_s * 1e6):>8s}{(row.algbw or 0) / 1e9:8.2f}{(row.busbw or 0) / 1e9:8.2f}{wrong:>8s}"
+
+
+def _time(time_us: float) -> str:
+    """As nccl-tests prints it: as many decimals as fit seven characters."""
+    if time_us >= 10000:
+        return f"{time_us:.0f}" if time_us >= 100000 else f"{time_us:.1f}"
+    return f"{time_us:.2f}"
+
+
+def _notes(request: Request, rows: Sequence[Measurement]) -> Iterable[str]:
+    """What nccl-tests has no place for: intervals, what a sample is, and what was found wrong."""
+    if rows:
+        yield f"# Times are medians; a sample is the {rows[0].sample_unit}"
+    for row in sorted(rows, key=lambda row: (row.placement != "out_of_place", row.count)):
+        low, high = row.ci95_low_s, row.ci95_high_s
+        interval = f"[{low * 1e6:.2f}, {high * 1e6:.2f}] us" if low is not None and high is not None else "none"
+        extra = "; ".join(filter(None, [row.verdict if row.verdict != "PASS" else "", row.reason, row.note]))
+        yield (
+            f"# {row.placement.replace('_', '-')} {row.size_bytes} B: 95 % interval {interval}, {row.n} samples of "
+            f"{row.batch}, {row.stop}{'; ' + extra if extra else ''}"
+        )
+    if rows:
+        yield "#"

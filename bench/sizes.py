@@ -1,0 +1,55 @@
+"""Sizes as nccl-tests writes them: `8`, `32K`, `1M`, `4G`, with K = 1024, and the sweep from one to another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
+
+
+class SizeType(click.ParamType[int]):
+    """A size on the command line, in bytes; `32K`, `32KB` and `32KiB` are the same, in any case of letters."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes of the text; a usage error where it is no size."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; expected a number with K, M, G or T (1024 each) behind it, as in 64M")
+        size = float(match[1]) * _UNITS[match[2].upper()]
+        if size != int(size):
+            self.fail(f"{value!r} is {size} bytes; expected a whole number of bytes")
+        return int(size)
+
+
+SIZE = SizeType()
+
+
+def sweep(first: int, last: int, factor: float | None, step: int | None) -> list[int]:
+    """Sizes from `first` to `last` bytes, times `factor` each or plus `step`.
+
+    Raises `click.UsageError`, which names the flag, for a sweep that cannot be.
+    """
+    if first < 1:
+        raise click.UsageError(f"-b is {first}; expected at least 1 byte")
+    if first > last:
+        raise click.UsageError(f"-b is {first} and -e is {last}; expected -b to be at most -e")
+    if factor is not None and step is not None:
+        raise click.UsageError("-f and -i are both given; expected one of them")
+    if factor is not None and not 1 < factor < float("inf"):
+        raise click.UsageError(f"-f is {factor:g}; expected a factor over 1")
+    if step is not None and step < 1:
+        raise click.UsageError(f"-i is {step}; expected at least 1 byte")
+    sizes = [first]
+    while True:
+        following = sizes[-1] + step if step is not None else max(int(sizes[-1] * (factor or 2)), sizes[-1] + 1)
+        if following > last:
+            return sizes
+        sizes.append(following)

@@ -1,0 +1,171 @@
+"""Joining the MPI world on purpose: thread level, cores, and who is where.
+
+mpi4py asks for MPI_THREAD_MULTIPLE unless it is told otherwise, which alone makes a small all-reduce of some libraries
+several times slower; here one thread a rank talks to MPI, so it is told so. Ranks are pinned to cores here, and not by
+the launcher, so that all libraries are measured alike; where the launcher has pinned them already, that stands.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from clusterbench.bench import exit_codes, launch
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Value = TypeVar("Value")
+
+_YIELD_WHEN_IDLE = {
+    # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning.
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
+    "MPIR_CVAR_POSIX_POLL_FREQUENCY": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "I_MPI_THREAD_YIELD": "1",
+}
+
+
+class WorldError(RuntimeError):
+    """A world that is not what the launcher was asked for."""
+
+    exit_code: ClassVar[int] = exit_codes.USAGE
+
+
+class AgreedError(RuntimeError):
+    """An error of rank 0 that every rank raises, so that all end by themselves and with the same exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlace:
+    """Where one rank runs."""
+
+    rank: int
+    host: str
+    pid: int
+    local_rank: int
+    cores: tuple[int, ...]
+    """The cores that it may run on; one where it is pinned."""
+    pinned_by: str
+    """`clusterbench`, `launcher` or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ranks of this run as every rank sees them."""
+
+    comm: MPI.Intracomm
+    places: tuple[RankPlace, ...]
+    nodes: int
+    oversubscribed: bool
+    """More ranks on a host than cores: times are those of the scheduler, too."""
+    thread_level: str
+    yields: tuple[str, ...]
+    """Variables set here so that waiting ranks let others run; empty unless oversubscribed."""
+
+    @property
+    def rank(self) -> int:
+        """This process's rank."""
+        return self.comm.rank
+
+    @property
+    def size(self) -> int:
+        """How many ranks there are."""
+        return self.comm.size
+
+    def as_row(self) -> dict[str, Any]:
+        """What a run records of it."""
+        return {
+            "ranks": self.size,
+            "nodes": self.nodes,
+            "oversubscribed": self.oversubscribed,
+            "thread_level": self.thread_level,
+            "yields": list(self.yields),
+            "places": [
+                {"rank": p.rank, "host": p.host, "cores": list(p.cores), "pinned_by": p.pinned_by} for p in self.places
+            ],
+        }
+
+
+def join_world() -> World:
+    """Initialise MPI and find out who is where. Call it before anything imports `mpi4py.MPI` or numba.
+
+    Raises `WorldError` for a world of one rank under a launcher that started several.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    local_size = launch.launcher_local_size() or 1
+    yields = []
+    if local_size > (os.cpu_count() or 1):
+        for variable, value in _YIELD_WHEN_IDLE.items():
+            if variable not in os.environ:
+                os.environ[variable] = value
+                yields.append(f"{variable}={value}")
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // local_size)))
+    import mpi4py
+
+    mpi4py.rc.threads = False
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    alone = launch.lone_world(comm.size)
+    if alone is not None:
+        raise WorldError(alone)
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    host = socket.gethostname()
+    masks = local.allgather(tuple(cores))
+    mine, pinned_by = _choose_core(masks, local.rank)
+    if pinned_by == "clusterbench":
+        os.sched_setaffinity(0, mine)
+    local_rank, local_ranks = local.rank, local.size
+    local.Free()
+    places = comm.allgather(RankPlace(comm.rank, host, os.getpid(), local_rank, tuple(sorted(mine)), pinned_by))
+    levels = {
+        MPI.THREAD_SINGLE: "single",
+        MPI.THREAD_FUNNELED: "funneled",
+        MPI.THREAD_SERIALIZED: "serialized",
+        MPI.THREAD_MULTIPLE: "multiple",
+    }
+    return World(
+        comm=comm,
+        places=tuple(places),
+        nodes=sum(place.local_rank == 0 for place in places),
+        oversubscribed=comm.allreduce(local_ranks > len(set().union(*masks)), MPI.LOR),
+        thread_level=levels[MPI.Query_thread()],
+        yields=tuple(yields),
+    )
+
+
+def agreed(world: World, action: Callable[[], Value]) -> Value:
+    """What `action` returns on rank 0, on every rank.
+
+    Raises `AgreedError` on every rank where it fails on rank 0 with an error that is meant for the user.
+    """
+    outcome: tuple[Value | None, str, int] | None = None
+    if world.rank == 0:
+        try:
+            outcome = action(), "", exit_codes.GOOD
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if code is None:
+                raise
+            outcome = None, str(error), code
+    value, message, code = world.comm.bcast(outcome)
+    if code != exit_codes.GOOD:
+        raise AgreedError(message, code)
+    result: Value = value
+    return result
+
+
+def _choose_core(masks: list[tuple[int, ...]], local_rank: int) -> tuple[set[int], str]:
+    """The cores for a rank, given what every rank of its host may use: one each, in turn, unless that is settled."""
+    mine = masks[local_rank]
+    if len(set(masks)) > 1:
+        return set(mine), "launcher"
+    return {mine[local_rank % len(mine)]}, "clusterbench"

@@ -1,0 +1,1 @@
+"""The catalogue of algorithms: every module here is one, and ends in `ALGORITHM = Algorithm(...)`."""

@@ -1,0 +1,61 @@
+"""Finds the algorithms: every module of `collectives/algorithms/`, by its constant `ALGORITHM`. There is no list."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+from typing import ClassVar
+
+from clusterbench.collectives import algorithms as catalogue
+from clusterbench.collectives.algorithm import Algorithm, UnsuitableAlgorithmError
+from clusterbench.collectives.collective import Collective
+
+
+class CatalogueError(ImportError):
+    """A file of the catalogue that is not what it should be; the message names it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+def algorithms() -> dict[str, Algorithm]:
+    """All algorithms by name, in alphabetical order.
+
+    Raises `CatalogueError` for a file without `ALGORITHM`, or with one whose name is not that of the file.
+    """
+    found = {}
+    for module_info in pkgutil.iter_modules(catalogue.__path__):
+        module = import_module(f"{catalogue.__name__}.{module_info.name}")
+        algorithm = getattr(module, "ALGORITHM", None)
+        if not isinstance(algorithm, Algorithm):
+            raise CatalogueError(f"{module.__file__}: expected a constant ALGORITHM of type Algorithm")
+        if algorithm.name.replace("-", "_") != module_info.name:
+            raise CatalogueError(f"{module.__file__}: its algorithm is named {algorithm.name!r}, unlike the file")
+        found[algorithm.name] = algorithm
+    return dict(sorted(found.items()))
+
+
+def suitable(collective: Collective, ranks: int) -> dict[str, Algorithm]:
+    """The algorithms that serve the call."""
+    return {name: a for name, a in algorithms().items() if a.refusal(collective, ranks) is None}
+
+
+def algorithm(name: str, collective: Collective, ranks: int) -> Algorithm:
+    """The algorithm by its name.
+
+    Raises `UnsuitableAlgorithmError` where there is none of that name, or it does not serve the call; the message says
+    which do.
+    """
+    can = ", ".join(suitable(collective, ranks))
+    found = algorithms()
+    chosen = found.get(name.lower().replace("_", "-"))
+    if chosen is None:
+        near = difflib.get_close_matches(name, found, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnsuitableAlgorithmError(
+            f"unknown algorithm {name!r}{hint} {collective.name} over {ranks} ranks is served by library, {can}"
+        )
+    refusal = chosen.refusal(collective, ranks)
+    if refusal is not None:
+        raise UnsuitableAlgorithmError(f"{refusal}; {collective.name} over {ranks} ranks is served by library, {can}")
+    return chosen

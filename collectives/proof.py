@@ -1,0 +1,210 @@
+"""The proof of a schedule: it computes its collective, and its compiled programs cannot deadlock, race or go astray.
+
+What a chunk is worth is its provenance: which chunk of the vector it is a part of (its origin), and the set of ranks
+whose contributions are in it. A reduction requires equal origins and disjoint sets; a result requires the right origin
+and the full set. So a chunk that went to the wrong place, a contribution that was added twice, and a transfer that was
+forgotten are all found, which the presence of a value alone would not show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from clusterbench.collectives.program import compile_programs
+from clusterbench.collectives.program_check import check_programs
+from clusterbench.collectives.schedule import Ints, Schedule
+
+NOTHING = -1
+"""Origin of a chunk that holds no value yet."""
+
+_OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH = range(7)
+_READ, _COPIED, _REDUCED = range(3)
+
+
+class ProofError(ValueError):
+    """A schedule that is wrong: the message names round, rank and chunk, what was found and what was expected."""
+
+    exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the proof of a schedule found out on the way."""
+
+    rounds: int
+    transfers: int
+    chunks_moved: int
+    """Chunks that crossed from one rank to another, over all rounds."""
+    additions: int
+    """Reductions on the longest path from an input to a result: the m of an error bound of m roundings."""
+    window: int
+    """Messages in flight at once on the busiest rank."""
+
+
+def prove(schedule: Schedule, programs: bool = True) -> Proof:
+    """Prove a schedule by replaying it on provenances; with `programs`, its compiled per-rank programs too.
+
+    Time and memory grow as ranks × chunks × ranks / 64. Raises `ProofError`.
+    """
+    origin, members, depth = _initial(schedule)
+    stamp = np.full(origin.shape, -1, dtype=np.int64)
+    kind = np.zeros(origin.shape, dtype=np.int8)
+    rounds = transfers = moved = 0
+    for phase in schedule.phases():
+        for part in phase.rounds():
+            columns = (part.src, part.src_chunk, part.dst, part.dst_chunk, part.count, part.reduce)
+            fault = _replay_round(rounds, columns, origin, members, depth, stamp, kind)
+            if fault[0] != _OK:
+                raise ProofError(_explain(schedule, rounds, columns, fault, origin))
+            rounds += 1
+            transfers += len(part)
+            moved += int(part.count[part.src != part.dst].sum())
+    _check_result(schedule, origin, members)
+    window = 0
+    if programs:
+        for in_place in (False, True):
+            compiled = compile_programs(schedule, in_place)
+            problem = check_programs(schedule, compiled)
+            if problem is not None:
+                raise ProofError(problem)
+            window = max(window, max(program.requests for program in compiled))
+    return Proof(rounds, transfers, moved, int(depth[:, : schedule.chunks].max()), window)
+
+
+def _initial(schedule: Schedule) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
+    """Provenance of what every rank brings: origin, members as bit sets, and additions, per rank and chunk."""
+    ranks, chunks = schedule.ranks, schedule.chunks
+    space = chunks + schedule.scratch_chunks
+    origin = np.full((ranks, space), NOTHING, dtype=np.int32)
+    members = np.zeros((ranks, space, -(-ranks // 64)), dtype=np.uint64)
+    what = schedule.collective
+    for rank in range(ranks):
+        first, end = what.owned(what.takes, rank, ranks, chunks)
+        origin[rank, first:end] = np.arange(first, end)
+        members[rank, first:end, rank // 64] = np.uint64(1) << np.uint64(rank % 64)
+    return origin, members, np.zeros((ranks, space), dtype=np.int32)
+
+
+@njit(cache=True)
+def _replay_round(
+    number: int, columns: Any, origin: Any, members: Any, depth: Any, stamp: Any, kind: Any
+) -> tuple[int, int, int]:
+    """Apply one round in place. Returns the fault (or _OK), the transfer it lies in, and the chunk within that."""
+    src, src_chunk, dst, dst_chunk, count, reduce = columns
+    ranks, space = origin.shape
+    words = members.shape[2]
+    total = 0
+    for t in range(len(src)):
+        if src[t] < 0 or src[t] >= ranks or dst[t] < 0 or dst[t] >= ranks:
+            return _RANK, t, 0
+        if (
+            count[t] < 1
+            or src_chunk[t] < 0
+            or dst_chunk[t] < 0
+            or src_chunk[t] + count[t] > space
+            or dst_chunk[t] + count[t] > space
+        ):
+            return _RANGE, t, 0
+        total += count[t]
+    # Every read sees the values before the round: take them all before the first write.
+    read_origin = np.empty(total, np.int32)
+    read_depth = np.empty(total, np.int32)
+    read_members = np.empty((total, words), np.uint64)
+    at = 0
+    for t in range(len(src)):
+        for i in range(count[t]):
+            chunk = src_chunk[t] + i
+            if origin[src[t], chunk] < 0:
+                return _UNDEFINED, t, i
+            read_origin[at] = origin[src[t], chunk]
+            read_depth[at] = depth[src[t], chunk]
+            for w in range(words):
+                read_members[at, w] = members[src[t], chunk, w]
+            at += 1
+    at = 0
+    for t in range(len(src)):
+        rank = dst[t]
+        for i in range(count[t]):
+            chunk = dst_chunk[t] + i
+            if stamp[rank, chunk] == number and (not reduce[t] or kind[rank, chunk] == _COPIED):
+                return _CLASH, t, i
+            stamp[rank, chunk] = number
+            kind[rank, chunk] = _REDUCED if reduce[t] else _COPIED
+            if reduce[t]:
+                if origin[rank, chunk] != read_origin[at]:
+                    return _ORIGIN, t, i
+                for w in range(words):
+                    if members[rank, chunk, w] & read_members[at, w] != np.uint64(0):
+                        return _TWICE, t, i
+                for w in range(words):
+                    members[rank, chunk, w] |= read_members[at, w]
+                depth[rank, chunk] = max(depth[rank, chunk], read_depth[at]) + 1
+            else:
+                origin[rank, chunk] = read_origin[at]
+                depth[rank, chunk] = read_depth[at]
+                for w in range(words):
+                    members[rank, chunk, w] = read_members[at, w]
+            at += 1
+    return _OK, 0, 0
+
+
+def _explain(schedule: Schedule, number: int, columns: Any, fault: tuple[int, int, int], origin: Any) -> str:
+    code, t, i = fault
+    src, src_chunk, dst, dst_chunk, count = (int(column[t]) for column in columns[:5])
+    verb = "reduces" if columns[5][t] else "copies"
+    where = f"round {number}: rank {src} {verb} chunk {src_chunk + i} into chunk {dst_chunk + i} of rank {dst}"
+    space = schedule.chunks + schedule.scratch_chunks
+    found = int(origin[dst, dst_chunk + i]) if code == _ORIGIN else NOTHING
+    holds = "no value yet" if found == NOTHING else f"a part of chunk {found}"
+    return {
+        _RANK: f"{where}: there are ranks 0 to {schedule.ranks - 1} only",
+        _RANGE: f"{where}, {count} chunks from there: expected at least 1 chunk within 0 to {space - 1}",
+        _UNDEFINED: f"{where}: chunk {src_chunk + i} of rank {src} has no value yet",
+        _ORIGIN: f"{where}: chunk {dst_chunk + i} of rank {dst} holds {holds}, expected the same chunk as the sender's",
+        _TWICE: f"{where}: a rank's contribution to chunk {dst_chunk + i} would be added twice",
+        _CLASH: f"{where}: a copy and another write to that chunk in one round",
+    }[code]
+
+
+def _check_result(schedule: Schedule, origin: Any, members: Any) -> None:
+    what, ranks = schedule.collective, schedule.ranks
+    per_part = schedule.chunks // what.parts(ranks)
+    everyone = np.zeros(members.shape[2], dtype=np.uint64)
+    for rank in range(ranks):
+        everyone[rank // 64] |= np.uint64(1) << np.uint64(rank % 64)
+    for rank in range(ranks):
+        first, end = what.owned(what.gives, rank, ranks, schedule.chunks)
+        for chunk in range(first, end):
+            found = int(origin[rank, chunk])
+            if found != chunk:
+                held = "no value" if found == NOTHING else f"chunk {found}"
+                raise ProofError(f"at the end: rank {rank} holds {held} in place of chunk {chunk}")
+        wanted = np.broadcast_to(everyone, (end - first, len(everyone)))
+        if not what.reduces:
+            wanted = _one_rank(np.arange(first, end) // per_part, len(everyone))
+        differs = np.flatnonzero((members[rank, first:end] != wanted).any(axis=1))
+        if len(differs):
+            chunk = first + int(differs[0])
+            missing = _names(wanted[differs[0]] & ~members[rank, chunk])
+            extra = _names(members[rank, chunk] & ~wanted[differs[0]])
+            raise ProofError(
+                f"at the end: chunk {chunk} of rank {rank} "
+                + (f"lacks the contribution of rank {missing}" if missing else f"contains that of rank {extra} too")
+            )
+
+
+def _one_rank(rank: Ints, words: int) -> NDArray[np.uint64]:
+    sets = np.zeros((len(rank), words), dtype=np.uint64)
+    sets[np.arange(len(rank)), rank // 64] = np.uint64(1) << (rank % 64).astype(np.uint64)
+    return sets
+
+
+def _names(words: NDArray[np.uint64]) -> str:
+    """The first few ranks of a bit set, in words."""
+    ranks = [64 * w + bit for w, word in enumerate(words) for bit in range(64) if int(word) >> bit & 1]
+    return ", ".join(map(str, ranks[:4])) + (f" and {len(ranks) - 4} more" if len(ranks) > 4 else "")

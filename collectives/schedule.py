@@ -1,0 +1,145 @@
+"""A schedule: who sends which chunks to whom, in which order, and whether the receiver copies or reduces.
+
+A schedule holds no code and knows no transport. It is a sequence of rounds; a round is a set of transfers that read the
+values before the round. Rounds are not barriers when run: a transfer waits only for what touches its chunks. As a ring
+over 100,000 ranks has 2·10^10 transfers, a schedule yields phases: a phase is one traffic pattern, repeated while the
+chunks move on, and is plain data.
+
+Chunks are numbered over the vector of the collective; numbers from `chunks` up are scratch chunks, each as large as the
+largest chunk. Several reductions into one (rank, chunk) in a round are applied in the order in which their senders are
+first listed, so that results repeat bit for bit; a copy beside any other write to that chunk in the round is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterbench.collectives.collective import Collective
+
+Ints = NDArray[np.int64]
+
+
+class ScheduleError(ValueError):
+    """A schedule that is malformed: the message says where, what was found, and what was expected."""
+
+    exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """`repetitions` rounds of one traffic pattern, as parallel arrays over its transfers.
+
+    In repetition k a transfer moves `count` neighbouring chunks from chunk (src_chunk + k·step) mod modulus of rank
+    `src` to chunk (dst_chunk + k·step) mod modulus of rank `dst`. Equal ranks mean a local copy. Route 0 is the
+    topology's default route; others are alternatives that a synthesised schedule may name.
+    """
+
+    src: Ints
+    src_chunk: Ints
+    dst: Ints
+    dst_chunk: Ints
+    count: Ints
+    reduce: NDArray[np.bool_]
+    step: Ints
+    route: Ints
+    modulus: int
+    repetitions: int
+
+    def __len__(self) -> int:
+        return len(self.src)
+
+    def chunks_at(self, repetition: int | Ints) -> tuple[Ints, Ints]:
+        """Source and destination chunks in a repetition, or in several: then of shape (repetitions, transfers)."""
+        moved = np.multiply.outer(repetition, self.step)
+        return (self.src_chunk + moved) % self.modulus, (self.dst_chunk + moved) % self.modulus
+
+    def rounds(self) -> Iterator[Phase]:
+        """The repetitions, one by one, each as a phase of one round."""
+        for repetition in range(self.repetitions):
+            src_chunk, dst_chunk = self.chunks_at(repetition)
+            yield replace(self, src_chunk=src_chunk, dst_chunk=dst_chunk, repetitions=1)
+
+
+def phase(
+    *,
+    src: ArrayLike,
+    dst: ArrayLike,
+    chunk: ArrayLike,
+    dst_chunk: ArrayLike | None = None,
+    count: ArrayLike = 1,
+    reduce: ArrayLike = False,
+    step: ArrayLike = 0,
+    route: ArrayLike = 0,
+    modulus: int,
+    repetitions: int = 1,
+) -> Phase:
+    """Make a phase; numbers stand for all transfers, and `dst_chunk` is `chunk` unless given.
+
+    Raises `ScheduleError` where the arrays differ in length, or a chunk, the modulus or the repetitions are out of range.
+    """
+    try:
+        columns = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(column)) for column in (src, chunk, dst, dst_chunk if dst_chunk is not None
+                                                               else chunk, count, reduce, step, route))
+        )  # fmt: skip
+    except ValueError as error:
+        raise ScheduleError(f"the columns of a phase differ in length: {error}") from None
+    if modulus < 1 or repetitions < 0:
+        raise ScheduleError(f"modulus {modulus} and repetitions {repetitions}; expected at least 1 and at least 0")
+    for named, column in (("chunk", columns[1]), ("dst_chunk", columns[3])):
+        outside = np.flatnonzero((column < 0) | (column >= modulus))
+        if len(outside):
+            raise ScheduleError(f"{named} {int(column[outside[0]])} of a phase; expected 0 to {modulus - 1}")
+    a, b, c, d, e, f, g, h = (np.ascontiguousarray(column) for column in columns)
+    as_int = np.int64
+    return Phase(
+        a.astype(as_int), b.astype(as_int), c.astype(as_int), d.astype(as_int), e.astype(as_int),
+        f.astype(np.bool_), g.astype(as_int), h.astype(as_int), modulus, repetitions,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A collective over `ranks` ranks, its vector cut into `chunks` chunks.
+
+    `phases` gives the phases anew at each call, so that they need not be in memory at once.
+    """
+
+    collective: Collective
+    ranks: int
+    chunks: int
+    phases: Callable[[], Iterable[Phase]]
+    scratch_chunks: int = 0
+
+    def __post_init__(self) -> None:
+        parts = self.collective.parts(self.ranks)
+        if self.ranks < 1 or self.chunks < 1 or self.scratch_chunks < 0:
+            raise ScheduleError(f"{self.ranks} ranks and {self.chunks} chunks; expected at least one of each")
+        if self.chunks % parts:
+            raise ScheduleError(
+                f"{self.chunks} chunks for {self.collective.name} over {self.ranks} ranks; "
+                f"expected a multiple of {parts}"
+            )
+
+    def rounds(self) -> Iterator[Phase]:
+        """All rounds in order, each as a phase of one repetition."""
+        for phase_ in self.phases():
+            yield from phase_.rounds()
+
+
+def chunk_offsets(schedule: Schedule, count: int) -> Ints:
+    """First element of every chunk of the vector, and its end: `chunks` + 1 numbers.
+
+    `count` is the elements a rank of nccl-tests: of the vector where it has no parts, of a part otherwise. A part is
+    cut into equal chunks of ceil(count / chunks) elements, of which the last may be short or empty; nothing is padded.
+    """
+    parts = schedule.collective.parts(schedule.ranks)
+    per_part = schedule.chunks // parts
+    inside = np.minimum(np.arange(per_part, dtype=np.int64) * -(-count // per_part), count)
+    starts = (np.arange(parts, dtype=np.int64)[:, None] * count + inside).ravel()
+    return np.append(starts, parts * count)

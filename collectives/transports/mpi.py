@@ -1,0 +1,47 @@
+"""Transport `mpi`: a schedule over MPI's point-to-point messages, several in flight, no Python between two steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clusterbench.collectives.compiler import INPUT, OUTPUT
+from clusterbench.collectives.program import SCRATCH, Program, lower
+from clusterbench.collectives.schedule import chunk_offsets
+from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
+from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, division_step, functions_for
+
+
+def prepare(
+    mpi: NativeMpi, program: Program, count: int, dtype: np.dtype[Any], op: str, buffers: Buffers
+) -> PreparedCall:
+    """Make a program ready for `count` elements a rank (as nccl-tests counts them).
+
+    `buffers.send` and `buffers.receive` have the sizes that the collective asks for, and are the same memory where the
+    program was compiled for in place.
+    """
+    schedule = program.schedule
+    what = schedule.collective
+    lowered = lower(program, count, dtype.itemsize)
+    offsets = chunk_offsets(schedule, count) * dtype.itemsize
+    takes = what.owned(what.takes, program.rank, schedule.ranks, schedule.chunks)
+    gives = what.owned(what.gives, program.rank, schedule.ranks, schedule.chunks)
+    scratch = np.zeros(max(1, lowered.scratch_bytes), np.uint8)
+    bases = np.zeros(3, np.int64)
+    bases[INPUT] = address(buffers.send) - offsets[takes[0]]
+    bases[OUTPUT] = address(buffers.receive) - offsets[gives[0]]
+    bases[SCRATCH] = address(scratch)
+    steps = lowered.steps
+    if op == "avg":
+        first, end = int(offsets[gives[0]]), int(offsets[gives[1]])
+        steps = np.concatenate([steps, division_step(OUTPUT, first, (end - first) // dtype.itemsize)])
+    return PreparedCall(
+        mpi=mpi,
+        steps=steps,
+        bases=bases,
+        functions=functions_for(dtype, op, schedule.ranks),
+        requests=np.zeros(max(1, lowered.requests * int(mpi.table[REQUEST_BYTES])), np.uint8),
+        scratch=scratch,
+        buffers=buffers,
+    )
