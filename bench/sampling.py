@@ -10,8 +10,9 @@ batch
     A sample shorter than 100 times the timer's overhead is made of several calls (the row says how many), so that
     reading the clock costs at most 1 %.
 warm-up
-    Blocks are run and dropped until the medians of two neighbouring blocks agree within the precision, or until a
-    tenth of the time budget is spent; `warmup` fixes the number of calls instead.
+    Blocks that double in size are run and dropped until the medians of two neighbouring ones, of at least 8 samples,
+    agree within the precision, or until a tenth of the time budget is spent; `warmup` fixes the number of calls
+    instead.
 stop
     Samples are taken in blocks that grow by half, until the 95 % interval of the median (order statistics) is
     narrower than `precision` to either side, or until the time budget ends; `iterations` fixes the number instead.
@@ -34,6 +35,8 @@ OVERHEADS_PER_SAMPLE = 100
 """A sample lasts at least this many times the timer's overhead (Hoefler and Belli, SC'15: resolution << time)."""
 FIRST_SAMPLES = 10
 GROWTH = 1.5
+SETTLING_SAMPLES = 8
+"""Samples of the smaller of two blocks whose medians are compared to tell whether the warm-up is over."""
 
 Stop = Literal["precision", "budget", "fixed"]
 
@@ -119,7 +122,7 @@ def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: flo
                 return batch, calls, current * batch
             samples = max(1, -(-(rules.warmup - calls) // batch))
             continue
-        settled = abs(current - previous) <= rules.precision * current
+        settled = samples > SETTLING_SAMPLES and abs(current - previous) <= rules.precision * current
         if settled or spent_s >= rules.budget_s / 10:
             return batch, calls, current * batch
         previous = current

@@ -242,15 +242,13 @@ def _new_run(options: dict[str, Any], world: World, request: Request) -> Run:
     from clusterbench.results.journal import now_iso
     from clusterbench.results.record import Run
 
-    environment = capture_environment(pinning=world.as_row())
-    environment["mpi"] = {**environment["mpi"], "thread_level": world.thread_level}
     return Run(
         run_id=options["run_id"] or new_run_id(),
         started_at=now_iso(),
         command=command_line(),
         status="running",
         seed=request.seed,
-        environment=environment,
+        environment=capture_environment(pinning=world.as_row()),
     )
 
 

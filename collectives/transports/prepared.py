@@ -44,7 +44,8 @@ class PreparedCall:
 
     def run(self) -> None:
         """Run it once. Raises `MpiError`."""
-        self.mpi.check(execute(self.steps, self.bases, self.requests.ctypes.data, self.functions, self.mpi.table))
+        code = execute(1, self.steps, self.bases, self.requests.ctypes.data, self.functions, self.mpi.table)
+        self.mpi.check(code)
 
     def time(self, samples: int, batch: int) -> tuple[NDArray[np.float64], float]:
         """Time `samples` samples of `batch` runs each.

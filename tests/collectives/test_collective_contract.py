@@ -50,9 +50,7 @@ def test_schedule_and_programs_are_proven(algorithm: Algorithm, what: Collective
 @every_algorithm
 @pytest.mark.parametrize("in_place", [False, True], ids=["out-of-place", "in-place"])
 @pytest.mark.parametrize("count", [1, 3, 37])
-def test_programs_compute_what_numpy_does(
-    algorithm: Algorithm, what: Collective, in_place: bool, count: int
-) -> None:
+def test_programs_compute_what_numpy_does(algorithm: Algorithm, what: Collective, in_place: bool, count: int) -> None:
     for ranks in (*range(1, 10), 16, 17):
         if algorithm.refusal(what, ranks) is not None:
             continue

@@ -33,7 +33,9 @@ def result_of(what: Collective, vectors: list[np.ndarray], op: str, rank: int) -
         for vector in vectors[1:]:
             total = REDUCTIONS[op](total, vector)
     if op == "avg":
-        total = np.trunc(total / RANKS).astype(total.dtype) if total.dtype.kind in "iu" else total / total.dtype.type(RANKS)
+        total = (
+            np.trunc(total / RANKS).astype(total.dtype) if total.dtype.kind in "iu" else total / total.dtype.type(RANKS)
+        )
     return total if what.gives == "whole" else total.reshape(RANKS, -1)[rank]
 
 

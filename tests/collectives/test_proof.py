@@ -112,9 +112,8 @@ def test_a_round_reads_the_values_before_it() -> None:
     what = COLLECTIVES["all_reduce"]
     swap = phase(src=[0, 1], dst=[1, 0], chunk=0, reduce=True, modulus=1)
     assert prove(Schedule(what, 2, 1, lambda: [swap])).additions == 1
+    one_by_one = [phase(src=rank, dst=1 - rank, chunk=0, reduce=True, modulus=1) for rank in range(2)]
     with pytest.raises(ProofError, match="added twice"):
-        one_by_one = [phase(src=0, dst=1, chunk=0, reduce=True, modulus=1),
-                      phase(src=1, dst=0, chunk=0, reduce=True, modulus=1)]  # fmt: skip
         prove(Schedule(what, 2, 1, lambda: one_by_one))
 
 

@@ -13,7 +13,9 @@ from clusterbench.collectives.schedule import Schedule, ScheduleError, chunk_off
 
 
 @given(st.integers(1, 50), st.integers(-60, 60), st.integers(0, 20), st.data())
-def test_chunks_of_a_repetition_follow_the_formula(modulus: int, step: int, repetitions: int, data: st.DataObject) -> None:
+def test_chunks_of_a_repetition_follow_the_formula(
+    modulus: int, step: int, repetitions: int, data: st.DataObject
+) -> None:
     first = data.draw(st.lists(st.integers(0, modulus - 1), min_size=1, max_size=5))
     one = phase(src=0, dst=1, chunk=first, step=step, modulus=modulus, repetitions=repetitions)
     rounds = list(one.rounds())
@@ -27,7 +29,7 @@ def test_chunks_of_a_repetition_follow_the_formula(modulus: int, step: int, repe
 def test_chunks_cut_the_vector_evenly_and_pad_nothing(name: str, ranks: int, per_part: int, count: int) -> None:
     what = COLLECTIVES[name]
     parts = what.parts(ranks)
-    offsets = chunk_offsets(Schedule(what, ranks, parts * per_part, lambda: []), count)
+    offsets = chunk_offsets(Schedule(what, ranks, parts * per_part, list), count)
     lengths = np.diff(offsets).reshape(parts, per_part)
     assert offsets[0] == 0
     assert (lengths.sum(axis=1) == count).all()
@@ -58,7 +60,7 @@ def test_a_malformed_phase_is_refused(arguments: dict[str, object], complaint: s
 
 def test_a_schedule_whose_chunks_do_not_fit_its_parts_is_refused() -> None:
     with pytest.raises(ScheduleError, match="5 chunks for all_gather over 4 ranks; expected a multiple of 4"):
-        Schedule(COLLECTIVES["all_gather"], 4, 5, lambda: [])
+        Schedule(COLLECTIVES["all_gather"], 4, 5, list)
 
 
 def test_a_collective_is_known_by_its_other_spellings() -> None:

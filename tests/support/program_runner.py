@@ -111,7 +111,9 @@ def _run(states: list[RankState], dtype: np.dtype[Any], order: random.Random) ->
             state.bytes(to, to_byte, length)[:] = state.bytes(source, source_byte, length)
         elif op == REDUCE:
             first = state.bytes(operand, to_byte, length).view(dtype)
-            state.bytes(to, to_byte, length).view(dtype)[:] = first + state.bytes(source, source_byte, length).view(dtype)
+            state.bytes(to, to_byte, length).view(dtype)[:] = first + state.bytes(source, source_byte, length).view(
+                dtype
+            )
         else:
             raise ValueError(f"operation {op}")
 

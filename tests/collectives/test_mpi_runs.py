@@ -1,0 +1,228 @@
+"""Real ranks: every algorithm and the library under mpiexec with 2, 3 and 4 ranks, and what happens when one fails."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mpi
+import pytest
+
+from clusterbench.bench.hardware import describe_cpu
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import suitable
+from clusterbench.results.journal import read_journal
+
+pytestmark = pytest.mark.mpi
+
+FEW = ("-n", "6", "-w", "1")
+"""Enough samples for an interval."""
+
+
+def run(ranks: int, collective: str, folder: Path, *arguments: str) -> mpi.Finished:
+    return mpi.clusterbench(ranks, "collectives", "run", collective, "--journal", str(folder), *arguments)
+
+
+@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_every_algorithm_is_right_on_real_ranks(ranks: int, collective: str, tmp_path: Path) -> None:
+    # 4, 44 and 484 bytes a rank: 1, 11 and 121 floats, which neither 2 nor 3 nor 4 divides.
+    what = COLLECTIVES[collective]
+    first = 4 * what.parts(ranks)
+    sizes = ("-b", str(first), "-e", str(first * 121), "-f", "11")
+    document = mpi.document(run(ranks, collective, tmp_path, *sizes, *FEW, "--algorithm", "all", "--json"))
+    rows = document["rows"]
+    assert {row["algorithm"] for row in rows} == {"library", *suitable(what, ranks)}
+    assert {row["placement"] for row in rows} == {"out_of_place", "in_place"}
+    assert {row["count"] for row in rows} == {1, 11, 121}
+    assert len(rows) == (1 + len(suitable(what, ranks))) * 2 * 3
+    for row in rows:
+        assert row["wrong"] == 0, row
+        assert row["ranks"] == ranks
+        assert row["evidence"] == "measured"
+        assert row["n"] == 6
+        assert 0 < row["ci95_low_s"] <= row["median_s"] <= row["ci95_high_s"]
+        assert row["error_over_bound"] is None or row["error_over_bound"] <= 1
+    assert document["run"]["status"] == "finished"
+    assert document["run"]["environment"]["mpi"]["thread_level"] == "single"
+
+
+@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_large_vectors_that_no_rank_number_divides_are_right(ranks: int, collective: str, tmp_path: Path) -> None:
+    size = 4 * 1_000_003 * COLLECTIVES[collective].parts(ranks)
+    names = ",".join(suitable(COLLECTIVES[collective], ranks))
+    rows = mpi.document(run(ranks, collective, tmp_path, "-b", str(size), *FEW, "--algorithm", names, "--json"))["rows"]
+    assert {row["count"] for row in rows} == {1_000_003}
+    assert all(row["wrong"] == 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "op"), [("half-way", ""), ("double", "avg"), ("int8", "prod"), ("uint8", "sum"), ("int64", "min"),
+                      ("uint32", "max"), ("int32", "avg")],
+)  # fmt: skip
+def test_types_and_operations_are_right(dtype: str, op: str, tmp_path: Path) -> None:
+    arguments = ("-b", "1K", *FEW, "--algorithm", "all", "-d", dtype, "--json")
+    if not op:
+        finished = run(2, "all_reduce", tmp_path, *arguments)
+        assert finished.exit_code == 2
+        assert "unknown type 'half-way'" in finished.stderr
+        assert "float32" in finished.stderr
+        return
+    rows = mpi.document(run(2, "all_reduce", tmp_path, *arguments, "-o", op))["rows"]
+    assert all(row["wrong"] == 0 and row["op"] == op for row in rows), rows
+
+
+def test_the_table_is_that_of_nccl_tests(tmp_path: Path) -> None:
+    finished = run(2, "all_reduce", tmp_path, "-b", "8", "-e", "512", "-f", "8", *FEW, "--algorithm", "library,ring")
+    assert finished.exit_code == 0, finished.stderr
+    tables = finished.stdout.split("# Algorithm: ")[1:]
+    assert [table.split("\n")[0] for table in tables] == ["library transport: library", "ring transport: mpi"]
+    for table in tables:
+        rows = [line.split() for line in table.splitlines()[1:] if line and not line.startswith("#")]
+        assert [row[:6] for row in rows] == [[str(n), str(n // 4), "float", "sum", "-1", row[5]] for n, row in
+                                             zip((8, 64, 512), rows, strict=True)]  # fmt: skip
+        assert all(len(row) == 13 and row[8] == row[12] == "0" for row in rows)
+        assert all(float(cell) >= 0 for row in rows for cell in row[5:])
+        assert "# Out of bounds values : 0 OK" in table
+        assert "# Avg bus bandwidth    : " in table
+        assert table.count("#  Rank ") == 2
+        assert "core" in table
+        assert str(describe_cpu()["model"]) in table
+
+
+def test_unchecked_data_is_not_called_right(tmp_path: Path) -> None:
+    finished = run(2, "all_gather", tmp_path, "-b", "64", *FEW, "-c", "0")
+    row = next(line.split() for line in finished.stdout.splitlines() if line and not line.startswith("#"))
+    assert row[8] == row[12] == "N/A"
+    assert row[3] == "none"
+
+
+def test_csv_has_a_line_for_every_row(tmp_path: Path) -> None:
+    finished = run(2, "all_reduce", tmp_path, "-b", "8", *FEW, "--algorithm", "ring", "--csv")
+    rows = list(csv.DictReader(io.StringIO(finished.stdout)))
+    assert [row["placement"] for row in rows] == ["out_of_place", "in_place"]
+    assert all(float(row["median_s"]) > 0 for row in rows)
+
+
+def test_the_same_seed_gives_the_same_order_and_another_one_does_not(tmp_path: Path) -> None:
+    def order(name: str, seed: str) -> list[tuple[int, str]]:
+        folder = tmp_path / name
+        run(2, "all_reduce", folder, "-b", "8", "-e", "1K", *FEW, "--algorithm", "all", "--seed", seed)
+        rows = read_journal(next(folder.iterdir())).measurements
+        return [(row.count, row.algorithm) for row in rows]
+
+    assert order("one", "7") == order("two", "7")
+    assert order("three", "8") != order("four", "7")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["all_reduc"], "unknown collective 'all_reduc'; expected one of all_reduce"),
+        (["all_reduce", "--algorithm", "rings"], "unknown algorithm 'rings'; did you mean 'ring'?"),
+        (["all_reduce", "-b", "64", "-e", "8"], "expected -b to be at most -e"),
+        (["all_reduce", "-b", "8X"], "'8X' is no size"),
+        (["all_reduce", "-b", "8", "-e", "64", "-f", "1"], "expected a factor over 1"),
+        (["all_reduce", "-d", "float31"], "unknown type 'float31'"),
+        (["all_reduce", "-o", "mean"], "'mean' is not one of"),
+        (["all_reduce", "--itres", "5"], "No such option '--itres'"),
+        (["all_reduce", "-b", "8", "--store", "sqlite:////proc/none/x.db"], "/proc/none"),
+        (["all_reduce", "-b", "8", "--journal", "/proc/none"], "/proc/none"),
+        (["all_reduce", "-b", "8T"], "GiB free; choose a smaller -e"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
+    arguments: list[str], complaint: str, tmp_path: Path
+) -> None:
+    finished = mpi.clusterbench(2, "collectives", "run", *arguments[:1], "--journal", str(tmp_path), *arguments[1:])
+    assert finished.exit_code == 2
+    said = finished.stdout + finished.stderr
+    assert said.count(complaint) == 1, said
+    assert "Traceback" not in said
+
+
+def test_a_world_of_one_rank_under_a_launcher_of_three_is_refused() -> None:
+    started_by_another = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "clusterbench.bench", "collectives", "run", "all_reduce", "-b", "8"],
+        env={**os.environ, **started_by_another}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2
+    assert "the MPI world has 1 rank, but the launcher started 3" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+RAISING_RANK = """
+import sys
+from clusterbench.bench import cli
+from clusterbench.collectives.transports import prepared
+
+timed, calls = prepared.PreparedCall.time, 0
+
+def time(self, samples, batch):
+    global calls
+    calls += 1
+    if calls == 12 and self.mpi.comm.rank == 1:
+        raise {error}
+    return timed(self, samples, batch)
+
+prepared.PreparedCall.time = time
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('card on fire')", "MemoryError('no memory left')"])
+def test_a_rank_that_raises_ends_all_and_keeps_what_was_measured(error: str, tmp_path: Path) -> None:
+    script = tmp_path / "raising.py"
+    script.write_text(RAISING_RANK.format(error=error))
+    sizes = ("-b", "8", "-e", "1K", "-f", "2", *FEW, "--algorithm", "ring", "--journal", str(tmp_path / "journals"))
+    finished = mpi.ranks(3, str(script), "collectives", "run", "all_reduce", *sizes, timeout_s=60)
+    assert not finished.timed_out
+    assert finished.exit_code == 1
+    assert f"clusterbench: rank 1: {error.split(chr(39))[1]}" in finished.stderr
+    contents = read_journal(next((tmp_path / "journals").iterdir()))
+    assert 3 <= len(contents.measurements) < 16
+    assert all(row.wrong == 0 for row in contents.measurements)
+
+
+FLIPPED_BIT = """
+import sys
+from clusterbench.bench import cli
+from clusterbench.collectives.transports import prepared
+
+run = prepared.PreparedCall.run
+
+def flip(self):
+    run(self)
+    if self.mpi.comm.rank == 1:
+        self.buffers.result[5] += 1
+
+prepared.PreparedCall.run = flip
+cli.main(sys.argv[1:])
+"""
+
+
+def test_wrong_data_ends_with_code_3_and_names_rank_index_and_values(tmp_path: Path) -> None:
+    script = tmp_path / "flipped.py"
+    script.write_text(FLIPPED_BIT)
+    arguments = ("-b", "64", *FEW, "-d", "int32", "--algorithm", "ring", "--json", "--journal", str(tmp_path / "j"))
+    finished = mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)
+    assert finished.exit_code == 3
+    for row in json.loads(finished.stdout)["rows"]:
+        assert row["wrong"] == 1
+        assert row["verdict"] == "FAIL"
+        assert row["culprit"] == "rank 1"
+        assert row["reason"].startswith("rank 1: 1 wrong, first at index 5: expected ")
+
+
+def test_a_measurement_too_coarse_to_tell_is_a_failure_only_if_strict(tmp_path: Path) -> None:
+    few = ("-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring", "--json")
+    rows = mpi.document(run(2, "all_reduce", tmp_path, *few))["rows"]
+    assert [row["verdict"] for row in rows] == ["INCONCLUSIVE"] * 2
+    assert run(2, "all_reduce", tmp_path, *few, "--strict").exit_code == 1

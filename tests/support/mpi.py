@@ -1,0 +1,26 @@
+"""Starts real ranks for tests: `mpiexec -n P` with this Python, with a time-out, and everything that was printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from clusterbench.bench.launch import Finished, run_mpiexec
+
+
+def ranks(count: int, *arguments: str, timeout_s: float = 120.0) -> Finished:
+    """Run `python ARGUMENTS` on `count` ranks."""
+    return run_mpiexec(count, [sys.executable, *arguments], timeout_s=timeout_s)
+
+
+def clusterbench(count: int, *arguments: str, timeout_s: float = 120.0) -> Finished:
+    """Run `clusterbench ARGUMENTS` on `count` ranks."""
+    return ranks(count, "-m", "clusterbench.bench", *arguments, timeout_s=timeout_s)
+
+
+def document(finished: Finished) -> dict[str, Any]:
+    """The one JSON document that a command printed; a failed command fails the test with what it said."""
+    assert finished.exit_code == 0, f"exit code {finished.exit_code}: {finished.stderr}"
+    parsed: dict[str, Any] = json.loads(finished.stdout)
+    return parsed
