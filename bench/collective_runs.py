@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.sampling import Block, Rules, Samples, sample, timer_overhead_s
-from clusterbench.bench.world import AgreedError, World
+from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives import data, discovery
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.program import Program, compile_program, lower
+from clusterbench.collectives.program import compile_program, lower
+from clusterbench.collectives.proof import prove
+from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffer, Buffers, PreparedCall
@@ -37,6 +39,8 @@ SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of
 WIDEST = 0.25
 """Half-width of the 95 % interval, as a share of the median, from which a time is no answer."""
 ALIGNMENT = 4096
+PROVEN_RANKS = 256
+"""Ranks up to which a schedule is proven before it is run: about a second. `collectives prove` does it for more."""
 
 Finished = Callable[[Measurement, "NDArray[np.float64]"], None]
 
@@ -79,16 +83,15 @@ class CollectiveRuns:
     """The points of one request on one rank. All ranks make theirs alike and call `run` together."""
 
     def __init__(self, world: World, request: Request) -> None:
-        """Compile the programs and take the buffers.
+        """Prove the schedules, compile the programs, and take the buffers.
 
-        Raises `AgreedError` on every rank where a host cannot hold them, before anything is allocated.
+        Raises `AgreedError` on every rank where a schedule fails its proof, or a host cannot hold the buffers.
         """
         self.world = world
         self.request = request
         self.programs = {
-            (name, placement): self._program(name, placement == "in_place")
-            for name in request.algorithms
-            if name != LIBRARY
+            (name, placement): compile_program(schedule, world.rank, placement == "in_place")
+            for name, schedule in ((name, self._proven(name)) for name in request.algorithms if name != LIBRARY)
             for placement in request.placements
         }
         largest = max(request.counts)
@@ -117,10 +120,13 @@ class CollectiveRuns:
             step("", 1)
             yield row
 
-    def _program(self, name: str, in_place: bool) -> Program:
+    def _proven(self, name: str) -> Schedule:
+        """The schedule of an algorithm, proven by rank 0 for all. Raises `AgreedError` on every rank if it is wrong."""
         size = self.world.size
-        algorithm = discovery.algorithm(name, self.request.collective, size)
-        return compile_program(algorithm.schedule(self.request.collective, size), self.world.rank, in_place)
+        schedule = discovery.algorithm(name, self.request.collective, size).schedule(self.request.collective, size)
+        if size <= PROVEN_RANKS:
+            agreed(self.world, lambda: prove(schedule))
+        return schedule
 
     def _refuse_too_large(self, count: int, vector: int) -> None:
         import psutil

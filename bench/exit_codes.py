@@ -1,7 +1,7 @@
 """Exit codes of every command, the same on every rank.
 
-An exception of any floor that carries an `exit_code` is meant for the user: the command line prints its message, without
-a traceback, and ends with that code. Any other exception is a defect of this suite and keeps its traceback.
+An exception of any floor that carries an `exit_code` is meant for the user: the command line prints its message,
+without a traceback, and ends with that code. Any other exception is a defect of this suite and keeps its traceback.
 """
 
 from __future__ import annotations

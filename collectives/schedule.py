@@ -80,7 +80,8 @@ def phase(
 ) -> Phase:
     """Make a phase; numbers stand for all transfers, and `dst_chunk` is `chunk` unless given.
 
-    Raises `ScheduleError` where the arrays differ in length, or a chunk, the modulus or the repetitions are out of range.
+    Raises `ScheduleError` where the arrays differ in length, or a chunk, the modulus or the repetitions are out of
+    range.
     """
     try:
         columns = np.broadcast_arrays(

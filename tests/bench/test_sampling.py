@@ -86,7 +86,7 @@ def test_slow_first_calls_are_taken_for_warm_up() -> None:
     assert result.seconds.max() < 2e-4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     call_s=st.floats(1e-8, 1e-2), noise=st.floats(0, 0.5), precision=st.floats(1e-3, 0.5), budget_s=st.floats(0.01, 1)
 )

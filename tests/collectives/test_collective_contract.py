@@ -42,8 +42,7 @@ def test_schedule_and_programs_are_proven(algorithm: Algorithm, what: Collective
     proof = prove(algorithm.schedule(what, ranks))
     assert proof.additions <= max(0, ranks - 1)
     if ranks > 1:
-        # Every rank needs something of every other one, and what a rank knows can at best double each round.
-        assert proof.rounds >= np.ceil(np.log2(ranks))
+        # A sum of p terms needs additions in a row: each at best doubles the terms.
         assert proof.additions >= (np.ceil(np.log2(ranks)) if what.reduces else 0)
 
 
@@ -61,7 +60,7 @@ def test_programs_compute_what_numpy_does(algorithm: Algorithm, what: Collective
 
 
 @every_algorithm
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_count_and_any_timing_give_the_same(algorithm: Algorithm, what: Collective, data: st.DataObject) -> None:
     ranks = data.draw(st.integers(algorithm.min_ranks, 12))

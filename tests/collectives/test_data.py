@@ -56,7 +56,7 @@ def test_gathered_data_are_right(dtype: str) -> None:
     assert data.check(gathered, what, 0, RANKS, "", 11) == data.Wrong(0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(sorted(COLLECTIVES)), st.integers(0, COUNT - 1))
 def test_a_wrong_element_is_counted_and_shown(name: str, index: int) -> None:
     what = COLLECTIVES[name]

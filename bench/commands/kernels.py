@@ -1,0 +1,240 @@
+"""`clusterbench kernels`: what one device can do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
+from clusterbench.bench.sizes import SIZE
+
+if TYPE_CHECKING:
+    from clusterbench.bench.kernel_runs import Plan
+    from clusterbench.results.record import Measurement, Run
+
+
+@click.group()
+def kernels() -> None:
+    """What one device can do: list and run kernels."""
+
+
+@kernels.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
+def list_kernels(as_json: bool, as_csv: bool) -> int:
+    """List the kernels: what they compute and cost, their types, and how each back end runs here."""
+    from clusterbench.kernels.backends import detect
+    from clusterbench.kernels.discovery import discover
+
+    _exclusive(as_json, as_csv)
+    backends = detect()
+    rows = [
+        {
+            "name": kernel.name,
+            "what": kernel.what,
+            "bytes": str(kernel.bytes),
+            "flops": str(kernel.flops),
+            "dtypes": list(kernel.dtypes),
+            "bound": kernel.bound_source,
+            "backends": {name: b.mode for name, b in backends.items() if name in kernel.implementations},
+        }
+        for kernel in discover().values()
+    ]
+    if as_json:
+        emit_json({}, rows)
+    elif as_csv:
+        emit_csv(rows)
+    else:
+        _print_list(rows)
+        columns = ("back end", "mode", "reason")
+        print_table("Back ends", columns, [(b.name, b.mode, b.reason) for b in backends.values()])
+    return exit_codes.GOOD
+
+
+def _print_list(rows: Sequence[dict[str, Any]]) -> None:
+    print_table(
+        "Kernels; s is the size of an element",
+        ("kernel", "computes", "bytes", "flops", "types", "back ends"),
+        [
+            (row["name"], row["what"], row["bytes"], row["flops"], " ".join(row["dtypes"]), " ".join(row["backends"]))
+            for row in rows
+        ],
+    )
+
+
+@kernels.command("run")
+@click.argument("names", nargs=-1, metavar="[KERNEL]...")
+@click.option("-d", "--dtype", "dtypes", multiple=True, help="Only this type; may be repeated.")
+@click.option("--size", type=SIZE, help="Bytes of the largest array, as 16M [default: far beyond the caches].")
+@click.option(
+    "--precision",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Stop when the median's 95 % interval is within this share.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds of samples a row at most.",
+)
+@click.option("-n", "--iters", type=click.IntRange(min=1), help="A fixed number of samples instead.")
+@click.option(
+    "-w", "--warmup", type=click.IntRange(min=0), help="A fixed number of warm-up calls instead of detection."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Order of the rows and test data [default: random, recorded].")
+@click.option("--verify/--no-verify", default=True, help="Verify the GPU sources too (the CPU's always are).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
+@click.option(
+    "--journal", type=click.Path(file_okay=False, path_type=Path), help="Also write a journal to this folder."
+)
+@click.option("--run-id", help="The journal's run [default: a new one].")
+@click.option("--strict", is_flag=True, help="INCONCLUSIVE rows fail too.")
+def run_kernels(
+    names: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    size: int | None,
+    precision: float,
+    budget: float,
+    iters: int | None,
+    warmup: int | None,
+    seed: int | None,
+    verify: bool,
+    as_json: bool,
+    as_csv: bool,
+    journal: Path | None,
+    run_id: str | None,
+    strict: bool,
+) -> int:
+    """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources."""
+    from clusterbench.bench.environment import capture_environment, command_line, new_run_id
+    from clusterbench.bench.kernel_runs import Plan
+    from clusterbench.bench.sampling import Rules
+    from clusterbench.kernels.discovery import choose, choose_dtypes, discover
+    from clusterbench.results.journal import now_iso
+    from clusterbench.results.record import Run
+
+    _exclusive(as_json, as_csv)
+    if size is not None and size < 1:
+        raise click.BadParameter(f"{size} bytes; expected at least one", param_hint="--size")
+    chosen = choose(discover(), names)
+    plan = Plan(
+        kernels=tuple(chosen),
+        dtypes=tuple(choose_dtypes(chosen, dtypes)),
+        rules=Rules(precision=precision, budget_s=budget, iterations=iters, warmup=warmup),
+        seed=secrets.randbits(32) if seed is None else seed,
+        run_id=run_id or new_run_id(),
+        size_bytes=size,
+        verify=verify,
+    )
+    run = Run(
+        run_id=plan.run_id,
+        started_at=now_iso(),
+        command=command_line(),
+        status="running",
+        seed=plan.seed,
+        environment=capture_environment(),
+    )
+    rows, code = _run(plan, run, journal, strict)
+    if as_json:
+        emit_json(
+            {**run.as_row(), "status": "finished", "exit_code": code, "finished_at": now_iso()},
+            [r.as_row() for r in rows],
+        )
+    elif as_csv:
+        emit_csv([row.as_row() for row in rows])
+    else:
+        _print_rows(rows, plan.seed)
+    return code
+
+
+def _exclusive(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+
+
+def _run(plan: Plan, run: Run, folder: Path | None, strict: bool) -> tuple[list[Measurement], int]:
+    """Run, with a journal where a folder is given. Returns the rows and the exit code."""
+    from contextlib import ExitStack
+
+    from clusterbench.bench.judge import exit_code
+    from clusterbench.bench.kernel_runs import run_kernels as run_plan
+    from clusterbench.results.journal import Journal
+
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal.create(folder, run, "kernels")) if folder is not None else None
+        step = stack.enter_context(progress("kernels", plan.steps()))
+        rows = run_plan(plan, step=step, append=None if journal is None else journal.append)
+        code = exit_code(rows, strict=strict)
+        if journal is not None:
+            failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
+            journal.finish("failed" if code else "finished", code, failures)
+    return rows, code
+
+
+_ROOF_COLUMNS = ("ceiling", "type", "GB/s", "GFLOP/s", "samples", "how")
+_TIMED_COLUMNS = (
+    *("kernel", "type", "shape", "time µs", "95 % interval", "n"),
+    *("GB/s", "GFLOP/s", "of roof", "limited by", "verdict"),
+)
+_VERIFIED_COLUMNS = ("kernel", "back end", "evidence", "types", "error/bound", "wrong", "verdict")
+
+
+def _print_rows(rows: Sequence[Measurement], seed: int) -> None:
+    roofs = [row for row in rows if row.suite == "roof"]
+    timed = [row for row in rows if row.suite == "kernels" and row.median_s is not None]
+    others = [row for row in rows if row.suite == "kernels" and row.median_s is None]
+    if roofs:
+        ceilings = [(r.name, r.dtype, rate_text(r.bytes_per_s), rate_text(r.flop_per_s), r.n, r.note) for r in roofs]
+        print_table(f"This machine's measured roof ({roofs[0].device})", _ROOF_COLUMNS, ceilings)
+    if timed:
+        title = f"Kernels on the CPU, median of n samples, in the order of seed {seed}"
+        print_table(title, _TIMED_COLUMNS, [_timed_cells(row) for row in timed])
+    if others:
+        groups = dict.fromkeys((row.name, row.backend) for row in others)
+        verified = [_verified_cells([r for r in others if (r.name, r.backend) == group]) for group in groups]
+        print_table("Verified, not timed", _VERIFIED_COLUMNS, verified)
+        for backend, note in dict.fromkeys((row.backend, row.note) for row in others if row.note):
+            click.echo(f"{backend}: {note}")
+    for row in rows:
+        if row.verdict not in ("PASS", None):
+            click.echo(f"{row.verdict} {row.name} {row.dtype} {row.backend}: {row.reason}")
+
+
+def _timed_cells(row: Measurement) -> tuple[object, ...]:
+    interval = "" if row.ci95_low_s is None else f"{time_text(row.ci95_low_s)} – {time_text(row.ci95_high_s)}"
+    samples = f"{row.n}" if row.batch == 1 else f"{row.n} of {row.batch}"
+    rates = rate_text(row.bytes_per_s), rate_text(row.flop_per_s)
+    share = share_text(row.bound_share)
+    return (
+        row.name,
+        row.dtype,
+        row.shape,
+        time_text(row.median_s),
+        interval,
+        samples,
+        *rates,
+        share,
+        row.bound_by,
+        row.verdict,
+    )
+
+
+def _verified_cells(rows: Sequence[Measurement]) -> tuple[object, ...]:
+    """One line for all types of an implementation: the worst of each figure."""
+    first = rows[0]
+    errors = [row.error_over_bound for row in rows if row.error_over_bound is not None]
+    wrong = [row.wrong for row in rows if row.wrong is not None]
+    verdicts = {row.verdict for row in rows}
+    verdict = next((v for v in ("FAIL", "INCONCLUSIVE") if v in verdicts), "PASS")
+    types = " ".join(row.dtype for row in rows)
+    error = f"{max(errors):.3g}" if errors else ""
+    return first.name, first.backend, first.evidence, types, error, sum(wrong) if wrong else None, verdict

@@ -1,0 +1,262 @@
+"""What this host is: processor, memory, caches, NUMA nodes, frequency settings, accelerators.
+
+Read from /proc and /sys, which cost nothing and need no rights; what cannot be read is None or missing, never guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_CPU = Path("/sys/devices/system/cpu")
+# Instruction sets that decide how fast a kernel can be.
+_VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
+
+
+def read_text(path: Path | str) -> str | None:
+    """The stripped content of a small file, or None where it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def describe_cpu() -> dict[str, Any]:
+    """Model, cores (and those this process may use), caches, NUMA nodes, governor and boost."""
+    import psutil
+
+    info = read_text("/proc/cpuinfo") or ""
+    fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", info, re.MULTILINE))
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return {
+        "model": fields.get("model name") or _model_by_cpuinfo(),
+        "vendor": fields.get("vendor_id") or fields.get("CPU implementer"),
+        "architecture": platform.machine(),
+        "vector": [flag for flag in _VECTOR_FLAGS if flag in flags],
+        "hypervisor": "hypervisor" in flags,
+        "logical_cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "sockets": len(set(re.findall(r"^physical id\s*:\s*(\d+)", info, re.MULTILINE))) or None,
+        "smt": {"1": True, "0": False}.get(read_text(_CPU / "smt/active") or ""),
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "max_mhz": _khz_to_mhz(read_text(_CPU / "cpu0/cpufreq/cpuinfo_max_freq")),
+        "governor": _governor(),
+        "boost": _boost(),
+        "caches": _caches(),
+        "numa": {node.name: read_text(node / "cpulist") for node in _sorted_nodes()},
+    }
+
+
+def _model_by_cpuinfo() -> str | None:
+    # Arm's /proc/cpuinfo names no model; py-cpuinfo asks further, but takes a second, so it comes last.
+    from cpuinfo import get_cpu_info
+
+    model = get_cpu_info().get("brand_raw")
+    return str(model) if model else None
+
+
+def _khz_to_mhz(text: str | None) -> float | None:
+    return int(text) / 1000 if text and text.isdigit() else None
+
+
+def _governor() -> str | None:
+    found = {read_text(path) for path in _CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
+    return ", ".join(sorted(str(name) for name in found)) or None
+
+
+def _boost() -> bool | None:
+    """Whether the processor may clock above its nominal frequency, or None where the kernel does not say."""
+    no_turbo = read_text(_CPU / "intel_pstate/no_turbo")
+    if no_turbo in ("0", "1"):
+        return no_turbo == "0"
+    return {"1": True, "0": False}.get(read_text(_CPU / "cpufreq/boost") or "")
+
+
+def _caches() -> list[dict[str, Any]]:
+    found = []
+    for index in sorted((_CPU / "cpu0/cache").glob("index[0-9]*")):
+        size = re.fullmatch(r"(\d+)([KMG]?)", read_text(index / "size") or "")
+        if size is None:
+            continue
+        found.append(
+            {
+                "level": int(read_text(index / "level") or 0),
+                "type": read_text(index / "type"),
+                "size_bytes": int(size[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[size[2]],
+                "shared_by": read_text(index / "shared_cpu_list"),
+            }
+        )
+    return found
+
+
+def _sorted_nodes() -> list[Path]:
+    return sorted(Path("/sys/devices/system/node").glob("node[0-9]*"), key=lambda path: int(path.name[4:]))
+
+
+def describe_memory() -> dict[str, Any]:
+    """Bytes of memory in total and available, the container's limit, and the huge page setting."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    huge = re.search(r"\[(\w+)\]", read_text("/sys/kernel/mm/transparent_hugepage/enabled") or "")
+    limit = read_text("/sys/fs/cgroup/memory.max") or read_text("/sys/fs/cgroup/memory/memory.limit_in_bytes") or ""
+    return {
+        "total_bytes": memory.total,
+        "available_bytes": memory.available,
+        # Without a limit the kernel says `max`, or a number near 2^63.
+        "cgroup_limit_bytes": int(limit) if limit.isdigit() and int(limit) < memory.total else None,
+        "transparent_hugepages": huge[1] if huge else None,
+    }
+
+
+def cgroup_cores() -> float | None:
+    """Cores that the container's quota allows, or None where there is no quota."""
+    quota = (read_text("/sys/fs/cgroup/cpu.max") or "").split()
+    if len(quota) == 2 and quota[0].isdigit():
+        return int(quota[0]) / int(quota[1])
+    return None
+
+
+def container_hint() -> str | None:
+    """What this process seems to run in (`docker`, `podman`, `lxc`, ...), or None."""
+    if Path("/.dockerenv").exists():
+        return "docker"
+    if Path("/run/.containerenv").exists():
+        return "podman"
+    named = read_text("/run/systemd/container")
+    if named:
+        return named
+    groups = read_text("/proc/1/cgroup") or ""
+    match = re.search(r"kubepods|docker|lxc|containerd|slurm", groups)
+    return match.group() if match else None
+
+
+def describe_gpus() -> tuple[list[dict[str, Any]], str]:
+    """The accelerators of this host and, in words, how they were found or why there are none."""
+    missed: list[str] = []
+    for find in (_gpus_by_nvml, _gpus_by_nvidia_smi, _gpus_by_rocm_smi):
+        gpus, how = find()
+        if gpus:
+            return gpus, how
+        missed.append(how)
+    return [], "; ".join(missed)
+
+
+def _gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
+    try:
+        import pynvml
+    except ImportError:
+        return [], "NVML: the package nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [], f"NVML: {error}"
+    try:
+        driver = _plain(pynvml.nvmlSystemGetDriverVersion())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        found = [
+            {
+                "vendor": "nvidia",
+                "index": i,
+                "name": _plain(pynvml.nvmlDeviceGetName(handle)),
+                "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+                "pci_id": _plain(pynvml.nvmlDeviceGetPciInfo(handle).busId),
+                "driver": driver,
+                "compute_capability": ".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
+            }
+            for i, handle in enumerate(handles)
+        ]
+    except pynvml.NVMLError as error:
+        return [], f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+    return found, "NVML" if found else "NVML: it knows no device"
+
+
+def _plain(text: str | bytes) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+_SMI_FIELDS = ("index", "name", "memory.total", "pci.bus_id", "driver_version", "compute_cap")
+
+
+def _gpus_by_nvidia_smi() -> tuple[list[dict[str, Any]], str]:
+    query = ["nvidia-smi", f"--query-gpu={','.join(_SMI_FIELDS)}", "--format=csv,noheader,nounits"]
+    text, why = _ask(query)
+    if text is None:
+        return [], why
+    found = []
+    for line in csv.reader(text.splitlines(), skipinitialspace=True):
+        if len(line) != len(_SMI_FIELDS) or not line[0].isdigit():
+            continue
+        found.append(
+            {
+                "vendor": "nvidia",
+                "index": int(line[0]),
+                "name": line[1],
+                # MiB by --format=nounits; `[N/A]` where memory is shared with the host.
+                "memory_bytes": int(line[2]) * 2**20 if line[2].isdigit() else None,
+                "pci_id": line[3],
+                "driver": line[4],
+                "compute_capability": line[5],
+            }
+        )
+    return found, "nvidia-smi" if found else f"nvidia-smi: it names no device: {text.strip()[:100]!r}"
+
+
+def _gpus_by_rocm_smi() -> tuple[list[dict[str, Any]], str]:
+    text, why = _ask(["rocm-smi", "--showproductname", "--showbus", "--showmeminfo", "vram", "--json"])
+    if text is None:
+        return [], why
+    try:
+        cards = json.loads(text)
+    except ValueError:
+        return [], f"rocm-smi: no JSON in its answer: {text.strip()[:100]!r}"
+    found = []
+    for card, values in sorted(cards.items()) if isinstance(cards, dict) else ():
+        number = re.fullmatch(r"card(\d+)", card)
+        if number is None or not isinstance(values, dict):
+            continue
+        memory = str(values.get("VRAM Total Memory (B)", ""))
+        found.append(
+            {
+                "vendor": "amd",
+                "index": int(number[1]),
+                # The key's spelling changed between ROCm 5 and 6.
+                "name": values.get("Card Series") or values.get("Card series") or card,
+                "memory_bytes": int(memory) if memory.isdigit() else None,
+                "pci_id": values.get("PCI Bus"),
+                "architecture": values.get("GFX Version"),
+            }
+        )
+    return found, "rocm-smi" if found else "rocm-smi: it names no device"
+
+
+def _ask(command: Sequence[str]) -> tuple[str | None, str]:
+    """Standard output of a vendor's tool, or None and why there is none."""
+    tool = command[0]
+    path = shutil.which(tool)
+    if path is None:
+        return None, f"{tool}: not on the path"
+    if "mpi4py.MPI" in sys.modules:
+        # A child process of an MPI rank can corrupt registered memory on some interconnects.
+        return None, f"{tool}: not started from within an MPI rank"
+    try:
+        done = subprocess.run(
+            [path, *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, f"{tool}: {error}"
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        return None, f"{tool}: exit code {done.returncode}: {said[0] if said else ''}"
+    return done.stdout, ""

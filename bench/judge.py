@@ -1,0 +1,116 @@
+"""Rows meet their bounds: PASS, FAIL, INCONCLUSIVE or INVALID, with the reason in words.
+
+FAIL          the data are wrong, or an error is over its derived bound.
+INVALID       far faster than what was measured as the machine's ceiling: a mistake in the measurement, never a record.
+INCONCLUSIVE  the data are right, and either the time or the ceiling is not known well enough to say anything.
+PASS          none of these.
+
+Ceilings are measured, so they have noise of their own: on a shared machine the memory of one minute is not that of the
+next. A ceiling is the best sample and a kernel its median. A kernel whose whole interval lies beyond its ceiling by
+more than `TOLERANCE` has the ceiling measured again, next to it in time. If it still lies beyond, the ceiling is the
+worse of the two measurements, and the row is INCONCLUSIVE; by more than `IMPOSSIBLE` no ceiling is so wrong, and the
+row is INVALID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from clusterbench.bench import exit_codes
+from clusterbench.kernels.kernel import Kernel, Shape
+from clusterbench.results.record import Measurement, Verdict
+from clusterbench.results.statistics import MIN_SAMPLES_CI95, Summary
+
+TOLERANCE = 0.05
+"""How far beyond a measured ceiling a whole interval must lie to be doubted: about what repeated measurements of a
+ceiling differ by on a quiet machine."""
+IMPOSSIBLE = 0.5
+"""How far beyond it a whole interval must lie to be called impossible: more than measurements of a ceiling differed by
+on a shared virtual machine (a third), less than what a loop that was optimised away or a wrong count of bytes gives."""
+WIDEST = 0.10
+"""Half-width of the 95 % interval, as a share of the median, from which a time says nothing about a roof."""
+BEYOND_CACHE = 4
+"""Times the last-level cache: from here the memory ceilings apply (STREAM's rule)."""
+
+
+@dataclass(slots=True)
+class Roof:
+    """The measured ceilings of this machine, each the best so far."""
+
+    copy_bytes_per_s: float = 0.0
+    read_bytes_per_s: float = 0.0
+    flop_per_s: dict[str, float] = field(default_factory=dict)
+    """By dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least time that the ceilings allow, and which of them sets it. None where no ceiling applies."""
+
+    time_s: float | None
+    by: str
+
+
+def kernel_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof, cache_bytes: int) -> Bound:
+    """The least time of a kernel under the roof.
+
+    Memory: reads at the rate of a pure reader, writes at what a copy leaves for them (2/copy - 1/read seconds a byte),
+    so that a copy and a reader meet their own ceilings exactly. Applies to arrays beyond `BEYOND_CACHE` caches only.
+    Arithmetic: flops at the multiply-add peak of the dtype.
+    """
+    bounds: list[Bound] = []
+    beyond_cache = kernel.footprint_bytes(shape, dtype) >= BEYOND_CACHE * cache_bytes
+    if beyond_cache and roof.copy_bytes_per_s and roof.read_bytes_per_s:
+        bounds.append(_memory_bound(kernel, shape, dtype, roof))
+    peak = roof.flop_per_s.get(dtype)
+    if peak and kernel.operations(shape):
+        bounds.append(Bound(kernel.operations(shape) / peak, "multiply-add peak"))
+    return max(bounds, key=lambda bound: bound.time_s or 0.0, default=Bound(None, ""))
+
+
+def _memory_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof) -> Bound:
+    written = kernel.written_bytes(shape, dtype)
+    read = kernel.traffic_bytes(shape, dtype) - written
+    per_read = 1 / roof.read_bytes_per_s
+    per_written = max(0.0, 2 / roof.copy_bytes_per_s - per_read)
+    if kernel.only_reads(shape):
+        name = "read bandwidth"
+    else:
+        name = "copy bandwidth" if read == written else "copy and read bandwidth"
+    return Bound(read * per_read + written * per_written, name)
+
+
+def is_beyond(bound: Bound, summary: Summary, by: float = TOLERANCE) -> bool:
+    """Whether the whole interval of a time lies beyond its bound, by more than the share `by`."""
+    if bound.time_s is None or summary.ci95_high_s is None:
+        return False
+    return summary.ci95_high_s * (1 + by) < bound.time_s
+
+
+def judge_time(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
+    """The verdict on a timed row whose data are right."""
+    if summary.ci95_low_s is None or summary.ci95_high_s is None:
+        return "INCONCLUSIVE", f"{summary.n} samples; an interval needs {MIN_SAMPLES_CI95}"
+    if is_beyond(bound, summary):
+        share = (bound.time_s or 0.0) / summary.median_s
+        where = f"at {share:.0%} of the measured {bound.by}, which was measured again beside it"
+        if is_beyond(bound, summary, IMPOSSIBLE):
+            return "INVALID", where
+        return "INCONCLUSIVE", f"{where}: that ceiling is too low to judge by; the machine is not quiet"
+    width = max(summary.median_s - summary.ci95_low_s, summary.ci95_high_s - summary.median_s) / summary.median_s
+    if width > WIDEST:
+        return (
+            "INCONCLUSIVE",
+            f"the median is known to ±{width:.0%} only; the machine is not quiet, or the budget too small",
+        )
+    return "PASS", ""
+
+
+def exit_code(rows: Iterable[Measurement], *, strict: bool = False) -> int:
+    """The worst of the rows: wrong data or INVALID 3, what could not run 1, else 0; `strict`: INCONCLUSIVE is 1."""
+    bad = ("FAIL", "INVALID", "INCONCLUSIVE") if strict else ("FAIL", "INVALID")
+    failed = [row for row in rows if row.verdict in bad]
+    if any(row.verdict == "INVALID" or (row.verdict == "FAIL" and row.wrong is not None) for row in failed):
+        return exit_codes.WRONG_DATA
+    return exit_codes.FAILED if failed else exit_codes.GOOD

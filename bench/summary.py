@@ -1,0 +1,140 @@
+"""What a run found, on one screen: the roof, the best kernels, and the library against the best schedule by size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import click
+
+from clusterbench.bench.output import print_table, rate_text, share_text, size_text, time_text
+from clusterbench.results.record import Measurement
+
+_HOW = {"simulated": "in an interpreter or simulator", "compiled": "by compiling"}
+
+
+def print_summary(rows: Sequence[Measurement], failures: Iterable[str]) -> None:
+    """Print the summary of a run's rows and its failures on standard output."""
+    kernels = [row for row in rows if row.suite == "kernels"]
+    _print_roof([row for row in rows if row.suite == "roof"])
+    _print_kernels([row for row in kernels if row.median_s is not None])
+    _print_verified([row for row in kernels if row.median_s is None])
+    collectives = [row for row in rows if row.suite == "collectives" and row.median_s is not None]
+    groups = dict.fromkeys((row.name, row.dtype, row.ranks) for row in collectives)
+    for name, dtype, ranks in groups:
+        _print_collective(
+            name, dtype, ranks, [r for r in collectives if (r.name, r.dtype, r.ranks) == (name, dtype, ranks)]
+        )
+    _print_wrong(rows)
+    for failure in failures:
+        click.echo(f"failed: {failure}")
+
+
+def _print_roof(rows: Sequence[Measurement]) -> None:
+    # A ceiling may be measured again beside a kernel that seemed to beat it: the highest is the roof.
+    highest: dict[tuple[str, str], Measurement] = {}
+    for row in rows:
+        key = (row.name, row.dtype)
+        if key not in highest or _rate(row) > _rate(highest[key]):
+            highest[key] = row
+    parts = [
+        f"{row.name} {row.dtype} {rate_text(row.flop_per_s)} GFLOP/s"
+        if row.flop_per_s is not None
+        else f"{row.name} {rate_text(row.bytes_per_s)} GB/s"
+        for row in highest.values()
+    ]
+    if parts:
+        click.echo(f"\nMeasured roof: {', '.join(parts)}\n")
+
+
+def _rate(row: Measurement) -> float:
+    return row.flop_per_s or row.bytes_per_s or 0.0
+
+
+def _print_kernels(rows: Sequence[Measurement]) -> None:
+    best: dict[tuple[str, str], Measurement] = {}
+    for row in rows:
+        key = (row.name, row.dtype)
+        if key not in best or (row.bound_share or 0) > (best[key].bound_share or 0):
+            best[key] = row
+    if not best:
+        return
+    print_table(
+        "Kernels on the CPU, median, against the measured roof",
+        ["kernel", "type", "shape", "GB/s", "GFLOP/s", "of roof", "verdict"],
+        [
+            (
+                row.name,
+                row.dtype,
+                row.shape,
+                rate_text(row.bytes_per_s),
+                rate_text(row.flop_per_s),
+                share_text(row.bound_share),
+                row.verdict or "",
+            )
+            for _, row in sorted(best.items(), key=lambda item: (item[0][1], item[0][0]))
+        ],
+    )
+
+
+def _print_verified(rows: Sequence[Measurement]) -> None:
+    checked = Counter((row.backend, row.evidence) for row in rows if row.verdict is not None)
+    passed = Counter((row.backend, row.evidence) for row in rows if row.verdict == "PASS")
+    for (backend, evidence), count in sorted(checked.items()):
+        how = _HOW.get(evidence, evidence)
+        click.echo(f"{backend}: {passed[backend, evidence]} of {count} kernels verified {how}; not timed")
+    if checked:
+        click.echo()
+
+
+def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurement]) -> None:
+    table = []
+    out_of_place = [row for row in rows if row.placement != "in_place"] or list(rows)
+    for size in sorted({row.size_bytes for row in out_of_place}):
+        here = [row for row in out_of_place if row.size_bytes == size]
+        library = min((row for row in here if row.algorithm.startswith("library")), key=_median, default=None)
+        schedule = min((row for row in here if not row.algorithm.startswith("library")), key=_median, default=None)
+        table.append(
+            (
+                size_text(size),
+                time_text(library.median_s) if library else "",
+                rate_text(library.busbw) if library else "",
+                schedule.algorithm if schedule else "",
+                time_text(schedule.median_s) if schedule else "",
+                rate_text(schedule.busbw) if schedule else "",
+                compared(library, schedule) if library and schedule else "",
+            )
+        )
+    if table:
+        print_table(
+            f"{name}, {dtype}, {ranks} ranks, out of place, busbw in GB/s",
+            ["size", "library µs", "busbw", "best schedule", "its µs", "busbw", "faster"],
+            table,
+        )
+
+
+def compared(library: Measurement, schedule: Measurement) -> str:
+    """Which of the two is faster and by what factor, or `cannot tell` where their 95 % intervals overlap."""
+    limits = (library.ci95_low_s, library.ci95_high_s, schedule.ci95_low_s, schedule.ci95_high_s)
+    if None in limits or library.median_s is None or schedule.median_s is None:
+        return "cannot tell"
+    library_low, library_high, schedule_low, schedule_high = (float(limit or 0) for limit in limits)
+    if schedule_high < library_low:
+        return f"schedule {library.median_s / schedule.median_s:.2f}x"
+    if library_high < schedule_low:
+        return f"library {schedule.median_s / library.median_s:.2f}x"
+    return "cannot tell"
+
+
+def _print_wrong(rows: Sequence[Measurement]) -> None:
+    checked = [row for row in rows if row.wrong is not None]
+    bad = [row for row in rows if row.verdict in ("FAIL", "INVALID") or row.wrong]
+    if checked or bad:
+        click.echo(f"Data checked in {len(checked)} rows; wrong or impossible: {len(bad)}.")
+    for row in bad[:10]:
+        what = " ".join(part for part in (row.name, row.algorithm, row.backend, row.dtype, row.shape) if part)
+        click.echo(f"  {row.verdict or 'wrong'}: {what}: {row.reason or f'{row.wrong} wrong elements'}")
+
+
+def _median(row: Measurement) -> float:
+    return float("inf") if row.median_s is None else row.median_s

@@ -1,0 +1,115 @@
+"""The back ends: how each of them runs here and why, and how arrays get to it and back.
+
+Without a GPU a GPU source runs in its interpreter or simulator, for correctness at small sizes; it is never timed.
+Triton decides when it decorates and Numba when it is imported whether code is interpreted, so those run in a worker
+process (`worker.py`) that has the variables in `Backend.environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+
+from clusterbench.kernels import device
+from clusterbench.kernels.kernel import Array, KernelError
+from clusterbench.kernels.lazy import EXTRAS
+
+Mode = Literal["native", "interpreter", "simulator", "compile only", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How one back end runs on this machine."""
+
+    name: str
+    mode: Mode
+    reason: str
+    """Why this mode, in words."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the worker process must have in its environment; empty for a back end that runs in any process."""
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether it runs in a process of its own."""
+        return self.name in ("triton", "numba-cuda")
+
+
+def detect() -> dict[str, Backend]:
+    """Every back end of the suite with its mode here. Imports none of them."""
+    gpus = device.nvidia_gpus()
+    return {backend.name: backend for backend in (_numba(), _triton(gpus), _numba_cuda(gpus), _cupy(gpus))}
+
+
+def _numba() -> Backend:
+    return Backend("numba", "native", "compiled for the CPU, all cores")
+
+
+def _triton(gpus: int) -> Backend:
+    if find_spec("triton") is None:
+        return Backend("triton", "absent", _missing("triton"))
+    where = "the GPU is left alone" if gpus else "no GPU"
+    return Backend("triton", "interpreter", f"{where}: Triton's interpreter on the CPU", {"TRITON_INTERPRET": "1"})
+
+
+def _numba_cuda(gpus: int) -> Backend:
+    if find_spec("numba_cuda") is None:
+        return Backend("numba-cuda", "absent", _missing("numba_cuda"))
+    if gpus:
+        return Backend("numba-cuda", "native", f"{gpus} GPU(s), the first is used")
+    return Backend(
+        "numba-cuda", "simulator", "no GPU: Numba's CUDA simulator on the CPU", {"NUMBA_ENABLE_CUDASIM": "1"}
+    )
+
+
+def _cupy(gpus: int) -> Backend:
+    if gpus and find_spec("cupy") is not None:
+        return Backend("cupy", "native", f"{gpus} GPU(s), the first is used")
+    why = "no GPU" if not gpus else _missing("cupy")
+    return Backend("cupy", "simulator", f"{why}: the same array-level source run by NumPy")
+
+
+def _missing(package: str) -> str:
+    return f"{package} is not installed; pip install 'clusterbench[{EXTRAS[package]}]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How arrays get to a back end and back."""
+
+    put: Callable[[Array], Any]
+    """A copy of a one-dimensional host array in the back end's memory."""
+    view: Callable[[Any, int, tuple[int, ...]], Any]
+    """view(buffer, first, extent): the part from element `first` as a contiguous array of this extent."""
+    get: Callable[[Any], Array]
+    """The buffer on the host, after everything launched has finished."""
+    last: tuple[Any, ...] = ()
+    """Further arguments of a launch: the array module for array-level sources."""
+
+
+def memory(backend: Backend) -> Memory:
+    """The memory of a back end in this process. Raises `KernelError` for one that is absent."""
+    if backend.mode == "absent":
+        raise KernelError(f"back end {backend.name} is absent: {backend.reason}")
+    if backend.name == "numba":
+        return Memory(np.array, _view, np.asarray)
+    if backend.name == "triton":
+        from clusterbench.kernels.interpreted import HostTensor
+
+        return Memory(np.array, lambda buffer, first, extent: HostTensor(_view(buffer, first, extent)), np.asarray)
+    if backend.name == "numba-cuda":
+        from clusterbench.kernels.lazy import cuda
+
+        return Memory(cuda.to_device, _view, lambda buffer: np.asarray(buffer.copy_to_host()))
+    if backend.mode == "native":
+        from clusterbench.kernels.lazy import cupy
+
+        return Memory(cupy.array, _view, cupy.asnumpy, (cupy,))
+    return Memory(np.array, _view, np.asarray, (np,))
+
+
+def _view(buffer: Any, first: int, extent: tuple[int, ...]) -> Any:
+    return buffer[first : first + int(np.prod(extent))].reshape(extent)

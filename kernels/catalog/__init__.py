@@ -1,0 +1,1 @@
+"""The catalogue: one file a kernel, each ends in `KERNEL = Kernel(...)`. Machinery lives a level above."""

@@ -1,0 +1,85 @@
+"""a = b + c: a stream with two operands.
+
+Costs:      3·n·s bytes, n flops: bound by memory.
+How wrong:  one rounding an element, so at most u·|b + c|.
+No GPU:     `numba` is the CPU's own version; Triton's interpreter, Numba's simulator and NumPy run the other sources.
+Source:     STREAM (J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995).
+"""
+
+from typing import Any
+
+from numba import njit, prange
+
+from clusterbench.kernels.bounds import Array, one_rounding
+from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.kernel import Implementation, Kernel
+from clusterbench.kernels.lazy import cuda, tl, triton
+
+BLOCK = 1024  # elements of one Triton program
+THREADS = 128  # elements of one CUDA block
+
+
+def reference(b: Array, c: Array) -> Array:
+    return b + c
+
+
+def bound(shape: Any, u: float, b: Array, c: Array) -> Array:
+    return one_rounding(b + c, u)
+
+
+@njit(parallel=True, cache=True)
+def on_cpu(a, b, c):
+    for i in prange(a.size):
+        a[i] = b[i] + c[i]
+
+
+@triton.jit
+def triton_kernel(a_ptr, b_ptr, c_ptr, n, block: tl.constexpr):
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    inside = i < n
+    b = tl.load(b_ptr + i, mask=inside)
+    c = tl.load(c_ptr + i, mask=inside)
+    tl.store(a_ptr + i, b + c, mask=inside)
+
+
+def with_triton(a, b, c):
+    n = a.shape[0]
+    triton_kernel[(triton.cdiv(n, BLOCK),)](a, b, c, n, block=BLOCK)
+
+
+@cuda.jit
+def cuda_kernel(a, b, c):
+    i = cuda.grid(1)
+    if i < a.size:
+        a[i] = b[i] + c[i]
+
+
+def with_cuda(a, b, c):
+    blocks = (a.size + THREADS - 1) // THREADS
+    cuda_kernel[blocks, THREADS](a, b, c)
+
+
+def with_arrays(a, b, c, xp):
+    xp.add(b, c, out=a)
+
+
+KERNEL = Kernel(
+    name="add",
+    what="a = b + c",
+    bytes=Formula("3*n*s"),
+    flops=Formula("n"),
+    inputs={"b": ("n",), "c": ("n",)},
+    outputs={"a": ("n",)},
+    terms=Formula("2"),
+    dtypes=("float32", "float64"),
+    reference=reference,
+    bound=bound,
+    bound_source="one correctly rounded operation: u·|b + c| (Higham, section 2.2)",
+    implementations={
+        "numba": Implementation(on_cpu, tile={"n": 64}),
+        "triton": Implementation(with_triton, tile={"n": BLOCK}),
+        "numba-cuda": Implementation(with_cuda, tile={"n": THREADS}),
+        "cupy": Implementation(with_arrays, tile={"n": 64}),
+    },
+    shape_of=lambda elements: {"n": elements},
+)

@@ -1,0 +1,85 @@
+"""a = k·b: a stream with one multiplication an element.
+
+Costs:      2·n·s bytes, n flops: bound by memory.
+How wrong:  one rounding an element, so at most u·|k·b|.
+No GPU:     `numba` is the CPU's own version; Triton's interpreter, Numba's simulator and NumPy run the other sources.
+Source:     STREAM (J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995).
+"""
+
+from typing import Any
+
+from numba import njit, prange
+
+from clusterbench.kernels.bounds import Array, one_rounding
+from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.kernel import Implementation, Kernel
+from clusterbench.kernels.lazy import cuda, tl, triton
+
+BLOCK = 1024  # elements of one Triton program
+THREADS = 128  # elements of one CUDA block
+
+
+def reference(b: Array, k: Array) -> Array:
+    return k * b
+
+
+def bound(shape: Any, u: float, b: Array, k: Array) -> Array:
+    return one_rounding(k * b, u)
+
+
+@njit(parallel=True, cache=True)
+def on_cpu(a, b, k):
+    for i in prange(a.size):
+        a[i] = k * b[i]
+
+
+@triton.jit
+def triton_kernel(a_ptr, b_ptr, k, n, block: tl.constexpr):
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    inside = i < n
+    b = tl.load(b_ptr + i, mask=inside)
+    tl.store(a_ptr + i, k * b, mask=inside)
+
+
+def with_triton(a, b, k):
+    n = a.shape[0]
+    triton_kernel[(triton.cdiv(n, BLOCK),)](a, b, k, n, block=BLOCK)
+
+
+@cuda.jit
+def cuda_kernel(a, b, k):
+    i = cuda.grid(1)
+    if i < a.size:
+        a[i] = k * b[i]
+
+
+def with_cuda(a, b, k):
+    blocks = (a.size + THREADS - 1) // THREADS
+    cuda_kernel[blocks, THREADS](a, b, k)
+
+
+def with_arrays(a, b, k, xp):
+    xp.multiply(b, k, out=a)
+
+
+KERNEL = Kernel(
+    name="scale",
+    what="a = k·b",
+    bytes=Formula("2*n*s"),
+    flops=Formula("n"),
+    inputs={"b": ("n",)},
+    outputs={"a": ("n",)},
+    scalars={"k": 3},
+    terms=Formula("3"),
+    dtypes=("float32", "float64"),
+    reference=reference,
+    bound=bound,
+    bound_source="one correctly rounded operation: u·|k·b| (Higham, section 2.2)",
+    implementations={
+        "numba": Implementation(on_cpu, tile={"n": 64}),
+        "triton": Implementation(with_triton, tile={"n": BLOCK}),
+        "numba-cuda": Implementation(with_cuda, tile={"n": THREADS}),
+        "cupy": Implementation(with_arrays, tile={"n": 64}),
+    },
+    shape_of=lambda elements: {"n": elements},
+)

@@ -1,0 +1,1 @@
+"""What was measured: record, journal, store, statistics, comparison, report. Knows nothing of how it was measured."""

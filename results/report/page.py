@@ -1,0 +1,148 @@
+"""The report: runs and their rows as one HTML file that loads nothing from anywhere.
+
+Everything from outside passes through the template's escaping; figures go into the page as JSON without any `<`.
+A content security policy in the page forbids every request, whatever a script in it might try.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clusterbench.results.export import write_whole
+from clusterbench.results.record import VERDICTS, Run
+from clusterbench.results.report import figures, machine, tables, units
+from clusterbench.results.report.rows import groups, lines, ordered
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_PLOTLY_ADDRESSES = ("https://cdn.plot.ly/un/", "https://cdn.jsdelivr.net/npm/")
+"""Where plotly's map figures would load from; there are none here, and the addresses are taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """One run, ready for the template."""
+
+    run: Run
+    anchor: str
+    host: str
+    evidence: str
+    counts: tuple[tuple[str, int], ...]
+    glance: tuple[tuple[str, str, str], ...]
+    failures: tables.Table | None
+    cards: tuple[machine.Card, ...]
+    backends: tables.Table | None
+    roof: tables.Table | None
+    roofline: list[figures.Picture]
+    kernels: tables.Table | None
+    collectives: list[figures.Picture]
+    winners: list[tables.Table]
+    not_measured: tables.Table | None
+    everything: tables.Table | None
+    sample_units: Sequence[str]
+
+
+def render_report(runs: Sequence[Run], frame: DataFrame) -> str:
+    """The report of `runs` as HTML; `frame` holds their measurements (see `Store.frame`)."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FunctionLoader(_own_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(run, frame[frame["run_id"] == run.run_id], f"run{i}") for i, run in enumerate(runs)]
+    pictures = [picture for section in sections for picture in (*section.roofline, *section.collectives)]
+    return templates.get_template("report.html").render(
+        sections=sections,
+        figures={picture.anchor: script_json(picture.figure.to_json()) for picture in pictures},
+        style=_own_file("style.css"),
+        script=_own_file("report.js"),
+        plotly=_plotly() if pictures else "",
+        version=metadata.version("clusterbench"),
+    )
+
+
+def write_report(path: Path, runs: Sequence[Run], frame: DataFrame) -> None:
+    """Write the report to a file, whole or not at all. Raises `ExportError` where it cannot be written."""
+    text = render_report(runs, frame)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def script_json(text: str) -> str:
+    """JSON that can stand inside a script element: nothing in it ends the element or starts a comment."""
+    json.loads(text)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _section(run: Run, rows: DataFrame, anchor: str) -> _Section:
+    rows = ordered(rows)
+    verdicts = rows["verdict"].value_counts()
+    counts = [(str(verdict), int(verdicts.get(verdict, 0))) for verdict in VERDICTS]
+    return _Section(
+        run=run,
+        anchor=anchor,
+        host=_host(run, rows),
+        evidence=", ".join(f"{count} {name}" for name, count in rows["evidence"].value_counts().items()),
+        counts=(*counts, ("not judged", int(rows["verdict"].isna().sum()))),
+        glance=_glance(rows),
+        failures=tables.failures(rows, f"{anchor}-failures"),
+        cards=machine.cards(run),
+        backends=tables.backends(run, f"{anchor}-backends"),
+        roof=tables.roof(rows, f"{anchor}-roof"),
+        roofline=figures.roofline(rows, anchor),
+        kernels=tables.kernels(rows, f"{anchor}-kernels"),
+        collectives=figures.collectives(rows, anchor),
+        winners=tables.winners(rows, f"{anchor}-winners"),
+        not_measured=tables.not_measured(rows, f"{anchor}-not-measured"),
+        everything=tables.everything(rows, f"{anchor}-everything"),
+        sample_units=tables.sample_units(rows),
+    )
+
+
+def _host(run: Run, rows: DataFrame) -> str:
+    host = run.environment.get("host")
+    named = host.get("name") if isinstance(host, dict) else host
+    return str(named or next((name for name in rows["host"] if name), "") or "unnamed host")
+
+
+def _glance(rows: DataFrame) -> tuple[tuple[str, str, str], ...]:
+    """The few figures a reader looks for first: name, value, and where it comes from. Only measured ones."""
+    measured = rows[(rows["evidence"] == "measured") & (rows["origin"] == "own")]
+    found = []
+    roof = measured[measured["suite"] == "roof"]
+    for (name,), group in groups(roof[roof["bytes_per_s"] > 0], ("name",)):
+        best = f"{units.giga(group['bytes_per_s'].max())} GB/s"
+        found.append((f"{str(name).capitalize()} bandwidth", best, "measured roof"))
+    for dtype, peak in roof[roof["flop_per_s"] > 0].groupby("dtype")["flop_per_s"].max().items():
+        found.append(("Multiply-add peak", f"{units.giga(peak)} GFLOP/s", f"{dtype}, measured roof"))
+    timed = measured[(measured["suite"] == "collectives") & measured["median_s"].notna()]
+    for (name,), group in groups(timed[timed["busbw"].notna()], ("name",)):
+        top = max(lines(group), key=lambda row: float(row.busbw))
+        where = f"{top.algorithm}, {units.size(top.size_bytes)}, {top.ranks} ranks"
+        found.append((f"{name}, best bus bandwidth", f"{units.giga(top.busbw)} GB/s", where))
+    return tuple(found)
+
+
+def _own_file(name: str) -> str:
+    return resources.files("clusterbench.results.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    """plotly.js from its Python package."""
+    source = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    for address in _PLOTLY_ADDRESSES:
+        source = source.replace(address, "")
+    return source.replace("</script", "<\\/script")

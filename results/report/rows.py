@@ -1,0 +1,34 @@
+"""Rows and groups of a frame of measurements, as figures and tables read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "ranks", "nodes")
+"""Rows that agree in these belong in one figure, and compete in one table."""
+
+
+def ordered(frame: DataFrame) -> DataFrame:
+    """The rows in the order in which a reader looks for them; they were measured in a shuffled one.
+
+    By suite, name and type; out of place first; the library first of the algorithms; small sizes first.
+    """
+    keys = frame.assign(own=frame["algorithm"] != "library", in_place=frame["placement"] == "in_place")
+    by = ["suite", "name", "dtype", "op", "ranks", "in_place", "own", "algorithm", "size_bytes"]
+    return frame.loc[keys.sort_values(by, kind="stable").index]
+
+
+def lines(frame: DataFrame) -> Iterator[Any]:
+    """The rows as named tuples of plain values, None where one is missing; the field `count` is called `elements`."""
+    plain = frame.rename(columns={"count": "elements"}).astype(object)
+    yield from plain.where(plain.notna(), None).itertuples(index=False)
+
+
+def groups(frame: DataFrame, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, ...], DataFrame]]:
+    """The rows that agree in the fields `by`, in the order in which the groups appear."""
+    for key, group in frame.groupby(list(by), sort=False):
+        yield (key if isinstance(key, tuple) else (key,)), group

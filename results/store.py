@@ -1,0 +1,299 @@
+"""The store: a database of every run that was loaded, SQLite by default, PostgreSQL by URL.
+
+It is only ever filled from journals, and can be made again from them: a lost, locked or broken database costs nothing
+that was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
+
+from clusterbench.results.columns import checked_row, columns_of, spelled, typed
+from clusterbench.results.journal import JournalContents, merge_runs, read_journal
+from clusterbench.results.record import SCHEMA_VERSION, Measurement, Run
+from clusterbench.results.tables import JOURNALS, LINE_BITS, MEASUREMENTS, METADATA, RUNS, SAMPLES, SCHEMA_VERSIONS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+_ROWS_AT_ONCE = 5_000
+_IDS_AT_ONCE = 500
+"""Databases limit the parameters of one statement."""
+_LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7101989)"}
+"""What lets one process alone make tables, until its transaction ends; the number only has to be always the same."""
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be opened, read or written: the message names it, what was found and what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class Store:
+    """An open store. Use it as a context manager, or call `close`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.url = engine.url.render_as_string(hide_password=True)
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True, lock_wait_s: float = 10.0) -> Self:
+        """Open the store at an SQLAlchemy URL, and make its tables where there are none.
+
+        Parameters
+        ----------
+        create: False refuses an SQLite file that does not exist, for commands that only read.
+        lock_wait_s: how long to wait for another process that is writing.
+
+        Raises `StoreError` for a URL that is none, a file that cannot be written or is no database, a lock that is not
+        given up, a server that does not answer, and a schema newer than this version knows.
+        """
+        store = cls(_engine(url, create, lock_wait_s))
+        try:
+            with store._errors("cannot be opened"):
+                store._prepare()
+        except StoreError:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # writing
+
+    def load(self, journal: Path | JournalContents) -> int:
+        """Load a journal and return how many rows were new; loading again, or more of the same journal, is harmless.
+
+        Raises `StoreError`, in which case nothing of the journal was loaded, and `JournalError` for an unreadable file.
+        """
+        contents = read_journal(journal) if isinstance(journal, Path) else journal
+        with self._errors("cannot be written"), self._engine.begin() as connection:
+            # The first statement writes, so that two loaders queue here instead of meeting half-way.
+            self._upsert(connection, RUNS, "run_id", _run_row(contents.run), update={"run_id"})
+            journal_row = {
+                "journal": contents.journal_id,
+                "run_id": contents.run.run_id,
+                "run": json.dumps(spelled(contents.run.as_row())),
+            }
+            self._upsert(connection, JOURNALS, "journal", journal_row, update={"run"})
+            key = connection.scalar(sa.select(JOURNALS.c.journal_key).where(JOURNALS.c.journal == contents.journal_id))
+            new = self._load_rows(connection, contents, int(key or 0))
+            parts = connection.scalars(sa.select(JOURNALS.c.run).where(JOURNALS.c.run_id == contents.run.run_id))
+            merged = merge_runs([Run.from_row(checked_row(Run, json.loads(text))) for text in parts])
+            connection.execute(sa.update(RUNS).where(RUNS.c.run_id == merged.run_id).values(_run_row(merged)))
+        return new
+
+    def _load_rows(self, connection: sa.Connection, contents: JournalContents, key: int) -> int:
+        base = key << LINE_BITS
+        row_id = MEASUREMENTS.c.row_id
+        inside = row_id.between(base, base + (1 << LINE_BITS) - 1)
+        last = connection.scalar(sa.select(sa.func.max(row_id)).where(inside)) or base
+        loaded = last - base  # a journal only grows, so everything up to its last line loaded is there
+        first = next((i for i, line in enumerate(contents.lines) if line > loaded), len(contents.lines))
+        for start in range(first, len(contents.lines), _ROWS_AT_ONCE):
+            chunk = range(start, min(start + _ROWS_AT_ONCE, len(contents.lines)))
+            rows = [{"row_id": base + contents.lines[i], **_plain_row(contents.measurements[i])} for i in chunk]
+            connection.execute(sa.insert(MEASUREMENTS), rows)
+            packed = [
+                {"row_id": base + contents.lines[i], "seconds": samples.astype("<f8").tobytes()}
+                for i in chunk
+                if (samples := contents.samples[i]) is not None
+            ]
+            if packed:
+                connection.execute(sa.insert(SAMPLES), packed)
+        return len(contents.lines) - first
+
+    def _upsert(
+        self, connection: sa.Connection, table: sa.Table, key: str, row: dict[str, Any], update: set[str]
+    ) -> None:
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        statement = insert(table).values(row)
+        changed = {name: statement.excluded[name] for name in update}
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed))
+
+    # reading
+
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, the one that started last first."""
+        statement = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id.desc())
+        with self._reading() as connection:
+            return tuple(_run_of(row) for row in connection.execute(statement).mappings())
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many rows each run has in each suite."""
+        columns = (MEASUREMENTS.c.run_id, MEASUREMENTS.c.suite)
+        statement = sa.select(*columns, sa.func.count()).group_by(*columns).order_by(*columns)
+        result: dict[str, dict[str, int]] = {}
+        with self._reading() as connection:
+            for run_id, suite, count in connection.execute(statement):
+                result.setdefault(run_id, {})[suite] = count
+        return result
+
+    def find_run(self, text: str) -> Run:
+        """The run named by its id, by a beginning that only one id has, or by `latest` or `previous`.
+
+        Raises `StoreError` where there is none, or more than one.
+        """
+        runs = self.runs()
+        if text in ("latest", "previous"):
+            place = ("latest", "previous").index(text)
+            if len(runs) <= place:
+                raise StoreError(f"{self.url}: no {text} run; the store holds {len(runs)}")
+            return runs[place]
+        matching = [run for run in runs if run.run_id == text] or [run for run in runs if run.run_id.startswith(text)]
+        if len(matching) != 1 or not text:
+            found = ", ".join(run.run_id for run in matching[:5]) or f"none of {len(runs)} runs"
+            raise StoreError(f"{self.url}: run {text!r} matches {found}; expected one (`clusterbench results list`)")
+        return matching[0]
+
+    def frame(self, run_id: str | Sequence[str] | None = None, suite: str | None = None, **where: Any) -> DataFrame:
+        """The measurements as a tidy pandas frame: one row each, the fields as columns, `row_id` as the index.
+
+        Every further keyword is a field of `Measurement`, with the value it must have or a list of them:
+        `store.frame(suite="collectives", name="all_reduce", algorithm=["ring", "library"])`.
+        Times are in seconds, sizes in bytes, rates in bytes/s and flop/s. Raises `StoreError` for an unknown field.
+        """
+        import pandas as pd
+
+        names = [column.name for column in columns_of(Measurement)]
+        statement = sa.select(MEASUREMENTS).order_by(MEASUREMENTS.c.row_id)
+        for name, value in {"run_id": run_id, "suite": suite, **where}.items():
+            if name not in names:
+                raise StoreError(f"no field {name!r} to filter by; expected one of {', '.join(names)}")
+            if value is None:
+                continue
+            column = MEASUREMENTS.c[name]
+            several = isinstance(value, Iterable) and not isinstance(value, str)
+            statement = statement.where(column.in_(list(value)) if several else column == value)
+        with self._reading() as connection:
+            rows = [tuple(row) for row in connection.execute(statement)]  # a Row has fields that pandas stumbles over
+        frame = pd.DataFrame(rows, columns=["row_id", *names])
+        return typed(frame.astype({"row_id": "int64"}).set_index("row_id"))
+
+    def samples(self, row_ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
+        """Raw samples in seconds by row id, in the order taken; rows without raw samples are left out."""
+        wanted = [int(row_id) for row_id in row_ids]
+        result: dict[int, NDArray[np.float64]] = {}
+        with self._reading() as connection:
+            for start in range(0, len(wanted), _IDS_AT_ONCE):
+                ids = wanted[start : start + _IDS_AT_ONCE]
+                statement = sa.select(SAMPLES.c.row_id, SAMPLES.c.seconds).where(SAMPLES.c.row_id.in_(ids))
+                for row_id, packed in connection.execute(statement):
+                    result[row_id] = np.frombuffer(packed, dtype="<f8").astype(np.float64)
+        return result
+
+    # connections and errors
+
+    def _prepare(self) -> None:
+        with self._engine.begin() as connection:
+            if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
+                self._create(connection)
+            version = connection.scalar(sa.select(SCHEMA_VERSIONS.c.version))
+        if version is None or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.url}: the store has schema version {version}; this clusterbench knows up to {SCHEMA_VERSION}: "
+                "update it, or name another --store"
+            )
+
+    def _create(self, connection: sa.Connection) -> None:
+        """Make the tables; of several processes that open a new store at once, one does."""
+        connection.exec_driver_sql(_LOCK_SCHEMA[self._engine.dialect.name])
+        if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
+            METADATA.create_all(connection)
+            connection.execute(sa.insert(SCHEMA_VERSIONS).values(version=SCHEMA_VERSION))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._errors("cannot be read"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
+            raise StoreError(
+                f"{self.url}: the store {what}: {reason}. Journals are not touched; load them again with "
+                "`clusterbench results load JOURNAL... --store URL`"
+            ) from error
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(f"{self.url}: the store {what}: {error}") from error
+
+
+def _engine(url: str, create: bool, lock_wait_s: float) -> sa.Engine:
+    try:
+        address = sa.make_url(url)
+    except ArgumentError as error:
+        raise StoreError("--store: not a URL; expected sqlite:///FILE or postgresql://USER@HOST/DATABASE") from error
+    backend = address.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StoreError(f"--store: database {backend!r}; expected sqlite or postgresql")
+    try:
+        if backend == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+            return sa.create_engine(address, connect_args={"connect_timeout": max(2, round(lock_wait_s))})
+        _prepare_file(address.database, create)
+        engine = sa.create_engine(address, connect_args={"timeout": lock_wait_s})
+    except NoSuchModuleError as error:
+        raise StoreError(f"--store: {error}") from error
+    except ModuleNotFoundError as error:
+        raise StoreError(f"--store: PostgreSQL needs {error.name}: pip install 'clusterbench[postgres]'") from error
+    return engine
+
+
+def _prepare_file(database: str | None, create: bool) -> None:
+    if database in (None, "", ":memory:"):
+        return
+    file = Path(str(database))
+    if not file.exists() and not create:
+        raise StoreError(
+            f"{file}: there is no store; `clusterbench run` makes one, `clusterbench results load JOURNAL...` too"
+        )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{file}: cannot make the folder of the store: {error.strerror or error}") from error
+
+
+def _plain_row(measurement: Measurement) -> dict[str, Any]:
+    return {column.name: getattr(measurement, column.name) for column in columns_of(Measurement)}
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    row = run.as_row()
+    return {**row, **{name: json.dumps(spelled(row[name])) for name in ("environment", "failures")}}
+
+
+def _run_of(row: Any) -> Run:
+    values: dict[str, Any] = dict(row)
+    return Run.from_row({**values, **{name: json.loads(values[name]) for name in ("environment", "failures")}})
+
+
+def load_all(store: Store, journals: Sequence[Path]) -> tuple[int, tuple[str, ...]]:
+    """Load journals in order; returns the number of new rows, and a line in words for each damaged line."""
+    new, damaged = 0, []
+    for path in journals:
+        contents = read_journal(path)
+        new += store.load(contents)
+        damaged += [f"{path}, line {line.line}: skipped, {line.reason}" for line in contents.damaged_lines]
+    return new, tuple(damaged)

@@ -1,0 +1,72 @@
+"""The command line as a whole: quick help, usage errors with code 2, and no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from clusterbench.bench.cli import cli
+
+COMMANDS = list(cli.lazy)  # type: ignore[attr-defined] # click types the decorated group as a plain Group
+HEAVY = ("numpy", "pandas", "numba", "plotly", "triton", "scipy", "sqlalchemy", "mpi4py", "rich", "networkx")
+
+
+def clusterbench(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "clusterbench.bench", *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **variables},
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from clusterbench.bench.cli import main\n"
+        "try: main(['--help'])\n"
+        f"finally: print('loaded:', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    done = clusterbench(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: clusterbench")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("args", [["frobnicate"], ["--frobnicate"], *([name, "--frobnicate"] for name in COMMANDS)])
+def test_unknown_words_are_refused_with_code_2(args: list[str]) -> None:
+    done = clusterbench(*args)
+    assert done.returncode == 2
+    assert "frobnicate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_command_at_all_is_a_usage_error_with_the_help() -> None:
+    done = clusterbench()
+    assert done.returncode == 2
+    assert "doctor" in done.stderr
+
+
+def test_only_rank_0_prints_a_usage_error() -> None:
+    done = clusterbench("--frobnicate", PMI_RANK="1", PMI_SIZE="2")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_the_version_is_the_installed_one() -> None:
+    from importlib.metadata import version
+
+    assert version("clusterbench") in clusterbench("--version").stdout

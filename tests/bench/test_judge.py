@@ -1,0 +1,91 @@
+"""Verdicts: what is wrong, what cannot be, what is not known, and what passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.judge import IMPOSSIBLE, TOLERANCE, WIDEST, Bound, Roof, exit_code, judge_time, kernel_bound
+from clusterbench.kernels.discovery import discover
+from clusterbench.results.record import Measurement, Verdict
+from clusterbench.results.statistics import Summary, summarise
+
+KERNELS = discover()
+ROOF = Roof(copy_bytes_per_s=40e9, read_bytes_per_s=50e9, flop_per_s={"float32": 200e9})
+N = 1 << 26
+CACHE = 1 << 20
+
+
+def _times(median_s: float, spread: float = 0.01, n: int = 21) -> Summary:
+    return summarise(np.linspace(median_s * (1 - spread), median_s * (1 + spread), n))
+
+
+def test_a_copy_and_a_reader_meet_their_own_ceilings_exactly() -> None:
+    copy = kernel_bound(KERNELS["copy"], {"n": N}, "float32", ROOF, CACHE)
+    assert copy.time_s == pytest.approx(8 * N / 40e9)
+    assert copy.by == "copy bandwidth"
+    dot = kernel_bound(KERNELS["dot"], {"n": N}, "float32", ROOF, CACHE)
+    assert dot.time_s == pytest.approx(8 * N / 50e9)
+    assert dot.by == "read bandwidth"
+
+
+def test_two_reads_and_a_write_are_bound_between_the_copy_and_the_reader() -> None:
+    bound = kernel_bound(KERNELS["triad"], {"n": N}, "float32", ROOF, CACHE)
+    assert bound.time_s is not None
+    assert 12 * N / 50e9 < bound.time_s < 12 * N / 40e9
+    assert bound.by == "copy and read bandwidth"
+
+
+def test_arithmetic_binds_a_matrix_product() -> None:
+    bound = kernel_bound(KERNELS["gemm"], {"m": 512, "k": 512, "n": 512}, "float32", ROOF, CACHE)
+    assert bound == Bound(2 * 512**3 / 200e9, "multiply-add peak")
+
+
+def test_memory_ceilings_say_nothing_about_arrays_that_fit_the_cache() -> None:
+    assert kernel_bound(KERNELS["copy"], {"n": 1000}, "float32", ROOF, CACHE) == Bound(None, "")
+    assert kernel_bound(KERNELS["add"], {"n": 1000}, "float32", ROOF, CACHE).by == "multiply-add peak"
+
+
+def test_without_a_roof_there_is_no_bound() -> None:
+    assert kernel_bound(KERNELS["triad"], {"n": N}, "float32", Roof(), CACHE) == Bound(None, "")
+
+
+@given(st.floats(1e-6, 10), st.floats(0, 0.04), st.floats(0.5, 3))
+def test_a_whole_interval_beyond_the_ceiling_is_doubted_and_far_beyond_it_is_invalid(
+    median: float, spread: float, share: float
+) -> None:
+    summary = _times(median, spread)
+    assert summary.ci95_high_s is not None
+    verdict, reason = judge_time(Bound(share * median, "copy bandwidth"), summary)
+    beyond = summary.ci95_high_s * (1 + TOLERANCE) < share * median
+    far_beyond = summary.ci95_high_s * (1 + IMPOSSIBLE) < share * median
+    assert verdict == ("INVALID" if far_beyond else "INCONCLUSIVE" if beyond else "PASS")
+    assert beyond == ("measured copy bandwidth" in reason)
+
+
+def test_too_few_samples_or_too_wide_an_interval_are_inconclusive() -> None:
+    assert judge_time(Bound(None, ""), _times(1, n=5))[0] == "INCONCLUSIVE"
+    assert judge_time(Bound(None, ""), _times(1, spread=3 * WIDEST, n=6))[0] == "INCONCLUSIVE"
+    assert judge_time(Bound(None, ""), _times(1))[0] == "PASS"
+
+
+def _row(verdict: Verdict | None, wrong: int | None = None) -> Measurement:
+    return Measurement(run_id="r", suite="kernels", name="x", verdict=verdict, wrong=wrong)
+
+
+@pytest.mark.parametrize(
+    ("rows", "strict", "code"),
+    [
+        ([_row("PASS"), _row(None)], False, exit_codes.GOOD),
+        ([_row("INCONCLUSIVE")], False, exit_codes.GOOD),
+        ([_row("INCONCLUSIVE", 0)], True, exit_codes.FAILED),
+        ([_row("FAIL")], False, exit_codes.FAILED),
+        ([_row("FAIL"), _row("FAIL", 3)], False, exit_codes.WRONG_DATA),
+        ([_row("INVALID", 0)], False, exit_codes.WRONG_DATA),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worst_row(rows: list[Measurement], strict: bool, code: int) -> None:
+    assert exit_code(rows, strict=strict) == code

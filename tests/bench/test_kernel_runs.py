@@ -1,0 +1,229 @@
+"""Runs of kernels: what is timed, what is only verified, in which order, and what the rows say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from clusterbench.bench import kernel_runs
+from clusterbench.bench.cli import cli
+from clusterbench.bench.kernel_runs import Plan, run_kernels, time_kernel
+from clusterbench.bench.sampling import Rules
+from clusterbench.kernels.backends import Backend, detect
+from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
+from clusterbench.kernels.verify import Check
+from clusterbench.kernels.worker import Outcome
+from clusterbench.results.journal import read_journal
+from clusterbench.results.record import Measurement
+
+KERNELS = discover()
+FEW = Rules(iterations=8, warmup=1)
+
+
+def _plan(*names: str, **changes: object) -> Plan:
+    kernels = tuple(KERNELS[name] for name in names)
+    plan = Plan(kernels, ("float32",), FEW, seed=3, run_id="test", size_bytes=1 << 16, verify=False)
+    return replace(plan, **changes)  # type: ignore[arg-type] # the fields are of several types
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_ceilings() -> object:
+    """Ceilings on small arrays: these tests are about rows, not about figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_runs, "stream_bytes", lambda: 1 << 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def full() -> tuple[list[Measurement], list[tuple[Measurement, np.ndarray | None]]]:
+    """One whole run of two kernels with all sources, and what was appended meanwhile."""
+    appended: list[tuple[Measurement, np.ndarray | None]] = []
+    rows = run_kernels(_plan("triad", "dot", verify=True), append=lambda row, samples: appended.append((row, samples)))
+    return rows, appended
+
+
+def test_every_row_is_appended_in_the_order_in_which_it_was_finished(
+    full: tuple[list[Measurement], list[tuple[Measurement, np.ndarray | None]]],
+) -> None:
+    rows, appended = full
+    assert [row for row, _ in appended] == rows
+    for row, samples in appended:
+        assert (samples is None) == (row.median_s is None)
+        if samples is not None:
+            assert len(samples) == row.n
+            assert float(np.median(samples)) == row.median_s
+
+
+def test_the_cpu_is_measured_and_sources_for_gpus_are_simulated_without_any_time(
+    full: tuple[list[Measurement], list[tuple[Measurement, np.ndarray | None]]],
+) -> None:
+    rows = [row for row in full[0] if row.suite == "kernels"]
+    assert {(row.name, row.backend) for row in rows} == {(k, b) for k in ("triad", "dot") for b in detect()}
+    for row in rows:
+        assert row.wrong == 0
+        assert row.error_over_bound is not None
+        assert row.error_over_bound <= 1
+        if row.backend == "numba":
+            assert row.evidence == "measured"
+            assert row.bytes_per_s == pytest.approx(row.size_bytes / (row.median_s or 0))
+            assert row.n == 8
+        elif detect()[row.backend].mode != "native":
+            assert row.evidence == "simulated"
+            assert row.median_s is row.bytes_per_s is row.flop_per_s is None
+            assert row.n == 0
+            assert row.verdict == "PASS"
+            assert detect()[row.backend].reason in row.note
+
+
+def test_the_roof_has_a_row_for_each_ceiling(
+    full: tuple[list[Measurement], list[tuple[Measurement, np.ndarray | None]]],
+) -> None:
+    roof = {(row.name, row.dtype): row for row in full[0] if row.suite == "roof"}
+    assert {("copy", "float64"), ("read", "float64"), ("fma", "float32")} == set(roof)
+    assert all(row.verdict == "PASS" and row.evidence == "measured" for row in roof.values())
+    for name, rate in (("copy", "bytes_per_s"), ("read", "bytes_per_s")):
+        row = roof[name, "float64"]
+        assert getattr(row, rate) == pytest.approx(row.size_bytes / (row.min_s or 0))
+
+
+def test_the_order_is_shuffled_by_the_seed_and_repeats() -> None:
+    plan = _plan(*KERNELS, dtypes=("float32", "float64"))
+    orders = {seed: [(k.name, d) for k, d in replace(plan, seed=seed).problems()] for seed in (1, 2)}
+    assert orders[1] != orders[2]
+    assert sorted(orders[1]) == sorted(orders[2])
+    assert orders[1] == [(k.name, d) for k, d in replace(plan, seed=1).problems()]
+
+
+def _wrong(kernel: Kernel, launch: object) -> Kernel:
+    implementation = Implementation(launch, tile=kernel.implementations["numba"].tile)  # type: ignore[arg-type] # a function
+    return replace(kernel, implementations={"numba": implementation})
+
+
+def test_a_kernel_that_fails_its_check_is_a_row_and_is_never_timed() -> None:
+    def short(a: Array, b: Array) -> None:
+        a[:-1] = b[:-1]
+
+    rows = run_kernels(replace(_plan("copy"), kernels=(_wrong(KERNELS["copy"], short),)))
+    assert [(row.suite, row.verdict, row.median_s) for row in rows] == [("kernels", "FAIL", None)]
+    assert rows[0].wrong
+    assert "never written" in rows[0].reason
+
+
+def test_a_kernel_that_goes_wrong_at_the_timed_size_only_fails_after_timing() -> None:
+    def stale(a: Array, b: Array) -> None:
+        if a.size < 10_000 or np.isnan(a[0]):
+            a[: a.size // 2 if a.size >= 10_000 else a.size] = b[: a.size // 2 if a.size >= 10_000 else a.size]
+
+    rows = run_kernels(replace(_plan("copy"), kernels=(_wrong(KERNELS["copy"], stale),)))
+    row = next(row for row in rows if row.suite == "kernels")
+    assert row.median_s is not None
+    assert row.verdict == "FAIL"
+    assert "on the timed buffers" in row.reason
+
+
+def test_a_rate_above_the_ceiling_is_invalid_and_the_ceiling_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nothing(a: Array, b: Array) -> None:
+        if a.size < 1000 or np.isnan(a[0]):  # does its work only where it is checked
+            a[:] = b
+
+    monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 10))
+    rows = run_kernels(replace(_plan("copy", size_bytes=1 << 22), kernels=(_wrong(KERNELS["copy"], nothing),)))
+    row = next(row for row in rows if row.suite == "kernels")
+    assert (row.verdict, row.wrong) == ("INVALID", 0)
+    assert "measured copy bandwidth" in row.reason
+    assert [r.name for r in rows if r.suite == "roof"].count("copy") == 1 + kernel_runs.ROOF_REPEATS
+
+
+def _real_cpu() -> kernel_runs.device.Device:
+    return kernel_runs.device.Device("CPU", 1, 1 << 25, "given", 1 << 30)
+
+
+def test_a_problem_beyond_memory_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_runs, "verify", lambda *args: pytest.fail("something ran"))
+    with pytest.raises(KernelError, match=r"needs \d+ MiB with its check; expected at most"):
+        run_kernels(_plan("triad", size_bytes=1 << 50))
+
+
+def test_a_worker_that_breaks_down_fails_the_rows_it_did_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Check("triad", "triton", "float32", "n=1", "exact", elements=1)
+    outcome = Outcome((done, replace(done, kernel="dot")), "the triton worker was stopped after 1 s")
+    monkeypatch.setattr(kernel_runs, "run_worker", lambda *args: outcome)
+    monkeypatch.setattr(kernel_runs, "detect", lambda: {n: b for n, b in detect().items() if n in ("numba", "triton")})
+    rows = run_kernels(_plan("triad", "dot", "add", verify=True))
+    verdicts = {row.name: (row.verdict, row.reason) for row in rows if row.backend == "triton"}
+    assert verdicts["triad"] == ("PASS", "")
+    assert verdicts["dot"] == verdicts["add"] == ("FAIL", "the triton worker was stopped after 1 s")
+
+
+def test_an_absent_back_end_is_a_row_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = Backend("triton", "absent", "triton is not installed; pip install 'clusterbench[triton]'")
+    monkeypatch.setattr(kernel_runs, "detect", lambda: {"numba": detect()["numba"], "triton": absent})
+    rows = run_kernels(_plan("triad", verify=True))
+    row = next(row for row in rows if row.backend == "triton")
+    assert (row.verdict, row.wrong) == ("INCONCLUSIVE", None)
+    assert "clusterbench[triton]" in row.reason
+
+
+def test_timing_leaves_a_check_of_the_timed_buffers() -> None:
+    timed = time_kernel(KERNELS["gemm"], "float64", {"m": 33, "k": 65, "n": 17}, FEW, 1)
+    assert timed.recheck.passed
+    assert timed.recheck.elements == 33 * 17
+    assert len(timed.samples.seconds) == 8
+
+
+def _invoke(*args: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["kernels", *args], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.return_value, result.stdout
+
+
+def test_list_shows_every_kernel_with_its_costs_and_back_ends() -> None:
+    code, out = _invoke("list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["rows"]}
+    assert code == 0
+    assert set(rows) == set(KERNELS)
+    assert rows["triad"]["bytes"] == "3·n·s"
+    assert rows["triad"]["backends"]["numba"] == "native"
+    code, out = _invoke("list")
+    assert "multiply" not in out
+    assert "Σ x·y" in out
+
+
+def test_run_prints_one_json_document_and_writes_the_same_rows_to_its_journal(tmp_path: Path) -> None:
+    args = ["run", "copy", "-d", "float", "--size", "64K", "-n", "7", "--seed", "5", "--no-verify", "--json"]
+    code, out = _invoke(*args, "--journal", str(tmp_path), "--run-id", "given")
+    document = json.loads(out)
+    assert code == 0
+    assert document["run"]["run_id"] == "given"
+    assert document["run"]["seed"] == 5
+    (path,) = tmp_path.iterdir()
+    contents = read_journal(path)
+    assert [row.as_row() for row in contents.measurements] == document["rows"]
+    assert contents.run.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", "triat"], "did you mean 'triad'"),
+        (["run", "triad", "-d", "flaot32"], "did you mean 'float32'"),
+        (["run", "triad", "--size", "3Q"], "3Q"),
+        (["run", "triad", "--size", "0"], "at least one"),
+        (["run", "triad", "--size", "9999G"], "half of the free memory"),
+        (["run", "triad", "--precision", "0"], "0<x<=1"),
+        (["run", "triad", "--json", "--csv"], "exclude each other"),
+    ],
+)
+def test_a_mistake_is_answered_in_words(args: list[str], message: str) -> None:
+    with pytest.raises(Exception, match=message) as caught:
+        _invoke(*args)
+    assert getattr(caught.value, "exit_code", None) == 2

@@ -1,0 +1,67 @@
+"""Wrong kernels: the judge must reject every one of them, by its data and not because it raised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clusterbench.kernels.backends import detect
+from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.verify import Check, verify
+from clusterbench.kernels.worker import run_worker
+
+MUTANTS = discover(Path(__file__).parent / "mutants")
+MODES = detect()
+
+
+def _backend(name: str) -> str:
+    (backend,) = MUTANTS[name].implementations
+    return backend
+
+
+@pytest.fixture(scope="module")
+def checks() -> dict[str, list[Check]]:
+    """All checks by mutant; those of a worker from one process a back end."""
+    found: dict[str, list[Check]] = {name: [] for name in MUTANTS}
+    for backend in MODES.values():
+        mine = [kernel for name, kernel in MUTANTS.items() if _backend(name) == backend.name]
+        if backend.in_worker:
+            outcome = run_worker(backend, mine, ["float32", "float64"], 3, 100)
+            assert outcome.error == ""
+            made = list(outcome.checks)
+        else:
+            made = [check for kernel in mine for check in verify(kernel, backend, list(kernel.dtypes), 3)]
+        for check in made:
+            found[check.kernel].append(check)
+    return found
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_rejected(name: str, checks: dict[str, list[Check]]) -> None:
+    assert checks[name]
+    assert [check.error for check in checks[name] if check.error] == []
+    assert any(not check.passed for check in checks[name])
+
+
+def test_the_mutation_score_is_one_hundred_per_cent(
+    checks: dict[str, list[Check]], record_property: pytest.FixtureRequest
+) -> None:
+    caught = [name for name, made in checks.items() if any(not check.passed for check in made)]
+    record_property("mutation_score", f"{len(caught)} of {len(MUTANTS)}")  # type: ignore[operator] # a function to call
+    assert len(caught) == len(MUTANTS) >= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("triad_short_loop", "never written"),
+        ("add_whole_vectors", "never written"),
+        ("copy_mask_long", "guard zones overwritten"),
+        ("copy_input_spoiled", "guard zones overwritten"),
+        ("dot_double_count", "wrong"),
+        ("triad_narrow_product", "of its bound"),
+    ],
+)
+def test_the_reason_says_what_is_wrong(name: str, word: str, checks: dict[str, list[Check]]) -> None:
+    assert any(word in check.reason for check in checks[name])

@@ -1,0 +1,108 @@
+"""The ceilings compute what they say, with the instructions they are meant to measure."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+from clusterbench.kernels import device, roofline
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_chains_return_to_their_start_and_their_flops_are_counted(dtype: str) -> None:
+    kind = np.dtype(dtype).type
+    out = np.zeros(3, dtype)
+    roofline.fma(out, kind(-1), kind(20), kind(1), 1000)
+    assert np.all(out == roofline.fma_expected(1, dtype))
+    roofline.fma(out, kind(-1), kind(20), kind(1), 1001)
+    assert np.all(out == roofline.lanes(dtype) * sum(20 - (1 + chain) for chain in range(roofline.CHAINS)))
+    assert roofline.fma_flops(3, 1000, dtype) == 3 * 1000 * 2 * roofline.CHAINS * roofline.lanes(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_multiply_adds_are_vectors_in_registers(dtype: str) -> None:
+    @njit
+    def chains(a, b, start, steps):  # type: ignore[no-untyped-def] # compiled for one signature below
+        return roofline._chain(a, b, start, steps)
+
+    kind = np.dtype(dtype).type
+    chains(kind(-1), kind(20), kind(1), 10)
+    (assembly,) = chains.inspect_asm().values()
+    if platform.machine() in ("x86_64", "AMD64"):
+        suffix = "ps" if dtype == "float32" else "pd"
+        register = {16: "xmm", 32: "ymm", 64: "zmm"}[roofline.vector_bytes()]
+        fused = rf"vfmadd\d+{suffix}" if roofline.has_fused() else f"v?mul{suffix}"
+        body = _innermost_loop(assembly, rf"{fused}\s.*{register}")
+    else:
+        body = _innermost_loop(assembly, r"fmla\s+v")
+    counted = [line for line in body if re.search(r"fmadd|fmla|mul", line)]
+    assert len(counted) % roofline.CHAINS == 0
+    assert not any(re.search(r"\((%rsp|%rbp)|\[sp|-?\d+\(%r", line) for line in body), body  # nothing spilt
+
+
+def _innermost_loop(assembly: str, instruction: str) -> list[str]:
+    """The lines from a label to the jump back to it, for the loop that holds the instruction most often."""
+    lines = assembly.splitlines()
+    loops = []
+    for start, line in enumerate(lines):
+        label = re.match(r"(\.L\w+):", line)
+        if not label:
+            continue
+        for end in range(start + 1, len(lines)):
+            if re.search(rf"\s(j\w+|b\.?\w*|cbn?z.*)\s.*{re.escape(label[1])}$", lines[end]):
+                loops.append(lines[start:end])
+                break
+            if re.match(r"\.L\w+:", lines[end]):
+                break
+    found = max(loops, key=lambda body: sum(bool(re.search(instruction, text)) for text in body), default=[])
+    assert sum(bool(re.search(instruction, text)) for text in found) >= roofline.CHAINS, assembly
+    return found
+
+
+@pytest.mark.parametrize("size", [1, roofline.PART - 1, roofline.PART, 2 * roofline.PART + 7])
+@pytest.mark.parametrize("part", [1000, roofline.PART, 1 << 30])
+def test_copy_and_read_reach_every_element(size: int, part: int) -> None:
+    source = np.arange(size, dtype=np.float64)
+    target = np.full(size, np.nan)
+    roofline.copy(target, source, part)
+    assert np.array_equal(target, source)
+    sums = np.full(-(-size // roofline.PART), np.nan)
+    roofline.read(sums, source)
+    assert sums.sum() == size * (size - 1) / 2
+    roofline.fill(target, 2.0)
+    assert np.all(target == 2.0)
+
+
+def _cache(cpus: Path, core: int, index: int, level: int, kind: str, size: str, shared: str) -> None:
+    folder = cpus / f"cpu{core}" / "cache" / f"index{index}"
+    folder.mkdir(parents=True)
+    for name, text in (("level", str(level)), ("type", kind), ("size", size), ("shared_cpu_list", shared)):
+        (folder / name).write_text(text + "\n")
+
+
+def test_last_level_caches_are_added_up_once_each(tmp_path: Path) -> None:
+    for core in range(4):
+        _cache(tmp_path, core, 0, 1, "Data", "32K", str(core))
+        _cache(tmp_path, core, 1, 1, "Instruction", "64K", str(core))
+        _cache(tmp_path, core, 2, 3, "Unified", "16M", "0-1" if core < 2 else "2-3")
+    assert device.last_level_cache_bytes(tmp_path, [0, 1, 2, 3]) == 32 << 20
+    assert device.last_level_cache_bytes(tmp_path, [1]) == 16 << 20
+    assert device.last_level_cache_bytes(tmp_path, [9]) == 0
+
+
+def test_a_cache_table_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    _cache(tmp_path, 0, 0, 2, "Unified", "nonsense", "0")
+    _cache(tmp_path, 0, 1, 1, "Data", "48K", "0")
+    assert device.last_level_cache_bytes(tmp_path, [0]) == 48 << 10
+
+
+def test_this_machine_has_cores_a_cache_and_memory() -> None:
+    cpu = device.cpu()
+    assert cpu.cores >= 1
+    assert cpu.memory_bytes > cpu.cache_bytes > 0
+    assert cpu.name

@@ -1,0 +1,165 @@
+"""`clusterbench results` and `clusterbench report`, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clusterbench.bench.cli import main
+from clusterbench.results.record import Measurement
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line: exit code, standard output, standard error."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, synthetic: Callable[..., Any]) -> Path:
+    """A folder with the journals of a base run, and of a later one that is 10 % slower."""
+    folder = tmp_path_factory.mktemp("runs")
+    synthetic("base", 1).write(folder)
+    synthetic("slower", 2, 1.1).write(folder)
+    return folder
+
+
+@pytest.fixture
+def store(folder: Path, call: Call) -> str:
+    """The URL of a store with both runs; only read by the tests."""
+    url = f"sqlite:///{folder}/results.db"
+    if not (folder / "results.db").exists():
+        code, out, _ = call("results", "load", "--store", url, *sorted(folder.glob("*.jsonl")))
+        assert (code, out) == (0, f"174 new rows from 2 journals in {url}\n")
+    return url
+
+
+def test_list_shows_the_runs(store: str, call: Call) -> None:
+    code, out, _ = call("results", "list", "--store", store)
+    assert code == 0
+    assert out.index("slower") < out.index("base")
+    assert "clusterbench run --preset quick" in out
+
+
+def test_list_prints_one_json_document(store: str, call: Call) -> None:
+    _, out, _ = call("results", "list", "--store", store, "--json")
+    runs = json.loads(out)
+    assert [(row["run_id"], row["rows"]) for row in runs["rows"]] == [("slower", 87), ("base", 87)]
+    _, out, _ = call("results", "list", "--store", store, "--run", "ba", "--suite", "kernels", "--json")
+    document = json.loads(out)
+    assert document["schema_version"] == 1
+    assert document["run"]["run_id"] == "base"
+    assert len(document["rows"]) == 20
+    assert set(document["rows"][0]) == {field.name for field in fields(Measurement)}
+
+
+def test_list_prints_csv_with_the_fields_of_a_measurement(store: str, call: Call) -> None:
+    _, out, _ = call("results", "list", "--store", store, "--run", "latest", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 87
+    assert float(next(row for row in rows if row["name"] == "triad")["median_s"]) > 0
+
+
+def test_list_prints_rows_as_a_table(store: str, call: Call) -> None:
+    code, out, _ = call("results", "list", "--store", store, "--suite", "collectives")
+    assert code == 0
+    assert "128 rows, suite collectives" in out
+    assert "recursive_doubling" in out
+
+
+def test_export_writes_what_was_asked_for(store: str, call: Call, tmp_path: Path) -> None:
+    target = tmp_path / "rows.parquet"
+    code, out, _ = call(
+        "results", "export", "--store", store, "--run", "base", "--format", "parquet", "--output", target
+    )
+    assert (code, out) == (0, f"87 rows in {target}\n")
+    assert set(pd.read_parquet(target)["run_id"]) == {"base"}
+
+
+def test_compare_ends_with_4_on_a_regression_and_with_0_on_none(store: str, call: Call) -> None:
+    code, out, _ = call("results", "compare", "base", "latest", "--store", store)
+    assert code == 4
+    assert "76 worse" in out
+    assert call("results", "compare", "latest", "previous", "--store", store)[0] == 0
+    assert call("results", "compare", "base", "base", "--store", store)[0] == 0
+    assert call("results", "compare", "base", "latest", "--store", store, "--tolerance", 20)[0] == 0
+
+
+def test_compare_prints_one_json_document(store: str, call: Call) -> None:
+    code, out, _ = call("results", "compare", "base", "latest", "--store", store, "--json")
+    document = json.loads(out)
+    assert code == 4
+    assert document["run"]["counts"]["worse"] == 76
+    assert document["run"]["tolerance"] == 0.02
+    row = next(row for row in document["rows"] if row["name"] == "triad" and row["backend"] == "numba")
+    assert row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    assert row["change"] == "worse"
+
+
+def test_compare_takes_journal_files_without_a_store(tmp_path: Path, synthetic: Callable[..., Any], call: Call) -> None:
+    a, b = synthetic("a", 1).write(tmp_path), synthetic("b", 2, 0.8).write(tmp_path)
+    code, out, _ = call("results", "compare", a, b, "--csv", "--store", f"sqlite:///{tmp_path}/none.db")
+    changes = [row["change"] for row in csv.DictReader(io.StringIO(out)) if row["a_s"]]
+    assert code == 0
+    assert changes == ["better"] * 76
+
+
+def test_report_writes_one_file_from_a_store_or_from_journals(
+    store: str, call: Call, tmp_path: Path, synthetic: Callable[..., Any]
+) -> None:
+    maker = synthetic("third", 3)
+    parts = [maker.write(tmp_path, maker.kernels()), maker.write(tmp_path, maker.collectives(), part="collectives")]
+    code, out, _ = call("report", "--store", store, "--output", tmp_path / "a.html")
+    assert (code, out) == (0, f"report: {tmp_path}/a.html\n")
+    assert ">slower<" in (tmp_path / "a.html").read_text()
+    code, _, _ = call(
+        "report", "--journal", parts[0], "--journal", parts[1], "--journal", parts[0], "--output", tmp_path / "b.html"
+    )
+    text = (tmp_path / "b.html").read_text()
+    assert code == 0
+    assert text.count("<article") == 1
+    assert "run0-roofline-0" in text
+    assert "run0-busbw-0" in text
+    assert "Show 87 rows" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["results", "list", "--store", "sqlite:///nowhere/x.db"], "there is no store"),
+        (["results", "list", "--store", "nonsense"], "not a URL"),
+        (["results", "list", "--json", "--csv", "--store", "STORE"], "exclude each other"),
+        (["results", "list", "--run", "nobody", "--store", "STORE"], "'nobody'"),
+        (["results", "compare", "base", "gone.jsonl", "--store", "STORE"], "no such journal"),
+        (["results", "compare", "base", "slower", "--tolerance", "0", "--store", "STORE"], "--tolerance"),
+        (["results", "export", "--format", "xml", "--output", "x"], "'xml'"),
+        (["results", "export", "--format", "csv", "--output", "/dev/null/x.csv", "--store", "STORE"], "cannot write"),
+        (["results", "load", "missing.jsonl"], "missing.jsonl"),
+        (["results", "load", __file__, "--store", "STORE"], "no line of a journal"),
+        (["report", "--output", "/dev/null/x.html", "--store", "STORE"], "cannot write"),
+        (["report", "--output", "x.html", "--journal", __file__, "--run", "base"], "exclude each other"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(store: str, call: Call, args: list[str], said: str) -> None:
+    code, out, err = call(*(store if arg == "STORE" else arg for arg in args))
+    assert code == 2
+    assert said in err
+    assert out == ""
+    assert "Traceback" not in err

@@ -1,0 +1,123 @@
+"""The statistics keep what they promise, on data whose truth is known. Every random test has its seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterbench.results.statistics import (
+    MIN_SAMPLES_CI95,
+    Ratio,
+    bootstrap_ratio,
+    effective_count,
+    median_interval,
+    median_ranks,
+    median_resamples,
+    paired_ratio,
+    summarise,
+)
+
+RATIOS = st.floats(0.2, 5.0)
+
+
+@pytest.mark.parametrize("n", [6, 15, 40, 101])
+def test_the_interval_covers_the_true_median_as_often_as_it_says(n: int) -> None:
+    rng = np.random.default_rng(n)
+    samples = rng.lognormal(0.0, 0.5, (2000, n))  # its median is 1
+    intervals = [median_interval(row) for row in samples]
+    covered = np.mean([low <= 1.0 <= high for low, high in filter(None, intervals)])
+    assert 0.94 <= covered <= 0.99
+
+
+def test_too_few_samples_give_no_interval() -> None:
+    assert median_interval(np.arange(MIN_SAMPLES_CI95 - 1.0)) is None
+    assert median_interval(np.arange(MIN_SAMPLES_CI95 + 0.0)) == (0.0, 5.0)
+
+
+@given(st.integers(6, 3000))
+def test_the_ranks_enclose_the_middle_evenly(n: int) -> None:
+    ranks = median_ranks(n)
+    assert ranks is not None
+    assert 0 <= ranks[0] < (n - 1) / 2 < ranks[1] == n - 1 - ranks[0]
+
+
+@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=150))
+def test_a_summary_gives_only_what_its_samples_can_tell(values: list[float]) -> None:
+    summary = summarise(np.array(values))
+    assert (summary.ci95_low_s is None) == (len(values) < 6)
+    assert (summary.p95_s is None) == (len(values) < 20)
+    assert (summary.p99_s is None) == (len(values) < 100)
+    assert summary.min_s <= summary.median_s <= max(values)
+    if summary.ci95_low_s is not None and summary.ci95_high_s is not None:
+        assert summary.ci95_low_s <= summary.median_s <= summary.ci95_high_s
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "change"),
+    [
+        (1.0, 0.99, 1.01, "same"),
+        (1.015, 1.012, 1.018, "same"),
+        (1.05, 1.01, 1.09, "worse"),
+        (1.05, 0.99, 1.12, "cannot tell"),
+        (1.015, 1.001, 1.04, "cannot tell"),
+        (0.9, 0.85, 0.95, "better"),
+        (0.985, 0.96, 0.999, "cannot tell"),
+        (1.5, None, None, "cannot tell"),
+    ],
+)
+def test_the_rule_of_the_four_changes(value: float, low: float | None, high: float | None, change: str) -> None:
+    assert Ratio(value, low, high).change(0.02) == change
+
+
+@given(RATIOS, RATIOS, RATIOS, st.floats(0.001, 0.5))
+def test_swapping_a_and_b_swaps_better_and_worse(x: float, y: float, z: float, tolerance: float) -> None:
+    low, value, high = sorted((x, y, z))
+    opposite = {"better": "worse", "worse": "better"}
+    there = Ratio(value, low, high).change(tolerance)
+    back = Ratio(1 / value, 1 / high, 1 / low).change(tolerance)
+    edges = (low, high, value, 1 / low, 1 / high, 1 / value)
+    if all(abs(edge / limit - 1) > 1e-9 for edge in edges for limit in (1, 1 + tolerance, 1 / (1 + tolerance))):
+        assert back == opposite.get(there, there)
+
+
+def test_resampled_medians_are_those_of_a_plain_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    samples = rng.lognormal(0.0, 0.3, 51)
+    plain = np.median(rng.choice(samples, (20_000, 51)), axis=1)
+    quick = median_resamples(samples, (7,), 20_000)
+    for q in (2.5, 25, 50, 75, 97.5):
+        assert np.percentile(quick, q) == pytest.approx(np.percentile(plain, q), rel=0.03)
+
+
+def test_samples_that_drift_count_for_less_than_independent_ones() -> None:
+    rng = np.random.default_rng(5)
+    independent = rng.normal(1.0, 0.01, 1600)
+    drifting = 1.0 + 0.01 * np.repeat(rng.normal(size=32), 50)
+    assert effective_count(independent) > 800
+    assert effective_count(drifting) < 200
+    assert effective_count(np.ones(100)) == 100
+
+
+def test_equal_samples_are_seldom_called_different_and_a_real_change_is_found() -> None:
+    rng = np.random.default_rng(11)
+
+    def change(slowdown: float) -> str:
+        a, b = rng.lognormal(0, 0.05, 60), slowdown * rng.lognormal(0, 0.05, 60)
+        spread = median_resamples(a, (0,)), median_resamples(b, (1,))
+        return bootstrap_ratio(*spread, float(np.median(b) / np.median(a))).change(0.02)
+
+    equal = [change(1.0) for _ in range(500)]
+    slower = [change(1.1) for _ in range(100)]
+    assert sum(found in ("better", "worse") for found in equal) / 500 <= 0.065
+    assert slower.count("worse") >= 95
+
+
+def test_pairs_see_a_change_through_noise_that_both_sides_share() -> None:
+    rng = np.random.default_rng(13)
+    shared = rng.lognormal(0.0, 0.02, 30)
+    ratio = paired_ratio(shared, 1.05 * shared * rng.normal(1, 0.001, 30), rng)
+    assert ratio.low is not None
+    assert ratio.change() == "worse"
+    assert paired_ratio(shared[:5], shared[:5], rng).low is None

@@ -1,0 +1,214 @@
+"""The store: filled from journals, as often as one likes, and never the only place of a measurement."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clusterbench.results.journal import Journal, read_journal
+from clusterbench.results.record import Measurement, Run
+from clusterbench.results.store import Store, StoreError, load_all
+
+Maker = Callable[..., Any]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path}/folder/results.db") as opened:
+        yield opened
+
+
+def test_one_call_gives_a_tidy_typed_frame(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    path = synthetic().write(tmp_path)
+    new = store.load(path)
+    frame = store.frame()
+    assert new == len(frame) == len(read_journal(path).measurements)
+    assert list(frame.columns) == [field.name for field in fields(Measurement)]
+    types = {"median_s": "float64", "count": "int64", "wrong": "Int64", "name": "str", "verdict": "string"}
+    assert {name: str(frame[name].dtype) for name in types} == types
+    assert frame["busbw"].max() > 1e9
+
+
+def test_every_field_comes_back_from_the_store_as_it_was(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    path = synthetic().write(tmp_path)
+    store.load(path)
+    for measurement, row in zip(read_journal(path).measurements, store.frame().to_dict("records"), strict=True):
+        for name, value in measurement.as_row().items():
+            assert (pd.isna(row[name]) and value is None) or row[name] == value, name
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+def test_loading_in_any_order_and_any_number_of_times_gives_the_same_store(order: list[int]) -> None:
+    parts = [_contents(i) for i in range(3)]
+    with Store.open("sqlite://") as store:
+        for i in order:
+            store.load(parts[i])
+        frame = store.frame()
+        assert sorted(frame["name"]) == sorted({f"k{i}" for i in order})
+        assert len(store.runs()) == 1
+        assert sorted(store.runs()[0].failures) == sorted({f"part {i}" for i in order})
+
+
+def _contents(i: int) -> Any:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(run_id="r", started_at=f"2026-01-0{i + 1}", failures=(f"part {i}",))
+        with Journal.create(Path(folder), run, f"part{i}") as journal:
+            journal.append(Measurement(run_id="r", suite="kernels", name=f"k{i}"), [1.0, 2.0])
+        return read_journal(journal.path)
+
+
+def test_a_journal_that_grew_adds_only_its_new_rows(store: Store, tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, Run(run_id="r", started_at="1", status="running"))
+    journal.append(Measurement(run_id="r", suite="kernels", name="first"), [1.0])
+    loaded = [store.load(journal.path), store.load(journal.path)]
+    journal.append(Measurement(run_id="r", suite="kernels", name="second"), [2.0])
+    journal.finish("finished", 0)
+    shutil.copy(journal.path, tmp_path / "under-another-name.jsonl")
+    loaded += [store.load(tmp_path / "under-another-name.jsonl"), store.load(journal.path)]
+    assert loaded == [1, 0, 1, 0]
+    assert list(store.frame()["name"]) == ["first", "second"]
+    assert store.find_run("r").status == "finished"
+
+
+def test_two_loaders_at_once_lose_and_double_nothing(tmp_path: Path, synthetic: Maker) -> None:
+    url = f"sqlite:///{tmp_path}/results.db"
+    maker = synthetic()
+    journals = [maker.write(tmp_path, maker.kernels(), part=f"p{i}") for i in range(4)]
+
+    def load(path: Path) -> int:
+        with Store.open(url) as store:
+            return store.load(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        new = list(pool.map(load, journals * 2))
+    with Store.open(url) as store:
+        assert len(store.frame()) == sum(new) == 4 * len(maker.kernels())
+
+
+def test_raw_samples_come_back_bit_for_bit(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    path = synthetic().write(tmp_path)
+    store.load(path)
+    contents, frame = read_journal(path), store.frame()
+    samples = store.samples(frame.index)
+    assert set(samples) == set(frame.index[frame["n"] > 0])
+    for row_id, expected in zip(frame.index, contents.samples, strict=True):
+        if expected is not None:
+            np.testing.assert_array_equal(samples[row_id], expected)
+
+
+def test_filters_select_rows_by_value_and_by_list(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    store.load(synthetic(run_id="a").write(tmp_path))
+    store.load(synthetic(run_id="b").write(tmp_path))
+    frame = store.frame("a", "collectives", algorithm=["ring", "library"], size_bytes=512)
+    assert set(frame["run_id"]) == {"a"}
+    assert set(frame["algorithm"]) == {"ring", "library"}
+    assert set(frame["size_bytes"]) == {512}
+    assert len(store.frame(suite="kernels", evidence="simulated")) == 16
+    assert store.frame("nobody").empty
+    with pytest.raises(StoreError, match="no field 'colour'"):
+        store.frame(colour="red")
+
+
+def test_runs_are_found_by_beginning_and_by_age(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    for seed, run_id in enumerate(("alpha-1", "alpha-2", "beta"), start=1):
+        maker = synthetic(run_id=run_id, seed=seed)
+        store.load(maker.write(tmp_path, maker.kernels()[:1]))
+    assert [store.find_run(text).run_id for text in ("latest", "previous", "be", "alpha-1")] == [
+        "beta",
+        "alpha-2",
+        "beta",
+        "alpha-1",
+    ]
+    assert store.counts()["beta"] == {"roof": 1}
+    for text in ("alpha", "gamma", ""):
+        with pytest.raises(StoreError, match="expected one"):
+            store.find_run(text)
+
+
+def test_the_run_keeps_its_environment(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    maker = synthetic()
+    store.load(maker.write(tmp_path, maker.kernels()[:1]))
+    assert store.find_run("latest").environment == maker.run().environment
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/results.db"
+    Store.open(url).close()
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        connection.execute("UPDATE schema_version SET version = 999")
+    with pytest.raises(StoreError, match="schema version 999") as caught:
+        Store.open(url)
+    assert caught.value.exit_code == 2
+
+
+def test_a_locked_database_is_refused_in_words_and_costs_nothing(tmp_path: Path, synthetic: Maker) -> None:
+    maker = synthetic()
+    path, url = maker.write(tmp_path, maker.kernels()), f"sqlite:///{tmp_path}/results.db"
+    Store.open(url).close()
+    holder = sqlite3.connect(tmp_path / "results.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match=r"locked.*results load"), Store.open(url, lock_wait_s=0.1) as store:
+        store.load(path)
+    holder.execute("ROLLBACK")
+    holder.close()
+    with Store.open(url) as store:
+        assert store.load(path) == len(maker.kernels())
+
+
+def test_a_database_lost_on_the_way_is_made_again_from_the_journal(tmp_path: Path, synthetic: Maker) -> None:
+    maker = synthetic()
+    path, url = maker.write(tmp_path, maker.kernels()), f"sqlite:///{tmp_path}/results.db"
+    with Store.open(url) as store:
+        store.load(path)
+    (tmp_path / "results.db").write_bytes(b"\0garbage" * 1000)
+    with pytest.raises(StoreError, match="not a database") as caught:
+        Store.open(url)
+    assert caught.value.exit_code == 2
+    (tmp_path / "results.db").unlink()
+    with Store.open(url) as store:
+        assert store.load(path) == len(maker.kernels())
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "not a URL"),
+        ("mysql://u:secret@h/d", "expected sqlite or postgresql"),
+        ("sqlite:////dev/null/results.db", "cannot make the folder"),
+        ("sqlite:////proc/results.db", "cannot be opened"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_why(url: str, said: str) -> None:
+    with pytest.raises(StoreError, match=said) as caught:
+        Store.open(url)
+    assert caught.value.exit_code == 2
+    assert "secret" not in str(caught.value)
+
+
+def test_a_command_that_only_reads_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store"):
+        Store.open(f"sqlite:///{tmp_path}/none/results.db", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_old_journals_load_and_damage_is_reported(store: Store, tmp_path: Path) -> None:
+    old = Path(__file__).parent / "old" / "version-1.jsonl"
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(old.read_bytes()[:-5])
+    new, damaged = load_all(store, [cut, old])
+    assert new == 4
+    assert damaged == (f"{cut}, line 6: skipped, cut off",)
