@@ -6,6 +6,7 @@ import secrets
 import sys
 import traceback
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from clusterbench.collectives.collective import Collective
     from clusterbench.results.record import Measurement, Run
     from clusterbench.results.store import Store
+
+
+FORWARDING_S = 0.5
+"""Between a failing rank's last words and its abort: launchers drop what they have not forwarded by then."""
 
 
 @click.group()
@@ -272,11 +277,13 @@ def _show(
 
 def _abort(world: World, error: Exception) -> NoReturn:
     """End all ranks with this one's exit code; the others may be waiting for a message that will not come."""
-    code = getattr(error, "exit_code", exit_codes.FAILED)
-    if getattr(error, "exit_code", None) is None:
-        traceback.print_exc()
-    click.echo(f"clusterbench: rank {world.rank}: {error}", err=True)
+    code = getattr(error, "exit_code", None)
+    message = f"clusterbench: rank {world.rank}: {error or type(error).__name__}\n"
+    if code is None:
+        code, message = exit_codes.FAILED, message + "".join(traceback.format_exception(error))
     sys.stdout.flush()
+    sys.stderr.write(message)
     sys.stderr.flush()
+    sleep(FORWARDING_S)
     world.comm.Abort(code)
     sys.exit(code)  # in case the library's abort returns

@@ -30,6 +30,8 @@ CASES = [
     for size in SIZES
 ]
 PAIRS = 12
+PAIRS_SHORT = 30
+"""For the shortest calls, whose time depends on where a launch happens to place its memory."""
 
 
 def run(folder: Path, *arguments: str) -> JournalContents:
@@ -104,4 +106,8 @@ def test_library_in_the_compiled_loop_against_c(
         assert finished.exit_code == 0, finished.stderr
         return np.array(finished.stdout.split(), dtype=float)
 
-    show_ratio(run_paired(in_c, ours, pairs=PAIRS), f"C program, {size} B", f"library all_reduce, {size} B")
+    show_ratio(
+        run_paired(in_c, ours, pairs=PAIRS_SHORT if size == 8 else PAIRS),
+        f"C program, {size} B",
+        f"library all_reduce, {size} B",
+    )
