@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.sampling import Block, Rules, Samples, sample, timer_overhead_s
+from clusterbench.bench.judge import Bound, judge_time
+from clusterbench.bench.sampling import Block, Rules, Samples, sample, timer_overhead_s, with_samples
 from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives import data, discovery
 from clusterbench.collectives.collective import Collective
@@ -23,12 +24,12 @@ from clusterbench.collectives.program import compile_program, lower
 from clusterbench.collectives.proof import prove
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.transports import library, mpi
-from clusterbench.collectives.transports.native import NativeMpi, native
+from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffer, Buffers, PreparedCall
 from clusterbench.results import rates
 from clusterbench.results.journal import now_iso
-from clusterbench.results.record import Measurement, Verdict
-from clusterbench.results.statistics import MIN_SAMPLES_CI95, summarise
+from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import summarise
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 PLACEMENTS = ("out_of_place", "in_place")
 LIBRARY = "library"
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
-WIDEST = 0.25
-"""Half-width of the 95 % interval, as a share of the median, from which a time is no answer."""
 ALIGNMENT = 4096
 PROVEN_RANKS = 256
 """Ranks up to which a schedule is proven before it is run: about a second. `collectives prove` does it for more."""
@@ -58,6 +57,8 @@ class Request:
     op: str
     """Empty where nothing is reduced."""
     placements: tuple[str, ...]
+    transport: str
+    """How schedules of our own are run."""
     check: bool
     rules: Rules
     seed: int
@@ -76,7 +77,7 @@ class _Verified:
     error_over_bound: float | None
     reason: str
     culprit: str
-    note: str
+    note: str = ""
 
 
 class CollectiveRuns:
@@ -89,15 +90,19 @@ class CollectiveRuns:
         """
         self.world = world
         self.request = request
+        ours = [name for name in request.algorithms if name != LIBRARY]
+        self.schedules = {name: self._schedule(name) for name in ours}
+        self.additions = {name: self._additions(schedule) for name, schedule in self.schedules.items()}
         self.programs = {
             (name, placement): compile_program(schedule, world.rank, placement == "in_place")
-            for name, schedule in ((name, self._proven(name)) for name in request.algorithms if name != LIBRARY)
+            for name, schedule in self.schedules.items()
             for placement in request.placements
         }
         largest = max(request.counts)
         vector = largest * request.collective.parts(world.size)
         self._refuse_too_large(largest, vector)
         self.native: NativeMpi = native(world.comm)
+        self._refuse_uncountable(largest)
         self.vector = _aligned(vector, request.dtype)
         small = request.collective.has_parts and "out_of_place" in request.placements
         self.part = _aligned(largest if small else 0, request.dtype)
@@ -120,13 +125,29 @@ class CollectiveRuns:
             step("", 1)
             yield row
 
-    def _proven(self, name: str) -> Schedule:
-        """The schedule of an algorithm, proven by rank 0 for all. Raises `AgreedError` on every rank if it is wrong."""
-        size = self.world.size
-        schedule = discovery.algorithm(name, self.request.collective, size).schedule(self.request.collective, size)
-        if size <= PROVEN_RANKS:
-            agreed(self.world, lambda: prove(schedule))
-        return schedule
+    def _schedule(self, name: str) -> Schedule:
+        what, size = self.request.collective, self.world.size
+        return discovery.algorithm(name, what, size).schedule(what, size)
+
+    def _additions(self, schedule: Schedule) -> int | None:
+        """Prove a schedule on rank 0, for all ranks: the additions on its longest path, or None where it is not proven.
+
+        Raises `AgreedError` on every rank if the schedule is wrong.
+        """
+        if self.world.size > PROVEN_RANKS:
+            return None
+        return agreed(self.world, lambda: prove(schedule)).additions
+
+    def _refuse_uncountable(self, count: int) -> None:
+        if LIBRARY in self.request.algorithms:
+            try:
+                self.native.address(library.function_name(self.request.collective, count))
+            except MpiError as error:  # the same library, so the same on every rank
+                raise AgreedError(
+                    f"-e asks the library for {count} elements a rank, more than an int counts, and {error}; "
+                    "choose a wider -d or a smaller -e, or leave library out of --algorithm",
+                    exit_codes.USAGE,
+                ) from None
 
     def _refuse_too_large(self, count: int, vector: int) -> None:
         import psutil
@@ -170,18 +191,22 @@ class CollectiveRuns:
     def _measure(self, algorithm: str, count: int, placement: str) -> tuple[Measurement, NDArray[np.float64]]:
         request, started = self.request, now_iso()
         call = self._prepare(algorithm, count, placement)
-        verified = self._verify(call, placement)
+        verified = self._verify(call, algorithm)
         data.fill(call.buffers.send, request.collective, self.world.rank, self.world.size, request.op, request.seed)
-        samples = sample(lambda n, batch: Block(*call.time(n, batch)), request.rules, self.overhead_s)
-        if placement == "out_of_place" and request.check:
+        samples = sample(
+            lambda n, batch: Block(*call.time(n, batch)), request.rules, self.overhead_s, self.world.comm.bcast
+        )
+        if placement == "out_of_place" and request.check and not verified.reason:
             # The input is unchanged, so the result of the last timed call is still to be what it was to be.
-            verified = replace(verified, wrong=(verified.wrong or 0) + self._count_wrong(call)[0])
+            wrong, reason, culprit = self._count_wrong(call)
+            if wrong:
+                verified = replace(verified, wrong=wrong, reason=f"after timing, {reason}", culprit=culprit)
         return self._row(algorithm, count, placement, samples, verified, started), samples.seconds
 
-    def _verify(self, call: PreparedCall, placement: str) -> _Verified:
+    def _verify(self, call: PreparedCall, algorithm: str) -> _Verified:
         request = self.request
         if not request.check:
-            return _Verified(None, None, "", "", "")
+            return _Verified(None, None, "", "")
         buffers, rank, size = call.buffers, self.world.rank, self.world.size
         _poison(buffers.result)
         data.fill(buffers.send, request.collective, rank, size, request.op, request.seed)
@@ -192,7 +217,8 @@ class CollectiveRuns:
             data.fill_rounding(buffers.send, rank, request.seed)
             call.run()
             offset = rank * len(buffers.result) if request.collective.gives == "part" else 0
-            mine = data.error_over_bound(buffers.result, offset, size, request.op, request.seed)
+            additions = self.additions.get(algorithm)
+            mine = data.error_over_bound(buffers.result, offset, size, request.op, request.seed, additions)
             errors = self.world.comm.allgather(mine)
             error = max(errors)
             if not error <= 1 and not reason:
@@ -227,13 +253,15 @@ class CollectiveRuns:
         name, itemsize = request.collective.name, request.dtype.itemsize
         summary = summarise(samples.seconds)
         size_bytes = rates.collective_size_bytes(name, count, itemsize, size)
-        verdict, reason = self._judge(samples, verified)
-        return Measurement(
+        verdict, reason = judge_time(Bound(None, ""), summary)
+        if verified.reason:
+            verdict, reason = "FAIL", verified.reason
+        row = Measurement(
             run_id="",
             suite="collectives",
             name=name,
             algorithm=algorithm,
-            transport=LIBRARY if algorithm == LIBRARY else "mpi",
+            transport=LIBRARY if algorithm == LIBRARY else request.transport,
             backend="cpu",
             dtype=request.dtype.name,
             op=request.op,
@@ -242,18 +270,6 @@ class CollectiveRuns:
             size_bytes=size_bytes,
             ranks=size,
             nodes=self.world.nodes,
-            median_s=summary.median_s,
-            ci95_low_s=summary.ci95_low_s,
-            ci95_high_s=summary.ci95_high_s,
-            min_s=summary.min_s,
-            mean_s=summary.mean_s,
-            p95_s=summary.p95_s,
-            p99_s=summary.p99_s,
-            n=summary.n,
-            batch=samples.batch,
-            warmup=samples.warmup,
-            sample_unit=SAMPLE_UNIT,
-            stop=samples.stop,
             algbw=rates.algbw(size_bytes, summary.median_s),
             busbw=rates.busbw(name, size_bytes, summary.median_s, size),
             wrong=verified.wrong,
@@ -262,20 +278,18 @@ class CollectiveRuns:
             reason=reason,
             culprit=verified.culprit,
             host=self.world.places[0].host,
-            note="; ".join(filter(None, [verified.note, "more ranks than cores" * self.world.oversubscribed])),
+            note="; ".join(self._notes(algorithm, verified)),
             started_at=started,
         )
+        return with_samples(row, samples, summary, SAMPLE_UNIT)
 
-    def _judge(self, samples: Samples, verified: _Verified) -> tuple[Verdict, str]:
-        if verified.wrong or verified.reason:
-            return "FAIL", verified.reason or f"{verified.wrong} elements were wrong after the timed calls"
-        summary = summarise(samples.seconds)
-        if summary.ci95_low_s is None or summary.ci95_high_s is None:
-            return "INCONCLUSIVE", f"{summary.n} samples; an interval needs {MIN_SAMPLES_CI95}"
-        width = max(summary.median_s - summary.ci95_low_s, summary.ci95_high_s - summary.median_s) / summary.median_s
-        if width > WIDEST:
-            return "INCONCLUSIVE", f"the median is known to ±{width:.0%} only"
-        return "PASS", ""
+    def _notes(self, algorithm: str, verified: _Verified) -> Iterator[str]:
+        if verified.note:
+            yield verified.note
+        if self.world.oversubscribed:
+            yield "more ranks than cores"
+        if algorithm != LIBRARY and self.additions[algorithm] is None:
+            yield f"the schedule was not proven for so many ranks; `clusterbench collectives prove {algorithm}` does it"
 
 
 def _aligned(elements: int, dtype: np.dtype[Any]) -> Buffer:
@@ -288,8 +302,12 @@ def _aligned(elements: int, dtype: np.dtype[Any]) -> Buffer:
 
 
 def _poison(buffer: Buffer) -> None:
-    """Fill with what no result can be, so that an element that was never written shows."""
-    buffer.fill(np.nan if np.issubdtype(buffer.dtype, np.floating) else np.iinfo(buffer.dtype).max)
+    """Fill with what no result of exact data can be, so that an element that was never written shows."""
+    if np.issubdtype(buffer.dtype, np.floating):
+        buffer.fill(np.nan)
+    else:  # the values of exact data are symmetric about zero, and those without a sign end before the largest
+        limits = np.iinfo(buffer.dtype)
+        buffer.fill(limits.min if limits.min < 0 else limits.max)
 
 
 def _max() -> MPI.Op:

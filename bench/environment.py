@@ -15,12 +15,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from clusterbench.bench import hardware
+from clusterbench.kernels import device
 
 PACKAGES = (
     "clusterbench",
@@ -99,8 +100,8 @@ def capture_environment(
 
 
 def new_run_id() -> str:
-    """A name for a run that sorts by time and that two runs in one second do not share: `20260314-151500-3f9a`."""
-    return f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    """A name for a run that sorts by time (UTC) and that two runs in a second do not share: `20260314-151500-3f9a`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def command_line(argv: Sequence[str] | None = None) -> str:
@@ -137,8 +138,8 @@ def describe_host() -> dict[str, Any]:
         "kernel": platform.release(),
         "os": release or platform.system(),
         "container": hardware.container_hint(),
-        "cgroup_cores": hardware.cgroup_cores(),
-        "product": hardware.read_text("/sys/class/dmi/id/product_name"),
+        "cgroup_cores": device.quota_cores(),
+        "product": device.read_text("/sys/class/dmi/id/product_name"),
         "load_1min": round(os.getloadavg()[0], 2),
     }
 
@@ -163,7 +164,7 @@ _BACKEND_PACKAGES = {
 
 
 def backend_rows() -> list[dict[str, str]]:
-    """The back-end table: backend, mode (native, interpreter, simulator, compile only, absent), reason, version."""
+    """The back-end table: backend, mode (native, interpreter, simulator, absent), reason, version."""
     from clusterbench.kernels.backends import detect
 
     versions = package_versions()
@@ -207,19 +208,19 @@ def suite_revision() -> dict[str, Any]:
 def _git_revision(folder: Path) -> str | None:
     """The commit that HEAD names, from git's files; a worktree's `.git` is a file that names the folder."""
     if folder.is_file():
-        named = (hardware.read_text(folder) or "").removeprefix("gitdir: ")
+        named = (device.read_text(folder) or "").removeprefix("gitdir: ")
         folder = (folder.parent / named).resolve()
-    head = hardware.read_text(folder / "HEAD") or ""
+    head = device.read_text(folder / "HEAD") or ""
     if not head.startswith("ref: "):
         return head or None
     name = head.removeprefix("ref: ")
-    shared = hardware.read_text(folder / "commondir")
+    shared = device.read_text(folder / "commondir")
     for place in (folder, folder / shared) if shared else (folder,):
-        commit = hardware.read_text(place / name)
+        commit = device.read_text(place / name)
         if commit:
             return commit
         packed = re.search(
-            rf"^([0-9a-f]{{40,64}}) {re.escape(name)}$", hardware.read_text(place / "packed-refs") or "", re.MULTILINE
+            rf"^([0-9a-f]{{40,64}}) {re.escape(name)}$", device.read_text(place / "packed-refs") or "", re.MULTILINE
         )
         if packed:
             return packed[1]
@@ -242,12 +243,22 @@ def loaded_mpi() -> dict[str, Any]:
         "standard": ".".join(map(str, mpi.Get_version())),
     }
     if mpi.Is_initialized() and not mpi.Is_finalized():
-        levels = {
-            mpi.THREAD_SINGLE: "single",
-            mpi.THREAD_FUNNELED: "funneled",
-            mpi.THREAD_SERIALIZED: "serialized",
-            mpi.THREAD_MULTIPLE: "multiple",
-        }
-        described["thread_level"] = levels.get(mpi.Query_thread(), "unknown")
+        described["thread_level"] = thread_level_name(mpi.Query_thread())
         described["ranks"] = mpi.COMM_WORLD.Get_size()
     return described
+
+
+def thread_level_name(level: int) -> str:
+    """The name of a thread level that MPI gave: `single`, `funneled`, `serialized` or `multiple`, else `unknown`.
+
+    Call it where MPI is loaded already: a level comes from nowhere else.
+    """
+    from mpi4py import MPI
+
+    names = {
+        MPI.THREAD_SINGLE: "single",
+        MPI.THREAD_FUNNELED: "funneled",
+        MPI.THREAD_SERIALIZED: "serialized",
+        MPI.THREAD_MULTIPLE: "multiple",
+    }
+    return names.get(level, "unknown")

@@ -14,31 +14,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-_CPU = Path("/sys/devices/system/cpu")
+from clusterbench.kernels import device
+from clusterbench.kernels.device import CPUS, read_text
+
 # Instruction sets that decide how fast a kernel can be.
 _VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
-
-
-def read_text(path: Path | str) -> str | None:
-    """The stripped content of a small file, or None where it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
-        return None
 
 
 def describe_cpu() -> dict[str, Any]:
     """Model, cores (and those this process may use), caches, NUMA nodes, governor and boost."""
     import psutil
 
-    info = read_text("/proc/cpuinfo") or ""
+    info = read_text(device.CPUINFO) or ""
     fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", info, re.MULTILINE))
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return {
-        "model": fields.get("model name") or _model_by_cpuinfo(),
+        "model": device.cpu_model(),
         "vendor": fields.get("vendor_id") or fields.get("CPU implementer"),
         "architecture": platform.machine(),
         "vector": [flag for flag in _VECTOR_FLAGS if flag in flags],
@@ -46,22 +41,14 @@ def describe_cpu() -> dict[str, Any]:
         "logical_cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
         "sockets": len(set(re.findall(r"^physical id\s*:\s*(\d+)", info, re.MULTILINE))) or None,
-        "smt": {"1": True, "0": False}.get(read_text(_CPU / "smt/active") or ""),
-        "affinity": sorted(os.sched_getaffinity(0)),
-        "max_mhz": _khz_to_mhz(read_text(_CPU / "cpu0/cpufreq/cpuinfo_max_freq")),
+        "smt": {"1": True, "0": False}.get(read_text(CPUS / "smt/active") or ""),
+        "affinity": device.affinity(),
+        "max_mhz": _khz_to_mhz(read_text(CPUS / "cpu0/cpufreq/cpuinfo_max_freq")),
         "governor": _governor(),
         "boost": _boost(),
-        "caches": _caches(),
+        "caches": [asdict(cache) for cache in device.caches(CPUS, 0)],
         "numa": {node.name: read_text(node / "cpulist") for node in _sorted_nodes()},
     }
-
-
-def _model_by_cpuinfo() -> str | None:
-    # Arm's /proc/cpuinfo names no model; py-cpuinfo asks further, but takes a second, so it comes last.
-    from cpuinfo import get_cpu_info
-
-    model = get_cpu_info().get("brand_raw")
-    return str(model) if model else None
 
 
 def _khz_to_mhz(text: str | None) -> float | None:
@@ -69,33 +56,16 @@ def _khz_to_mhz(text: str | None) -> float | None:
 
 
 def _governor() -> str | None:
-    found = {read_text(path) for path in _CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
+    found = {read_text(path) for path in CPUS.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
     return ", ".join(sorted(str(name) for name in found)) or None
 
 
 def _boost() -> bool | None:
     """Whether the processor may clock above its nominal frequency, or None where the kernel does not say."""
-    no_turbo = read_text(_CPU / "intel_pstate/no_turbo")
+    no_turbo = read_text(CPUS / "intel_pstate/no_turbo")
     if no_turbo in ("0", "1"):
         return no_turbo == "0"
-    return {"1": True, "0": False}.get(read_text(_CPU / "cpufreq/boost") or "")
-
-
-def _caches() -> list[dict[str, Any]]:
-    found = []
-    for index in sorted((_CPU / "cpu0/cache").glob("index[0-9]*")):
-        size = re.fullmatch(r"(\d+)([KMG]?)", read_text(index / "size") or "")
-        if size is None:
-            continue
-        found.append(
-            {
-                "level": int(read_text(index / "level") or 0),
-                "type": read_text(index / "type"),
-                "size_bytes": int(size[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[size[2]],
-                "shared_by": read_text(index / "shared_cpu_list"),
-            }
-        )
-    return found
+    return {"1": True, "0": False}.get(read_text(CPUS / "cpufreq/boost") or "")
 
 
 def _sorted_nodes() -> list[Path]:
@@ -116,14 +86,6 @@ def describe_memory() -> dict[str, Any]:
         "cgroup_limit_bytes": int(limit) if limit.isdigit() and int(limit) < memory.total else None,
         "transparent_hugepages": huge[1] if huge else None,
     }
-
-
-def cgroup_cores() -> float | None:
-    """Cores that the container's quota allows, or None where there is no quota."""
-    quota = (read_text("/sys/fs/cgroup/cpu.max") or "").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        return int(quota[0]) / int(quota[1])
-    return None
 
 
 def container_hint() -> str | None:

@@ -29,7 +29,7 @@ IMPOSSIBLE = 0.5
 """How far beyond it a whole interval must lie to be called impossible: more than measurements of a ceiling differed by
 on a shared virtual machine (a third), less than what a loop that was optimised away or a wrong count of bytes gives."""
 WIDEST = 0.10
-"""Half-width of the 95 % interval, as a share of the median, from which a time says nothing about a roof."""
+"""Half-width of the 95 % interval, as a share of the median, from which a time is no answer."""
 BEYOND_CACHE = 4
 """Times the last-level cache: from here the memory ceilings apply (STREAM's rule)."""
 
@@ -89,8 +89,8 @@ def is_beyond(bound: Bound, summary: Summary, by: float = TOLERANCE) -> bool:
 
 
 def judge_time(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
-    """The verdict on a timed row whose data are right."""
-    if summary.ci95_low_s is None or summary.ci95_high_s is None:
+    """The verdict on a timed row whose data are right; `Bound(None, "")` where nothing bounds it (collectives)."""
+    if summary.half_width is None:
         return "INCONCLUSIVE", f"{summary.n} samples; an interval needs {MIN_SAMPLES_CI95}"
     if is_beyond(bound, summary):
         share = (bound.time_s or 0.0) / summary.median_s
@@ -98,19 +98,25 @@ def judge_time(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
         if is_beyond(bound, summary, IMPOSSIBLE):
             return "INVALID", where
         return "INCONCLUSIVE", f"{where}: that ceiling is too low to judge by; the machine is not quiet"
-    width = max(summary.median_s - summary.ci95_low_s, summary.ci95_high_s - summary.median_s) / summary.median_s
-    if width > WIDEST:
+    if summary.half_width > WIDEST:
         return (
             "INCONCLUSIVE",
-            f"the median is known to ±{width:.0%} only; the machine is not quiet, or the budget too small",
+            f"the median is known to ±{summary.half_width:.0%} only; the machine is not quiet, or the budget too small",
         )
     return "PASS", ""
 
 
 def exit_code(rows: Iterable[Measurement], *, strict: bool = False) -> int:
-    """The worst of the rows: wrong data or INVALID 3, what could not run 1, else 0; `strict`: INCONCLUSIVE is 1."""
+    """The worst of the rows: wrong data, an error over its bound or INVALID 3; else another FAIL, as of a process that
+    was stopped, 1; else 0. `strict`: INCONCLUSIVE is 1.
+    """
     bad = ("FAIL", "INVALID", "INCONCLUSIVE") if strict else ("FAIL", "INVALID")
     failed = [row for row in rows if row.verdict in bad]
-    if any(row.verdict == "INVALID" or (row.verdict == "FAIL" and row.wrong is not None) for row in failed):
+    if any(row.verdict == "INVALID" or (row.verdict == "FAIL" and _is_wrong(row)) for row in failed):
         return exit_codes.WRONG_DATA
     return exit_codes.FAILED if failed else exit_codes.GOOD
+
+
+def _is_wrong(row: Measurement) -> bool:
+    error = row.error_over_bound
+    return bool(row.wrong) or (error is not None and not error <= 1)  # NaN is an error over any bound

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from clusterbench.bench.sampling import Rules, Samples, sample
 from clusterbench.kernels import device, roofline
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.kernel import BACKENDS, Array, Kernel, KernelError, Shape, shape_text
-from clusterbench.kernels.verify import Check, compare, make_inputs, poison, verify
+from clusterbench.kernels.verify import Check, checks_expected, compare, make_inputs, poison, verify
 from clusterbench.kernels.worker import Outcome, run_worker
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
@@ -55,6 +55,8 @@ class Plan:
     verify: bool = True
     """Verify the GPU sources too; the CPU's are verified in any case."""
     worker_timeout_s: float = WORKER_TIMEOUT_S
+    stream_bytes: int = field(default_factory=lambda: stream_bytes())
+    """Of an array far beyond the caches, for kernels and ceilings alike; free memory is asked once a run."""
 
     def problems(self) -> list[tuple[Kernel, str]]:
         """Every kernel with every dtype it has, in the order of the seed."""
@@ -74,7 +76,7 @@ class Plan:
         elif kernel.elements is not None:
             shape = kernel.shape_of(kernel.elements)
         else:
-            shape = kernel.shape_of(stream_bytes() // itemsize)
+            shape = kernel.shape_of(self.stream_bytes // itemsize)
         largest = max(int(np.prod(kernel.extent(a, shape))) for a in (*kernel.inputs, *kernel.outputs)) * itemsize
         needed, room = kernel.footprint_bytes(shape, dtype) + CHECK_COPIES * largest, MEMORY_SHARE * free_bytes()
         if needed > room:
@@ -93,8 +95,12 @@ def free_bytes() -> int:
 
 
 def stream_bytes() -> int:
-    """An array far beyond the cache: four times the last-level cache, at most a sixteenth of the free memory."""
-    return min(BEYOND_CACHE * device.cpu().cache_bytes, free_bytes() // 16)
+    """An array far beyond the cache: four times the last-level cache, but at most a sixteenth of the free memory.
+
+    Where memory decides, it is a power of two, so that two runs on one machine mostly measure the same problem.
+    """
+    room = 1 << max(0, (free_bytes() // 16).bit_length() - 1)
+    return min(BEYOND_CACHE * device.cpu().cache_bytes, room)
 
 
 def run_kernels(plan: Plan, *, step: Step | None = None, append: Append | None = None) -> list[Measurement]:
@@ -178,8 +184,11 @@ class _Run:
         if backend.name not in kernel.implementations:
             return self._unverified(kernel, backend, dtype, "it has no implementation for this back end")
         mine = [check for check in outcome.checks if (check.kernel, check.dtype) == (kernel.name, dtype)]
-        cut_off = outcome.error if not mine or mine[-1] is outcome.checks[-1] else ""
-        return self._verified(kernel, backend, dtype, mine, cut_off)
+        if len(mine) < checks_expected(kernel, backend.name):
+            return self._verified(kernel, backend, dtype, mine, outcome.error or "not all checks were made")
+        row = self._verified(kernel, backend, dtype, mine, "")
+        # What was checked in full stands, whatever became of the worker after it.
+        return replace(row, note=f"{row.note}; afterwards: {outcome.error}") if outcome.error else row
 
     def _unverified(self, kernel: Kernel, backend: Backend, dtype: str, why: str) -> Measurement:
         row = replace(self._base, name=kernel.name, backend=backend.name, dtype=dtype, started_at=now_iso())
@@ -210,7 +219,7 @@ class _Run:
     def measure_roof(self, dtypes: Iterable[str]) -> None:
         """Measure the ceilings that these dtypes need."""
         self.step("roof", 0)
-        for row, samples in self._roofs.measure(dtypes, stream_bytes()):
+        for row, samples in self._roofs.measure(dtypes, self.plan.stream_bytes):
             self.add(row, samples)
 
     def time(self, kernel: Kernel, dtype: str, shape: Shape) -> None:

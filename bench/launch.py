@@ -23,8 +23,9 @@ from types import FrameType
 from typing import IO, ClassVar
 
 from clusterbench.bench import exit_codes
+from clusterbench.kernels.device import usable_cores
 
-_WAIT_STEP_S = 1.0
+WAIT_STEP_S = 1.0
 """Seldom enough not to disturb ranks that share the cores with this process."""
 
 
@@ -41,7 +42,6 @@ class Launcher:
     name: str
     rank: str
     size: str = ""
-    local_rank: str = ""
     local_size: str = ""
 
 
@@ -49,23 +49,11 @@ class Launcher:
 # Slurm's. Of Slurm's, SLURM_PROCID is set in a batch script too, where nothing was launched; SLURM_STEP_NUM_TASKS only
 # by srun.
 _LAUNCHERS = (
-    Launcher(
-        "Open MPI",
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ),
-    Launcher(
-        "MVAPICH2",
-        "MV2_COMM_WORLD_RANK",
-        "MV2_COMM_WORLD_SIZE",
-        "MV2_COMM_WORLD_LOCAL_RANK",
-        "MV2_COMM_WORLD_LOCAL_SIZE",
-    ),
+    Launcher("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    Launcher("MVAPICH2", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"),
     # MPICH and Intel MPI both start ranks by Hydra.
-    Launcher("Hydra", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
-    Launcher("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    Launcher("Hydra", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    Launcher("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
     Launcher("PMIx", "PMIX_RANK"),
 )
 
@@ -92,11 +80,6 @@ def launcher_rank() -> int | None:
 def launcher_size() -> int | None:
     """How many processes the launcher started, or None where there is no launcher or it does not say."""
     return _read("size")
-
-
-def launcher_local_rank() -> int | None:
-    """This process's rank within its host, or None where there is no launcher or it does not say."""
-    return _read("local_rank")
 
 
 def launcher_local_size() -> int | None:
@@ -188,7 +171,7 @@ def mpiexec_command(
         options += ["--bind-to", "none"]
         if as_root:
             options.append("--allow-run-as-root")
-        if ranks > len(os.sched_getaffinity(0)):
+        if ranks > usable_cores():
             options.append("--oversubscribe")
     elif family == "impi":
         options += ["-genv", "I_MPI_PIN", "0"]
@@ -221,8 +204,8 @@ def run_mpiexec(
     """Start `ranks` processes of `args` by mpiexec and wait for them.
 
     Standard output is collected, and given line by line to `on_line` as it comes; standard error goes through as it
-    comes, or is collected with standard output if `quiet`. `on_wait` is called a few times a second meanwhile. At the
-    time-out, on Ctrl-C and on SIGTERM, everything that was started is stopped before this returns or raises.
+    comes, or is collected with standard output if `quiet`. `on_wait` is called every `WAIT_STEP_S` seconds meanwhile.
+    At the time-out, on Ctrl-C and on SIGTERM, everything that was started is stopped before this returns or raises.
     Raises `LaunchError` where there is no mpiexec or it does not start.
     """
     mpiexec = mpiexec or find_mpiexec()
@@ -284,7 +267,7 @@ def _wait(process: subprocess.Popen[str], timeout_s: float, on_wait: Callable[[]
     while True:
         left = deadline - monotonic()
         try:
-            process.wait(max(0.0, min(left, _WAIT_STEP_S) if on_wait else left))
+            process.wait(max(0.0, min(left, WAIT_STEP_S) if on_wait else left))
             return False
         except subprocess.TimeoutExpired:
             if monotonic() >= deadline:

@@ -6,7 +6,6 @@ a journal of its own. So a crash takes one part with it, and everything measured
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 import traceback
@@ -25,8 +24,19 @@ from clusterbench.bench.launch import Finished, run_group, run_mpiexec
 from clusterbench.bench.output import note, progress, shows_progress
 from clusterbench.bench.presets import CollectivePlan, Preset
 from clusterbench.bench.summary import print_summary
-from clusterbench.results.journal import Journal, JournalContents, JournalError, merge_runs, now_iso, read_journal
-from clusterbench.results.record import Measurement, Run
+from clusterbench.kernels.device import usable_cores
+from clusterbench.results.journal import (
+    Journal,
+    JournalContents,
+    JournalError,
+    ended,
+    merge_runs,
+    now_iso,
+    read_journal,
+    rows_since,
+    start_order,
+)
+from clusterbench.results.record import Measurement, Run, status_of
 from clusterbench.results.store import Store
 
 Step = Callable[[str, int], None]
@@ -47,14 +57,6 @@ def worst(codes: Sequence[int]) -> int:
         if code in codes:
             return code
     return exit_codes.FAILED if any(codes) else exit_codes.GOOD
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, as its affinity and its container's quota allow."""
-    from clusterbench.bench.hardware import cgroup_cores
-
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, round(cgroup_cores() or cores)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class MainJob:
     """Whether to print tables; False where standard output belongs to a document."""
     run_id: str
     outcomes: list[Outcome] = field(default_factory=list)
-    interrupted: bool = False
+    counted: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """Of each journal the rows counted so far, and the offset up to which."""
 
     @classmethod
     def plan(
@@ -198,10 +201,17 @@ class MainJob:
             return None
 
         def count() -> None:
-            rows = sum(path.read_bytes().count(b'{"kind":"measurement"') for path in self._paths())
-            step(f"{what}: {rows} rows", 0)
+            step(f"{what}: {self._count_rows()} rows", 0)
 
         return count
+
+    def _count_rows(self) -> int:
+        """The rows that are on the disk; reads only what was appended since the last call, as ranks are being timed."""
+        for path in self._paths():
+            rows, offset = self.counted.get(path, (0, 0))
+            new, offset = rows_since(path, offset)
+            self.counted[path] = rows + new, offset
+        return sum(rows for rows, _ in self.counted.values())
 
     def _load(self) -> Outcome:
         damaged = []
@@ -258,16 +268,14 @@ class MainJob:
         try:
             yield
         except KeyboardInterrupt:
-            self.interrupted = True
             note("interrupted: keeping what was measured")
 
     def _record(self, journal: Journal) -> None:
         """Write how the run stands into its journal, so that whatever reads it next knows."""
-        failures = tuple(outcome.failure for outcome in self.outcomes if outcome.failure)
-        status = "failed" if failures else "finished"
-        journal.update(
-            replace(journal.run, finished_at=now_iso(), status=status, exit_code=self.exit_code, failures=failures)
-        )
+        failures = [outcome.failure for outcome in self.outcomes if outcome.failure]
+        # The worst code may be that of wrong data, which hides that another part could not be run.
+        status = status_of(outcome.exit_code for outcome in self.outcomes)
+        journal.update(replace(ended(journal.run, self.exit_code, failures), status=status))
 
     def _paths(self) -> list[Path]:
         return sorted({*self.journals.glob(f"{self.run_id}.jsonl"), *self.journals.glob(f"{self.run_id}.*.jsonl")})
@@ -280,7 +288,7 @@ class MainJob:
                 found.append(read_journal(path))
             except JournalError as error:
                 note(str(error))
-        return sorted(found, key=lambda contents: contents.run.started_at)
+        return sorted(found, key=lambda contents: start_order(contents.run))
 
     def _print_end(self, run: Run, rows: Sequence[Measurement]) -> None:
         print_summary(rows, run.failures)

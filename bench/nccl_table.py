@@ -18,7 +18,7 @@ _PROGRAMS = {"all_to_all": "alltoall", "all_to_all_v": "alltoallv"}
 
 def table(request: Request, world: World, device: str, algorithm: str, rows: Sequence[Measurement]) -> str:
     """One algorithm's table, its rows in the order of sizes."""
-    transport = LIBRARY if algorithm == LIBRARY else "mpi"
+    transport = LIBRARY if algorithm == LIBRARY else request.transport
     program = f"{_PROGRAMS.get(request.collective.name, request.collective.name)}_perf"
     by_point = {(row.count, row.placement): row for row in rows}
     lines = [f"# Algorithm: {algorithm} transport: {transport}", *_head(request, world, device, program)]
@@ -68,15 +68,16 @@ def _head(request: Request, world: World, device: str, program: str) -> Iterable
 def _line(request: Request, both: Sequence[Measurement | None]) -> str:
     row = next(row for row in both if row is not None)
     op = request.op or "none"
-    fields = f"{row.size_bytes:12d}{row.count:14d}{NCCL_NAMES[row.dtype]:>10s}{op:>8s}{row.root:8d}"
+    fields = f"{row.size_bytes:12d} {row.count:13d} {NCCL_NAMES[row.dtype]:>9s} {op:>7s} {row.root:7d}"
     return fields + "".join(f" {_figures(row)}" for row in both)
 
 
 def _figures(row: Measurement | None) -> str:
     if row is None or row.median_s is None:
-        return f"{'N/A':>8s}{'N/A':>8s}{'N/A':>8s}{'N/A':>8s}"
+        return f"{'N/A':>8s} {'N/A':>7s} {'N/A':>7s} {'N/A':>7s}"
     wrong = "N/A" if row.wrong is None else str(row.wrong)
-    return f"{_time(row.median_s * 1e6):>8s}{(row.algbw or 0) / 1e9:8.2f}{(row.busbw or 0) / 1e9:8.2f}{wrong:>8s}"
+    # A blank between the fields, however wide they grow: readers split at blanks.
+    return f"{_time(row.median_s * 1e6):>8s} {(row.algbw or 0) / 1e9:7.2f} {(row.busbw or 0) / 1e9:7.2f} {wrong:>7s}"
 
 
 def _time(time_us: float) -> str:

@@ -138,12 +138,15 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[[str, in
 
 
 def time_text(time_s: float | None) -> str:
-    """Microseconds with four significant digits and at most four decimals: `0.4213`, `12.34`, `1234`."""
+    """Microseconds with four significant digits and at most four decimals: `0.4213`, `12.34`, `1234`, `4.00e-05`."""
     return _significant(None if time_s is None else time_s * 1e6)
 
 
 def rate_text(bytes_per_s: float | None) -> str:
-    """GB/s (1e9 bytes/s), or GFLOP/s of a rate in flop/s, with four significant digits and at most four decimals."""
+    """GB/s (1e9 bytes/s), or GFLOP/s of a rate in flop/s, with four significant digits and at most four decimals.
+
+    Below 0.001, where these would not be enough, three digits and a power of ten: `4.00e-05`.
+    """
     return _significant(None if bytes_per_s is None else bytes_per_s / 1e9)
 
 
@@ -157,6 +160,8 @@ def _significant(value: float | None) -> str:
         return ""
     if value == 0:
         return "0"
+    if abs(value) < 0.001:
+        return f"{value:.2e}"
     decimals = max(0, 3 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(decimals, 4)}f}"
 

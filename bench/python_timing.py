@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from time import perf_counter_ns
 
 import numpy as np
 
-from clusterbench.bench.sampling import Block, Samples
+from clusterbench.bench.sampling import Block, Samples, with_samples
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Summary
 
@@ -17,21 +16,7 @@ SAMPLE_UNIT = "one call on all cores, started from Python; the mean of a batch w
 
 def measured(base: Measurement, samples: Samples, summary: Summary) -> Measurement:
     """`base` with the figures of these samples."""
-    return replace(
-        base,
-        median_s=summary.median_s,
-        ci95_low_s=summary.ci95_low_s,
-        ci95_high_s=summary.ci95_high_s,
-        min_s=summary.min_s,
-        mean_s=summary.mean_s,
-        p95_s=summary.p95_s,
-        p99_s=summary.p99_s,
-        n=summary.n,
-        sample_unit=SAMPLE_UNIT,
-        batch=samples.batch,
-        warmup=samples.warmup,
-        stop=samples.stop,
-    )
+    return with_samples(base, samples, summary, SAMPLE_UNIT)
 
 
 def python_block(call: Callable[[], object]) -> Callable[[int, int], Block]:

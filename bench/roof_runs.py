@@ -36,7 +36,7 @@ RoofRow = tuple[Measurement, "NDArray[np.float64]"]
 
 
 class RoofRuns:
-    """The ceilings measured so far; measuring again keeps the better."""
+    """The ceilings measured so far; measuring again keeps the better, and a wrong result is no ceiling."""
 
     def __init__(self, rules: Rules, base: Measurement, threads: int) -> None:
         iterations = None if rules.iterations is None else max(LEAST_ITERATIONS, rules.iterations)
@@ -53,12 +53,10 @@ class RoofRuns:
         source, target = (np.empty(array_bytes // 8) for _ in range(2))
         roofline.fill(source, 3.0)
         roofline.fill(target, 0.0)
-        parts = (roofline.PART, -(-source.size // self._threads))
-        taken = [self._row("copy", "float64", partial(roofline.copy, target, source, part)) for part in parts]
-        row, seconds = min(taken, key=lambda one: float(one[1].min()))
+        row, seconds, right = self._copy(target, source)
         copy = 2 * source.nbytes / float(seconds.min())
-        self.roof.copy_bytes_per_s = max(self.roof.copy_bytes_per_s, copy)
-        right = bool(np.all(target[:: roofline.PART // 2] == 3.0))
+        if right:
+            self.roof.copy_bytes_per_s = max(self.roof.copy_bytes_per_s, copy)
         rows = [
             (_checked(replace(row, bytes_per_s=copy, size_bytes=2 * source.nbytes, count=source.size), right), seconds)
         ]
@@ -66,12 +64,24 @@ class RoofRuns:
         sums = np.zeros(-(-source.size // roofline.PART))
         row, seconds = self._row("read", "float64", lambda: roofline.read(sums, source))
         read = source.nbytes / float(seconds.min())
-        self.roof.read_bytes_per_s = max(self.roof.read_bytes_per_s, read)
         right = float(sums.sum()) == 3.0 * source.size
+        if right:
+            self.roof.read_bytes_per_s = max(self.roof.read_bytes_per_s, read)
         rows.append(
             (_checked(replace(row, bytes_per_s=read, size_bytes=source.nbytes, count=source.size), right), seconds)
         )
         return rows
+
+    def _copy(self, target: Array, source: Array) -> tuple[Measurement, NDArray[np.float64], bool]:
+        """The better of the two ways to copy, each checked on a cleared target; a wrong one is returned at once."""
+        taken = []
+        for part in (roofline.PART, -(-source.size // self._threads)):
+            roofline.fill(target, 0.0)
+            row, seconds = self._row("copy", "float64", partial(roofline.copy, target, source, part))
+            if not np.array_equal(target, source):
+                return row, seconds, False
+            taken.append((row, seconds, True))
+        return min(taken, key=lambda one: float(one[1].min()))
 
     def _fma(self, dtype: str) -> RoofRow:
         kind: Any = np.dtype(dtype).type
@@ -80,8 +90,9 @@ class RoofRuns:
         row, seconds = self._row("fma", dtype, lambda: roofline.fma(*arguments))
         flops = roofline.fma_flops(out.size, FMA_STEPS, dtype)
         rate = flops / float(seconds.min())
-        self.roof.flop_per_s[dtype] = max(self.roof.flop_per_s.get(dtype, 0.0), rate)
         right = bool(np.all(out == roofline.fma_expected(1, dtype)))
+        if right:
+            self.roof.flop_per_s[dtype] = max(self.roof.flop_per_s.get(dtype, 0.0), rate)
         how = "fused" if roofline.has_fused() else "multiply and add apart, this CPU does not fuse"
         note = f"{row.note}; {how}, vectors of {roofline.vector_bytes()} bytes, {roofline.CHAINS} chains a core"
         return _checked(replace(row, flop_per_s=rate, count=out.size, note=note), right), seconds

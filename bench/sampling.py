@@ -22,21 +22,26 @@ stop
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.results.statistics import MIN_SAMPLES_CI95, median_interval
+from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import MIN_SAMPLES_CI95, Summary, half_width, median_interval
 
 OVERHEADS_PER_SAMPLE = 100
 """A sample lasts at least this many times the timer's overhead (Hoefler and Belli, SC'15: resolution << time)."""
 FIRST_SAMPLES = 10
+MAX_SAMPLES = 100_000
+"""A row that is not precise by then is taken for as good as its budget allows."""
 GROWTH = 1.5
 SETTLING_SAMPLES = 8
 """Samples of the smaller of two blocks whose medians are compared to tell whether the warm-up is over."""
+
+_FIGURES = ("n", "median_s", "ci95_low_s", "ci95_high_s", "min_s", "mean_s", "p95_s", "p99_s")
 
 Stop = Literal["precision", "budget", "fixed"]
 
@@ -53,7 +58,6 @@ class Rules:
     """A fixed number of samples instead of the two rules above."""
     warmup: int | None = None
     """A fixed number of warm-up calls instead of detection."""
-    max_samples: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,23 @@ class Samples:
     stop: Stop
 
 
-def sample(block: Callable[[int, int], Block], rules: Rules, overhead_s: float) -> Samples:
-    """Measure by `rules`; `overhead_s` is the cost of one reading of the clock (see `timer_overhead_s`)."""
+def with_samples(row: Measurement, samples: Samples, summary: Summary, unit: str) -> Measurement:
+    """`row` with the figures of its samples; `unit` says what one of them is, in words."""
+    figures = {name: getattr(summary, name) for name in _FIGURES}
+    return replace(row, **figures, sample_unit=unit, batch=samples.batch, warmup=samples.warmup, stop=samples.stop)
+
+
+def sample(
+    block: Callable[[int, int], Block],
+    rules: Rules,
+    overhead_s: float,
+    agree: Callable[[bool], bool] = bool,
+) -> Samples:
+    """Measure by `rules`; `overhead_s` is the cost of one reading of the clock (see `timer_overhead_s`).
+
+    `agree` makes one decision of all ranks' out of this one's: the interval comes from library functions whose last bit
+    may differ between unlike processors, and ranks that disagree about the end would wait for each other.
+    """
     batch, warmup, warm_s = _calibrate(block, rules, overhead_s)
     if rules.iterations is not None:
         return Samples(block(rules.iterations, batch).seconds, batch, warmup, "fixed")
@@ -90,43 +109,48 @@ def sample(block: Callable[[int, int], Block], rules: Rules, overhead_s: float) 
         total = target
         spent_s += result.elapsed_s
         seconds = np.concatenate(taken)
-        if _is_precise(seconds, rules.precision):
+        if agree(_is_precise(seconds, rules.precision)):
             return Samples(seconds, batch, warmup, "precision")
-        if spent_s >= rules.budget_s or total >= rules.max_samples:
+        if spent_s >= rules.budget_s or total >= MAX_SAMPLES:
             return Samples(seconds, batch, warmup, "budget")
         # No more than the rest of the budget can hold, going by what a sample has cost so far.
         affordable = int((rules.budget_s - spent_s) / (spent_s / total))
-        target = min(int(total * GROWTH) + 1, total + max(1, affordable), rules.max_samples)
+        target = min(int(total * GROWTH) + 1, total + max(1, affordable), MAX_SAMPLES)
 
 
 def _is_precise(seconds: NDArray[np.float64], precision: float) -> bool:
     interval = median_interval(seconds)
     if interval is None:
         return False
-    median = float(np.median(seconds))
-    return max(median - interval[0], interval[1] - median) <= precision * median
+    arm = half_width(float(np.median(seconds)), *interval)
+    return arm is not None and arm <= precision
 
 
 def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: float) -> tuple[int, int, float]:
-    """Warm up, and find how many calls make a sample. Returns the batch, the calls spent, and seconds a sample."""
-    calls, spent_s, batch, samples = 0, 0.0, 1, 1
-    previous = np.inf
+    """Warm up, and find how many calls make a sample. Returns the batch, the calls spent, and seconds a sample.
+
+    There are two blocks at least: the first holds what only a first call costs, and nothing is decided by it alone.
+    """
+    calls, spent_s, batch, samples, blocks = 0, 0.0, 1, 1, 0
+    previous = fastest = np.inf
     while True:
         result = block(samples, batch)
         calls += samples * batch
         spent_s += result.elapsed_s
+        blocks += 1
         current = float(np.median(result.seconds))
-        batch = _batch_for(current, overhead_s)
+        fastest = min(fastest, current)
+        batch = _batch_for(fastest, overhead_s)
         if rules.warmup is not None:
-            if calls >= rules.warmup:
-                return batch, calls, current * batch
+            ends = calls >= rules.warmup
             samples = max(1, -(-(rules.warmup - calls) // batch))
-            continue
-        settled = samples > SETTLING_SAMPLES and abs(current - previous) <= rules.precision * current
-        if settled or spent_s >= rules.budget_s / 10:
-            return batch, calls, current * batch
+        else:
+            settled = samples > SETTLING_SAMPLES and abs(current - previous) <= rules.precision * current
+            ends = settled or spent_s >= rules.budget_s / 10
+            samples = min(2 * samples, 1000)
+        if ends and blocks > 1:
+            return batch, calls, fastest * batch
         previous = current
-        samples = min(2 * samples, 1000)
 
 
 def _batch_for(call_s: float, overhead_s: float) -> int:

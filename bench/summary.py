@@ -9,6 +9,7 @@ import click
 
 from clusterbench.bench.output import print_table, rate_text, share_text, size_text, time_text
 from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import faster
 
 _HOW = {"simulated": "in an interpreter or simulator", "compiled": "by compiling"}
 
@@ -114,16 +115,13 @@ def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurem
 
 
 def compared(library: Measurement, schedule: Measurement) -> str:
-    """Which of the two is faster and by what factor, or `cannot tell` where their 95 % intervals overlap."""
-    limits = (library.ci95_low_s, library.ci95_high_s, schedule.ci95_low_s, schedule.ci95_high_s)
-    if None in limits or library.median_s is None or schedule.median_s is None:
+    """Which of the two is faster and by what factor, or `cannot tell` (see `statistics.faster`)."""
+    if library.median_s is None or schedule.median_s is None:
         return "cannot tell"
-    library_low, library_high, schedule_low, schedule_high = (float(limit or 0) for limit in limits)
-    if schedule_high < library_low:
+    by = faster((library.ci95_low_s, library.ci95_high_s), (schedule.ci95_low_s, schedule.ci95_high_s))
+    if by == "second":
         return f"schedule {library.median_s / schedule.median_s:.2f}x"
-    if library_high < schedule_low:
-        return f"library {schedule.median_s / library.median_s:.2f}x"
-    return "cannot tell"
+    return f"library {schedule.median_s / library.median_s:.2f}x" if by == "first" else by
 
 
 def _print_wrong(rows: Sequence[Measurement]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes, launch
+from clusterbench.bench.environment import thread_level_name
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _YIELD_WHEN_IDLE = {
-    # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning.
+    # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning. It
+    # helps messages; collectives that a library runs through shared memory may spin all the same.
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
     "MPIR_CVAR_POSIX_POLL_FREQUENCY": "1",
     "OMPI_MCA_mpi_yield_when_idle": "1",
@@ -102,12 +104,14 @@ def join_world() -> World:
     cores = sorted(os.sched_getaffinity(0))
     local_size = launch.launcher_local_size() or 1
     yields = []
-    if local_size > (os.cpu_count() or 1):
+    # A mask of one core says nothing yet: a launcher that binds gives every rank one of its own.
+    usable = len(cores) if len(cores) > 1 else os.cpu_count() or 1
+    if local_size > usable:
         for variable, value in _YIELD_WHEN_IDLE.items():
             if variable not in os.environ:
                 os.environ[variable] = value
                 yields.append(f"{variable}={value}")
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // local_size)))
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, usable // local_size)))
     import mpi4py
 
     mpi4py.rc.threads = False
@@ -126,18 +130,12 @@ def join_world() -> World:
     local_rank, local_ranks = local.rank, local.size
     local.Free()
     places = comm.allgather(RankPlace(comm.rank, host, os.getpid(), local_rank, tuple(sorted(mine)), pinned_by))
-    levels = {
-        MPI.THREAD_SINGLE: "single",
-        MPI.THREAD_FUNNELED: "funneled",
-        MPI.THREAD_SERIALIZED: "serialized",
-        MPI.THREAD_MULTIPLE: "multiple",
-    }
     return World(
         comm=comm,
         places=tuple(places),
         nodes=sum(place.local_rank == 0 for place in places),
         oversubscribed=comm.allreduce(local_ranks > len(set().union(*masks)), MPI.LOR),
-        thread_level=levels[MPI.Query_thread()],
+        thread_level=thread_level_name(MPI.Query_thread()),
         yields=tuple(yields),
     )
 

@@ -211,6 +211,8 @@ def _complete(e: int, steps: Any, state: Any, flight: Any, written: Any, pieces:
         _emit(steps, state, WAIT, -1, 0, 0, 0, 0, 0, 0, 0, request)
     if kind in (_SENT, _DIRECT):
         return
+    if kind == _LOCAL:
+        _emit(steps, state, OPEN, -1, STAGING, stage, 0, 0, 0, 0, 0, 0)  # filled here: to be read from its start
     for p in range(first, end):
         low, high = pieces[p, 1], pieces[p, 1] + pieces[p, 2]
         _await_sends(low, high, steps, state, flight)

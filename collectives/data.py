@@ -2,9 +2,9 @@
 
 Exact data are small integers, so that every partial result is representable in any order of summation and the result is
 compared for equality. Rounding data have full mantissas: their result is compared with a float64 sum, and may be off by
-γ(m)·Σ|x| with m the additions on a path, which p − 1 bounds for any algorithm (N. J. Higham, "Accuracy and Stability of
-Numerical Algorithms", 2nd ed., 2002, section 4.2). Both depend on rank and index through a hash, so that a chunk in the
-wrong place shows.
+γ(m)·Σ|x| with m the additions on the longest path from an input to the result (N. J. Higham, "Accuracy and Stability
+of Numerical Algorithms", 2nd ed., 2002, section 4.2): the proof of a schedule tells m, and p − 1 bounds it for any
+algorithm. Both kinds depend on rank and index through a hash, so that a chunk in the wrong place shows.
 """
 
 from __future__ import annotations
@@ -55,11 +55,16 @@ def fill_rounding(buffer: NDArray[Any], rank: int, seed: int) -> None:
     _fill_rounding(buffer, rank, seed)
 
 
-def error_over_bound(result: NDArray[Any], offset: int, ranks: int, op: str, seed: int) -> float:
-    """Largest error of a sum (or average) of rounding data over its bound; `offset` is the result's first element."""
+def error_over_bound(
+    result: NDArray[Any], offset: int, ranks: int, op: str, seed: int, additions: int | None = None
+) -> float:
+    """Largest error of a sum (or average) of rounding data over its bound.
+
+    `offset` is the result's first element in the vector; `additions` those on the longest path, p − 1 unless given.
+    """
     unit = float(np.finfo(result.dtype).eps) / 2
-    additions = max(ranks - 1, 1) + (op == "avg")
-    gamma = additions * unit / (1 - additions * unit)
+    roundings = max(ranks - 1 if additions is None else additions, 1) + (op == "avg")
+    gamma = roundings * unit / (1 - roundings * unit)
     return float(_error_over_bound(result, offset, ranks, ranks if op == "avg" else 1, gamma, seed))
 
 

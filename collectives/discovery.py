@@ -21,11 +21,18 @@ class CatalogueError(ImportError):
 def algorithms() -> dict[str, Algorithm]:
     """All algorithms by name, in alphabetical order.
 
-    Raises `CatalogueError` for a file without `ALGORITHM`, or with one whose name is not that of the file.
+    A file whose name begins with `_` is none. Raises `CatalogueError` for a file that cannot be imported, has no
+    `ALGORITHM`, or has one whose name is not that of the file.
     """
     found = {}
     for module_info in pkgutil.iter_modules(catalogue.__path__):
-        module = import_module(f"{catalogue.__name__}.{module_info.name}")
+        if module_info.name.startswith("_"):
+            continue
+        try:
+            module = import_module(f"{catalogue.__name__}.{module_info.name}")
+        except Exception as error:
+            folder = getattr(module_info.module_finder, "path", "")
+            raise CatalogueError(f"{folder}/{module_info.name}.py: {type(error).__name__}: {error}") from error
         algorithm = getattr(module, "ALGORITHM", None)
         if not isinstance(algorithm, Algorithm):
             raise CatalogueError(f"{module.__file__}: expected a constant ALGORITHM of type Algorithm")

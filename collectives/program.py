@@ -154,7 +154,9 @@ def lower(program: Program, count: int, itemsize: int) -> LoweredProgram:
     bases[EXTRA] = work_bytes
     bases[STAGING] = work_bytes + schedule.scratch_chunks * longest
     scratch_bytes = int(bases[STAGING]) + program.staging_chunks * longest
-    cuts = max(1, -(-int(offsets[-1]) // MESSAGE_BYTES))
+    is_message = np.isin(program.steps[:, OP], (SEND, RECV))
+    longest_message = int(program.steps[is_message, COUNT].max(initial=0)) * longest
+    cuts = max(1, -(-longest_message // MESSAGE_BYTES))
     steps, used = _lower(program.steps, offsets, longest, bases, program.staging_chunks, cuts, MESSAGE_BYTES)
     return LoweredProgram(steps[:used].copy(), program.requests * cuts, scratch_bytes)
 

@@ -1,8 +1,13 @@
-"""Checks compiled programs: they match message for message, cannot deadlock, do not race, and stay in their buffers.
+"""Checks compiled programs: they compute what they must, cannot deadlock, do not race, and stay in their buffers.
 
 No receive takes a message from just anybody, and no message overtakes another of the same pair, so the messages of a
 set of programs match in one way only, and one execution stands for all: if the programs run to their end when a send
-completes no sooner than its receive is posted, no other timing and no other amount of buffering can block them.
+completes no sooner than its receive is posted, no other timing and no other amount of buffering can block them. As they
+do not race either, that one execution also computes what every other one does.
+
+What it computes is followed symbolically. A value is its origin (a chunk of the vector) and the sum, modulo 2^64, of
+one random number for each rank whose contribution is in it: a contribution that is missing or there twice shows, but
+for a chance of 2^-64 a chunk. The proof of the schedule itself (`proof.py`) has no such chance, and says what is wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ import numpy as np
 from numba import njit
 
 from clusterbench.collectives.compiler import (
+    AREG,
+    COPY,
     COUNT,
     DCHUNK,
     DREG,
@@ -24,18 +31,21 @@ from clusterbench.collectives.compiler import (
     OUTPUT,
     PEER,
     RECV,
+    REDUCE,
     REQ,
     SCHUNK,
     SEND,
+    SREG,
     STAGING,
     WAIT,
     WORK,
-)  # fmt: skip
-from clusterbench.collectives.program import Program
+)
+from clusterbench.collectives.program import Program, lower
 from clusterbench.collectives.schedule import Ints, Schedule
 
 _REGION_NAMES = {INPUT: "input", OUTPUT: "output", WORK: "working copy", EXTRA: "scratch", STAGING: "staging area"}
-_FINE, _OUTSIDE, _RACE, _WRITES_INPUT = range(4)
+_FINE, _OUTSIDE, _RACE, _WRITES_INPUT, _UNFINISHED = range(5)
+_STUCK, _UNDEFINED, _ORIGIN, _RESULT = range(1, 5)
 
 
 def check_programs(schedule: Schedule, programs: list[Program]) -> str | None:
@@ -46,44 +56,57 @@ def check_programs(schedule: Schedule, programs: list[Program]) -> str | None:
             return problem
     starts = np.cumsum([0, *(len(program) for program in programs)])
     steps = np.concatenate([program.steps for program in programs])
-    problem = _check_matching(starts, steps)
+    rank = np.repeat(np.arange(schedule.ranks), np.diff(starts))
+    sends, receives, problem = _match(rank, steps[:, OP], steps[:, PEER], steps[:, COUNT], "chunks")
     if problem is not None:
         return problem
-    stuck = _run_to_end(starts, steps, max(program.requests for program in programs) + 1)
-    blocked = np.flatnonzero(stuck >= 0)
-    if len(blocked):
-        rank = int(blocked[0])
-        return f"deadlock: {len(blocked)} ranks wait for ever, rank {rank} at step {int(stuck[rank])} of its program"
-    return None
+    problem = _check_bytes(schedule, programs)
+    if problem is not None:
+        return problem
+    fault, who, where = _execute(schedule, programs, starts, steps, sends, receives)
+    at = f"rank {who}, step {where} of its program"
+    return {
+        _FINE: None,
+        _STUCK: f"deadlock: {at} waits for ever",
+        _UNDEFINED: f"{at}: reads a chunk that has no value yet",
+        _ORIGIN: f"{at}: reduces a chunk into a different one",
+        _RESULT: f"at the end: chunk {where} of the output of rank {who} is not what it must be",
+    }[fault]
+
+
+def _ranges(schedule: Schedule, program: Program) -> Ints:
+    """First chunk and end of every region of a rank, of shape (5, 2)."""
+    what, rank = schedule.collective, program.rank
+    ranges = np.zeros((5, 2), np.int64)
+    ranges[INPUT] = what.owned(what.takes, rank, schedule.ranks, schedule.chunks)
+    ranges[OUTPUT] = what.owned(what.gives, rank, schedule.ranks, schedule.chunks)
+    ranges[WORK] = (0, schedule.chunks)
+    ranges[EXTRA] = (schedule.chunks, schedule.chunks + schedule.scratch_chunks)
+    ranges[STAGING] = (0, program.staging_chunks)
+    return ranges
 
 
 def _check_buffers(schedule: Schedule, program: Program) -> str | None:
-    what, rank = schedule.collective, program.rank
-    bounds = np.zeros((5, 2), np.int64)
-    bounds[INPUT] = what.owned(what.takes, rank, schedule.ranks, schedule.chunks)
-    bounds[OUTPUT] = what.owned(what.gives, rank, schedule.ranks, schedule.chunks)
-    bounds[WORK] = (0, schedule.chunks)
-    bounds[EXTRA] = (schedule.chunks, schedule.chunks + schedule.scratch_chunks)
-    bounds[STAGING] = (0, program.staging_chunks)
-    fault, step, region = _walk(program.steps, bounds, program.in_place, program.requests)
-    where = f"rank {rank}, step {step} of its program"
+    ranges = _ranges(schedule, program)
+    fault, step, region = _walk(program.steps, ranges, program.in_place, program.requests)
+    where = f"rank {program.rank}, step {step} of its program"
     if fault == _OUTSIDE:
-        low, high = bounds[region]
+        low, high = ranges[region]
         chunk = int(program.steps[step, DCHUNK if program.steps[step, DREG] == region else SCHUNK])
         return f"{where}: chunk {chunk} lies outside the {_REGION_NAMES[region]}, which holds {low} to {high - 1}"
     if fault == _RACE:
         return f"{where}: touches the {_REGION_NAMES[region]} while a message that uses it is in flight"
-    if fault == _WRITES_INPUT:
-        return f"{where}: writes to the input"
-    return None
+    if fault == _UNFINISHED:
+        return f"{where}: a message is never waited for"
+    return f"{where}: writes to the input" if fault == _WRITES_INPUT else None
 
 
 @njit(cache=True)
-def _walk(steps: Any, bounds: Any, in_place: bool, requests: int) -> tuple[int, int, int]:
+def _walk(steps: Any, ranges: Any, in_place: bool, requests: int) -> tuple[int, int, int]:
     """Walk a program with the ranges that its messages in flight use. Returns the fault, its step and region."""
     # Per request: region, first chunk, end, 1 if it is written. Region −1: not in flight.
     flight = np.full((requests, 4), -1, np.int64)
-    staged = np.zeros(bounds[STAGING, 1] + 1, np.int64)  # chunks of the message in a staging area
+    staged = np.zeros(ranges[STAGING, 1] + 1, np.int64)  # chunks of the message in a staging area
     for s in range(len(steps)):
         op = steps[s, OP]
         if op == WAIT:
@@ -92,20 +115,23 @@ def _walk(steps: Any, bounds: Any, in_place: bool, requests: int) -> tuple[int, 
         if op in (OPEN, GROW):
             area = steps[s, DCHUNK]
             staged[area] = 0 if op == OPEN else staged[area] + steps[s, COUNT]
-            if staged[area] + area > bounds[STAGING, 1]:
+            if staged[area] + area > ranges[STAGING, 1]:
                 return _OUTSIDE, s, STAGING
             continue
-        for side in range(2):
+        if op in (SEND, RECV) and flight[steps[s, REQ], 0] >= 0:
+            return _UNFINISHED, s, flight[steps[s, REQ], 0]
+        for side in range(3):  # destination, source, and first operand of a reduction, which lies at the destination
             writes = side == 0
-            if (op == SEND and writes) or (op == RECV and not writes):
+            if (op == SEND and writes) or (op == RECV and not writes) or (side == 2 and op != REDUCE):
                 continue
-            region, low = steps[s, DREG + 2 * side], steps[s, DCHUNK + 2 * side]
+            region = steps[s, DREG] if side == 0 else steps[s, SREG] if side == 1 else steps[s, AREG]
+            low = steps[s, SCHUNK] if side == 1 else steps[s, DCHUNK]
             high = low + steps[s, COUNT]
             if region == INPUT and writes:
                 return _WRITES_INPUT, s, region
-            if low < bounds[region, 0] or high > bounds[region, 1]:
+            if low < ranges[region, 0] or high > ranges[region, 1]:
                 return _OUTSIDE, s, region
-            if in_place and region == INPUT and bounds[OUTPUT, 0] <= low and high <= bounds[OUTPUT, 1]:
+            if in_place and region == INPUT and low < ranges[OUTPUT, 1] and ranges[OUTPUT, 0] < high:
                 region = OUTPUT  # the same memory
             for r in range(requests):
                 touches = flight[r, 0] == region and flight[r, 1] < high and low < flight[r, 2]
@@ -113,59 +139,193 @@ def _walk(steps: Any, bounds: Any, in_place: bool, requests: int) -> tuple[int, 
                     return _RACE, s, region
             if op in (SEND, RECV):
                 flight[steps[s, REQ]] = np.array([region, low, high, 1 if writes else 0])
+    for r in range(requests):
+        if flight[r, 0] >= 0:
+            return _UNFINISHED, len(steps), flight[r, 0]
     return _FINE, 0, 0
 
 
-def _check_matching(starts: Ints, steps: Ints) -> str | None:
-    """The k-th message from one rank to another is sent with as many chunks as it is received with."""
-    rank = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    sides = []
-    for op in (SEND, RECV):
-        mine = np.flatnonzero(steps[:, OP] == op)
-        own, peer = rank[mine], steps[mine, PEER]
-        pair = np.stack([own, peer] if op == SEND else [peer, own])
-        order = np.lexsort((pair[1], pair[0]))  # stable: a pair's messages stay in their order
-        sides.append(np.concatenate([pair[:, order], steps[mine[order], COUNT][None]]))
+def _match(rank: Ints, op: Ints, peer: Ints, amount: Ints, unit: str) -> tuple[Ints, Ints, str | None]:
+    """Pair the k-th message that a rank sends another with the k-th that this one receives from it.
+
+    Returns the steps of sends and of receives, in the order of pairs, and what is wrong: a message without its other
+    side, or of another length.
+    """
+    sides, orders = [], []
+    for which in (SEND, RECV):
+        mine = np.flatnonzero(op == which)
+        pair = (rank[mine], peer[mine]) if which == SEND else (peer[mine], rank[mine])
+        order = mine[np.lexsort((pair[1], pair[0]))]  # stable: a pair's messages stay in their order
+        orders.append(order)
+        ends = (rank[order], peer[order]) if which == SEND else (peer[order], rank[order])
+        sides.append(np.stack([*ends, amount[order]]))
     sent, received = sides
+    problem = None
     if sent.shape != received.shape:
-        return f"{sent.shape[1]} messages are sent and {received.shape[1]} received"
-    differs = np.flatnonzero((sent != received).any(axis=0))
-    if len(differs):
-        first = differs[0]
-        src, dst, chunks = (int(value) for value in sent[:, first])
-        return (
-            f"rank {src} sends {chunks} chunks to rank {dst}, "
-            f"where rank {received[1, first]} receives {received[2, first]}"
+        problem = f"{sent.shape[1]} messages are sent and {received.shape[1]} received"
+    elif (sent != received).any():
+        first = np.flatnonzero((sent != received).any(axis=0))[0]
+        src, dst, length = (int(value) for value in sent[:, first])
+        problem = (
+            f"rank {src} sends {length} {unit} to rank {dst}, "
+            f"where rank {received[1, first]} receives {received[2, first]} from rank {received[0, first]}"
         )
+    return orders[0], orders[1], problem
+
+
+def _check_bytes(schedule: Schedule, programs: list[Program]) -> str | None:
+    """Messages match in bytes too, where the last chunk is short and where most chunks are empty."""
+    per_part = schedule.chunks // schedule.collective.parts(schedule.ranks)
+    for count in {1, 3 * per_part - 1}:
+        lowered = [lower(program, count, 4).steps for program in programs]
+        rank = np.repeat(np.arange(schedule.ranks), [len(steps) for steps in lowered])
+        steps = np.concatenate(lowered)
+        _, _, problem = _match(rank, steps[:, 0], steps[:, 1], steps[:, 7], "bytes")
+        if problem is not None:
+            return f"with {count} elements {problem}"
     return None
 
 
+def _execute(
+    schedule: Schedule, programs: list[Program], starts: Ints, steps: Ints, sends: Ints, receives: Ints
+) -> tuple[int, int, int]:
+    """Run all programs symbolically. Returns the fault (or _FINE), the rank, and the step or chunk."""
+    what, ranks, chunks = schedule.collective, schedule.ranks, schedule.chunks
+    space = max(chunks + schedule.scratch_chunks, *(program.staging_chunks for program in programs))
+    mark = np.random.default_rng(schedule.ranks).integers(0, 2**64, ranks, dtype=np.uint64)
+    origin = np.full((ranks, 5, space), -1, np.int32)
+    marks = np.zeros((ranks, 5, space), np.uint64)
+    wanted = np.zeros((ranks, chunks), np.uint64)
+    per_part = chunks // what.parts(ranks)
+    ranges = np.stack([_ranges(schedule, program) for program in programs])
+    in_place = programs[0].in_place
+    for rank in range(ranks):
+        first, end = ranges[rank, INPUT]
+        low, high = ranges[rank, OUTPUT]
+        origin[rank, INPUT, first:end] = np.arange(first, end)
+        marks[rank, INPUT, first:end] = mark[rank]
+        if in_place:
+            shared = slice(max(first, low), max(min(end, high), max(first, low)))
+            origin[rank, OUTPUT, shared] = origin[rank, INPUT, shared]
+            marks[rank, OUTPUT, shared] = mark[rank]
+        wanted[rank, low:high] = mark.sum(dtype=np.uint64) if what.reduces else mark[np.arange(low, high) // per_part]
+    # Where the values of a message wait between its sending and its receipt.
+    room = np.zeros(len(steps) + 1, np.int64)
+    room[sends] = np.cumsum(steps[sends, COUNT]) - steps[sends, COUNT]
+    room[receives] = room[sends]
+    requests = max(program.requests for program in programs) + 1
+    fault: tuple[int, int, int] = _run(
+        starts, steps, room, int(steps[sends, COUNT].sum()), ranges, in_place, requests, origin, marks, wanted
+    )
+    return fault
+
+
 @njit(cache=True)
-def _run_to_end(starts: Any, steps: Any, requests: int) -> Any:
-    """Run all programs with sends that complete only if matched. Returns the step where each is stuck, or −1."""
+def _run(
+    starts: Any, steps: Any, room: Any, total: int, ranges: Any, in_place: bool, requests: int, origin: Any, marks: Any,
+    wanted: Any,
+) -> tuple[int, int, int]:  # fmt: skip
     ranks = len(starts) - 1
     at = starts[:-1].copy()
     sends = np.zeros((ranks, ranks), np.int32)  # messages that [src, dst] has posted
     receives = np.zeros((ranks, ranks), np.int32)
-    flight = np.zeros((ranks, requests, 3), np.int64)  # is a send, peer, number of the message in its pair
+    flight = np.zeros((ranks, requests, 3), np.int64)  # the step of a message, its number in its pair, is a send
+    cursor = np.zeros((ranks, origin.shape[2] + 1), np.int64)
+    sent_origin, sent_marks = np.empty(total, np.int32), np.empty(total, np.uint64)
     moved = True
     while moved:
         moved = False
         for rank in range(ranks):
+            shared = ranges[rank, OUTPUT] if in_place else np.zeros(2, np.int64)
             while at[rank] < starts[rank + 1]:
-                step = steps[at[rank]]
+                s = at[rank]
+                step = steps[s]
                 op, peer = step[OP], step[PEER]
                 if op == SEND:
-                    flight[rank, step[REQ]] = np.array([1, peer, sends[rank, peer]])
+                    flight[rank, step[REQ]] = np.array([s, sends[rank, peer], 1])
                     sends[rank, peer] += 1
+                    _take(rank, step[SREG], step[SCHUNK], step[COUNT], shared, origin, marks, sent_origin, sent_marks,
+                          room[s])  # fmt: skip
+                    cursor[rank, step[SCHUNK]] = 0 if step[SREG] == STAGING else cursor[rank, step[SCHUNK]]
                 elif op == RECV:
-                    flight[rank, step[REQ]] = np.array([0, peer, receives[peer, rank]])
+                    flight[rank, step[REQ]] = np.array([s, receives[peer, rank], 0])
                     receives[peer, rank] += 1
                 elif op == WAIT:
-                    is_send, other, number = flight[rank, step[REQ]]
-                    matched = receives[rank, other] if is_send == 1 else sends[other, rank]
-                    if matched <= number:
+                    posted, number, is_send = flight[rank, step[REQ]]
+                    other = steps[posted, PEER]
+                    if (receives[rank, other] if is_send == 1 else sends[other, rank]) <= number:
                         break
+                    if is_send == 0:
+                        _put(rank, steps[posted, DREG], steps[posted, DCHUNK], steps[posted, COUNT], origin, marks,
+                             sent_origin, sent_marks, room[posted])  # fmt: skip
+                elif op == OPEN:
+                    cursor[rank, step[DCHUNK]] = 0
+                elif op in (COPY, REDUCE):
+                    fault = _apply(rank, step, shared, cursor, origin, marks)
+                    if fault != _FINE:
+                        return fault, rank, s - starts[rank]
                 at[rank] += 1
                 moved = True
-    return np.where(at < starts[1:], at - starts[:-1], -1)
+    for rank in range(ranks):
+        if at[rank] < starts[rank + 1]:
+            return _STUCK, rank, at[rank] - starts[rank]
+    for rank in range(ranks):
+        for chunk in range(ranges[rank, OUTPUT, 0], ranges[rank, OUTPUT, 1]):
+            if origin[rank, OUTPUT, chunk] != chunk or marks[rank, OUTPUT, chunk] != wanted[rank, chunk]:
+                return _RESULT, rank, chunk
+    return _FINE, 0, 0
+
+
+@njit(cache=True)
+def _memory(region: int, chunk: int, shared: Any) -> int:
+    """The region that a chunk is in: in place, part of the input is the output."""
+    return OUTPUT if region == INPUT and shared[0] <= chunk < shared[1] else region
+
+
+@njit(cache=True)
+def _take(
+    rank: int, region: int, first: int, count: int, shared: Any, origin: Any, marks: Any, sent_origin: Any,
+    sent_marks: Any, room: int,
+) -> None:  # fmt: skip
+    for i in range(count):
+        where = _memory(region, first + i, shared)
+        sent_origin[room + i] = origin[rank, where, first + i]
+        sent_marks[room + i] = marks[rank, where, first + i]
+
+
+@njit(cache=True)
+def _put(
+    rank: int, region: int, first: int, count: int, origin: Any, marks: Any, sent_origin: Any, sent_marks: Any,
+    room: int,
+) -> None:  # fmt: skip
+    for i in range(count):
+        origin[rank, region, first + i] = sent_origin[room + i]
+        marks[rank, region, first + i] = sent_marks[room + i]
+
+
+@njit(cache=True)
+def _apply(rank: int, step: Any, shared: Any, cursor: Any, origin: Any, marks: Any) -> int:
+    """A copy or a reduction inside a rank; a staging area is filled, and read, from where it was left."""
+    for i in range(step[COUNT]):
+        source, target = step[SCHUNK] + i, step[DCHUNK] + i
+        if step[SREG] == STAGING:
+            source = step[SCHUNK] + cursor[rank, step[SCHUNK]] + i
+        if step[DREG] == STAGING:
+            target = step[DCHUNK] + cursor[rank, step[DCHUNK]] + i
+        where = _memory(step[SREG], source, shared)
+        value, mark = origin[rank, where, source], marks[rank, where, source]
+        if value < 0:
+            return _UNDEFINED
+        if step[OP] == REDUCE:
+            operand = _memory(step[AREG], target, shared)
+            if origin[rank, operand, target] < 0:
+                return _UNDEFINED
+            if origin[rank, operand, target] != value:
+                return _ORIGIN
+            mark += marks[rank, operand, target]
+        origin[rank, step[DREG], target] = value
+        marks[rank, step[DREG], target] = mark
+    for side in range(2):
+        if step[DREG + 2 * side] == STAGING:
+            cursor[rank, step[DCHUNK + 2 * side]] += step[COUNT]
+    return _FINE

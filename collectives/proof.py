@@ -22,7 +22,7 @@ from clusterbench.collectives.schedule import Ints, Schedule
 NOTHING = -1
 """Origin of a chunk that holds no value yet."""
 
-_OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH = range(7)
+_OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH, _LENGTH = range(8)
 _READ, _COPIED, _REDUCED = range(3)
 
 
@@ -54,11 +54,12 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
     origin, members, depth = _initial(schedule)
     stamp = np.full(origin.shape, -1, dtype=np.int64)
     kind = np.zeros(origin.shape, dtype=np.int8)
+    per_part = schedule.chunks // schedule.collective.parts(schedule.ranks)
     rounds = transfers = moved = 0
     for phase in schedule.phases():
         for part in phase.rounds():
             columns = (part.src, part.src_chunk, part.dst, part.dst_chunk, part.count, part.reduce)
-            fault = _replay_round(rounds, columns, origin, members, depth, stamp, kind)
+            fault = _replay_round(rounds, columns, schedule.chunks, per_part, origin, members, depth, stamp, kind)
             if fault[0] != _OK:
                 raise ProofError(_explain(schedule, rounds, columns, fault, origin))
             rounds += 1
@@ -92,7 +93,7 @@ def _initial(schedule: Schedule) -> tuple[NDArray[np.int32], NDArray[np.uint64],
 
 @njit(cache=True)
 def _replay_round(
-    number: int, columns: Any, origin: Any, members: Any, depth: Any, stamp: Any, kind: Any
+    number: int, columns: Any, chunks: int, per_part: int, origin: Any, members: Any, depth: Any, stamp: Any, kind: Any
 ) -> tuple[int, int, int]:
     """Apply one round in place. Returns the fault (or _OK), the transfer it lies in, and the chunk within that."""
     src, src_chunk, dst, dst_chunk, count, reduce = columns
@@ -145,6 +146,8 @@ def _replay_round(
                     members[rank, chunk, w] |= read_members[at, w]
                 depth[rank, chunk] = max(depth[rank, chunk], read_depth[at]) + 1
             else:
+                if chunk < chunks and chunk % per_part != read_origin[at] % per_part:
+                    return _LENGTH, t, i
                 origin[rank, chunk] = read_origin[at]
                 depth[rank, chunk] = read_depth[at]
                 for w in range(words):
@@ -167,6 +170,7 @@ def _explain(schedule: Schedule, number: int, columns: Any, fault: tuple[int, in
         _UNDEFINED: f"{where}: chunk {src_chunk + i} of rank {src} has no value yet",
         _ORIGIN: f"{where}: chunk {dst_chunk + i} of rank {dst} holds {holds}, expected the same chunk as the sender's",
         _TWICE: f"{where}: a rank's contribution to chunk {dst_chunk + i} would be added twice",
+        _LENGTH: f"{where}: chunks at different places of a part differ in length; use scratch chunks to put one aside",
         _CLASH: f"{where}: a copy and another write to that chunk in one round",
     }[code]
 

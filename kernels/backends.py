@@ -2,7 +2,8 @@
 
 Without a GPU a GPU source runs in its interpreter or simulator, for correctness at small sizes; it is never timed.
 Triton decides when it decorates and Numba when it is imported whether code is interpreted, so those run in a worker
-process (`worker.py`) that has the variables in `Backend.environment`.
+process (`worker.py`) that has the variables in `Backend.environment`. numba-cuda
+goes there with a GPU, too, where it needs no variable.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array, KernelError
 from clusterbench.kernels.lazy import EXTRAS
 
-Mode = Literal["native", "interpreter", "simulator", "compile only", "absent"]
+Mode = Literal["native", "interpreter", "simulator", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Backend:
     reason: str
     """Why this mode, in words."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the worker process must have in its environment; empty for a back end that runs in any process."""
+    """What must be set in the environment before anything is imported; empty where nothing must."""
 
     @property
     def in_worker(self) -> bool:

@@ -10,7 +10,9 @@ from hashlib import sha1
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
+from typing import ClassVar
 
 from clusterbench.kernels.kernel import Kernel, KernelError
 
@@ -18,7 +20,9 @@ CATALOGUE = Path(__file__).parent / "catalog"
 
 
 class CatalogueError(KernelError):
-    """A file of the catalogue that cannot be used; the message names it."""
+    """A file of the catalogue that cannot be used; the message names it, and the line where one is at fault."""
+
+    exit_code: ClassVar[int] = 1
 
 
 def discover(folder: Path | None = None) -> dict[str, Kernel]:
@@ -38,8 +42,9 @@ def load(path: Path) -> Kernel:
         raise CatalogueError(f"{path}: there is no such file")
     try:
         module = _import(path.resolve())
-    except Exception as error:
-        raise CatalogueError(f"{path}: {type(error).__name__} while importing it: {error}") from error
+    except (Exception, SystemExit) as error:
+        where = f"{path}{_line_text(path, error)}"
+        raise CatalogueError(f"{where}: {type(error).__name__} while importing it: {error}") from error
     kernel = getattr(module, "KERNEL", None)
     if not isinstance(kernel, Kernel):
         raise CatalogueError(
@@ -48,6 +53,14 @@ def load(path: Path) -> Kernel:
     if kernel.name != path.stem:
         raise CatalogueError(f"{path}: KERNEL is named {kernel.name!r}; expected the file's name, {path.stem!r}")
     return replace(kernel, file=str(path.resolve()))
+
+
+def _line_text(path: Path, error: BaseException) -> str:
+    """`, line N`: where in this file the import stopped; empty where no line of it was reached."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
+        return f", line {error.lineno}"
+    lines = [f.lineno for f in extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _import(path: Path) -> ModuleType:

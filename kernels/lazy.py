@@ -74,8 +74,3 @@ triton: Any = package("triton")
 tl: Any = package("triton.language")
 cuda: Any = package("numba.cuda", needs="numba_cuda")
 cupy: Any = package("cupy")
-
-
-def reason(module: Any) -> str:
-    """Why a package is absent; empty where it is present."""
-    return module.reason if isinstance(module, StandIn) else ""

@@ -1,8 +1,9 @@
 """What Numba's CUDA simulator needs besides Numba: shared memory and barriers without races, and fast enough.
 
-The simulator runs every CUDA thread of a block as a thread of Python. As shipped (numba-cuda 0.30) two of them may
-allocate the same shared array twice, so that correct kernels fail now and then; its shared memory keeps what the last
-block left; and its barrier is polled by a loop that holds the interpreter's lock. `repair` replaces those three.
+The simulator runs every CUDA thread of a block as a thread of Python. As shipped (numba-cuda 0.30) it looks a shared
+array up and stores a new one without a lock, so that two threads can get an array each and a correct kernel can fail;
+its shared memory keeps what the last block left; and its barrier is polled by a loop that holds the interpreter's lock.
+`repair` replaces those three.
 """
 
 from __future__ import annotations

@@ -147,6 +147,11 @@ def verify(kernel: Kernel, backend: Backend, dtypes: list[str], seed: int) -> It
                 yield check(kernel, backend, dtype, shape, data, seed)
 
 
+def checks_expected(kernel: Kernel, backend: str) -> int:
+    """How many checks `verify` makes of one implementation in each dtype."""
+    return len(DATA) * len(shapes_around(kernel.implementations[backend].tile))
+
+
 def check(kernel: Kernel, backend: Backend, dtype: str, shape: Shape, data: DataClass, seed: int) -> Check:
     """Check one implementation on one problem. What it raises becomes the check's error."""
     base = Check(kernel.name, backend.name, dtype, shape_text(shape), data)

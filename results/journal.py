@@ -31,8 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.columns import checked_row, real, spelled
-from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run
+from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run, instant, status_of
 
+_ROW_START = b'{"kind":"measurement"'
+"""How `Journal` begins the line of a row."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAMES_TRIED = 1000
 
@@ -50,8 +52,17 @@ class JournalWriteError(OSError):
 
 
 def now_iso() -> str:
-    """The present time as ISO 8601 with zone, to the millisecond."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
+    """The present time as ISO 8601 in UTC, to the millisecond: `2026-03-14T15:00:00.000+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def ended(run: Run, exit_code: int, failures: Iterable[str] = ()) -> Run:
+    """`run` as it stands at its end, now: its status follows from the exit code (see `record.status_of`).
+
+    `failures` are added to those known before.
+    """
+    known = tuple(dict.fromkeys((*run.failures, *failures)))
+    return replace(run, finished_at=now_iso(), status=status_of([exit_code]), exit_code=exit_code, failures=known)
 
 
 class Journal:
@@ -106,11 +117,9 @@ class Journal:
         self.run = run
         self._write_run()
 
-    def finish(self, status: str, exit_code: int, failures: Iterable[str] = ()) -> None:
-        """Record how the run ended, and close. `failures` are added to those known before."""
-        known = dict.fromkeys((*self.run.failures, *failures))
-        ended = {"finished_at": now_iso(), "status": status, "exit_code": exit_code, "failures": tuple(known)}
-        self.update(replace(self.run, **ended))  # type: ignore[arg-type] # the values are of several types
+    def finish(self, exit_code: int, failures: Iterable[str] = ()) -> None:
+        """Record how the run ended (see `ended`; `run` is then what was recorded), and close."""
+        self.update(ended(self.run, exit_code, failures))
         self.close()
 
     def close(self) -> None:
@@ -215,6 +224,28 @@ def read_journal(path: Path) -> JournalContents:
     return JournalContents(path, journal_id, run, measurements, samples, lines, tuple(damaged))
 
 
+def rows_since(path: Path, offset: int = 0) -> tuple[int, int]:
+    """How many rows a journal has from byte `offset` on, and the offset from which to look next time.
+
+    For a look at a journal that is still being written: only what was appended since the last look is read. A line that
+    is not complete yet counts next time. Raises `JournalError` where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+    except OSError as error:
+        raise JournalError(f"{path}: cannot read the journal: {error.strerror or error}") from error
+    lines = new[: new.rfind(b"\n") + 1]
+    return lines.startswith(_ROW_START) + lines.count(b"\n" + _ROW_START), offset + len(lines)
+
+
+def start_order(run: Run) -> tuple[bool, float, str]:
+    """What runs and their parts are ordered by: when they started; where that is unknown, last."""
+    started = instant(run.started_at)
+    return started is None, started or 0.0, run.started_at
+
+
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise RecordError("cut off")
@@ -270,7 +301,7 @@ def merge_runs(parts: Sequence[Run]) -> Run:
     run failed where any part failed. Failures and environments are put together (the first part's value where two
     differ). The exit code is the first one that is not 0, in the order in which the parts started.
     """
-    ordered = sorted(parts, key=lambda run: (run.started_at, json.dumps(spelled(run.as_row()), sort_keys=True)))
+    ordered = sorted(parts, key=lambda run: (start_order(run), json.dumps(spelled(run.as_row()), sort_keys=True)))
     first = ordered[0]
     codes = [run.exit_code for run in ordered if run.exit_code is not None]
     environment: dict[str, Any] = {}
@@ -278,7 +309,7 @@ def merge_runs(parts: Sequence[Run]) -> Run:
         environment = _merged(environment, run.environment)
     return replace(
         first,
-        finished_at=max(run.finished_at for run in ordered),
+        finished_at=max((run.finished_at for run in ordered), key=lambda text: (instant(text) or 0.0, text)),
         status="failed" if any(run.status == "failed" for run in ordered) else first.status,
         exit_code=next((code for code in codes if code), codes[0] if codes else None),
         seed=next((run.seed for run in ordered if run.seed is not None), None),

@@ -5,7 +5,9 @@ Times are seconds and sizes are bytes everywhere; units are a matter of the line
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeVar
 
 SCHEMA_VERSION = 1
@@ -18,6 +20,10 @@ Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID"]
 EVIDENCE: tuple[Evidence, ...] = ("measured", "emulated", "simulated", "compiled")
 ORIGINS: tuple[Origin, ...] = ("own", "imported")
 VERDICTS: tuple[Verdict, ...] = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID")
+GRAVITY: tuple[Verdict, ...] = ("INVALID", "FAIL", "INCONCLUSIVE", "PASS")
+"""The verdicts, the gravest first: the one of several rows taken together."""
+COMPLETE_CODES = (0, 3, 4)
+"""Exit codes of a command that ran all it was to run: good; wrong data or an impossible result; below a threshold."""
 
 
 class RecordError(ValueError):
@@ -34,7 +40,7 @@ class Measurement:
     # what
     run_id: str
     suite: str
-    """`kernels` or `collectives`."""
+    """`kernels`, `collectives` or `roof` (the ceilings that the kernels are judged by)."""
     name: str
     """The kernel or the collective, by its name in the catalogue: `triad`, `all_reduce`."""
     algorithm: str = ""
@@ -110,7 +116,7 @@ class Measurement:
     origin: Origin = "own"
     note: str = ""
     started_at: str = ""
-    """ISO 8601 with zone."""
+    """ISO 8601 with zone; order by `instant`."""
 
     def __post_init__(self) -> None:
         if self.evidence not in EVIDENCE:
@@ -142,7 +148,7 @@ class Run:
     finished_at: str = ""
     command: str = ""
     status: str = ""
-    """`running`, `finished` or `failed`."""
+    """`running`, `finished` (all was run, whatever it found) or `failed` (a part could not be run); see `status_of`."""
     exit_code: int | None = None
     seed: int | None = None
     schema_version: int = SCHEMA_VERSION
@@ -159,6 +165,32 @@ class Run:
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Read what `as_row` wrote, in this or an older version."""
         return _from_row(cls, {**row, "failures": tuple(row.get("failures", ()))})
+
+
+def gravest(verdicts: Iterable[object]) -> Verdict | None:
+    """The gravest of several verdicts; None where none of them is a verdict (missing ones count for nothing)."""
+    found = {verdict for verdict in verdicts if isinstance(verdict, str)}
+    return next((verdict for verdict in GRAVITY if verdict in found), None)
+
+
+def status_of(exit_codes: Iterable[int]) -> str:
+    """The `Run.status` of a run whose parts ended with these codes: `finished` where all was run, else `failed`.
+
+    Wrong data and a value below its threshold are findings, not failures: see `COMPLETE_CODES`.
+    """
+    return "finished" if all(code in COMPLETE_CODES for code in exit_codes) else "failed"
+
+
+def instant(text: str) -> float | None:
+    """The seconds since 1970 of an ISO 8601 time, or None where `text` is none; without a zone it is taken as UTC.
+
+    Times are ordered by this, never as text: those of older journals have local offsets.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 Record = TypeVar("Record", bound=Measurement | Run)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 
 from clusterbench.results.columns import checked_row, columns_of, spelled, typed
 from clusterbench.results.journal import JournalContents, merge_runs, read_journal
-from clusterbench.results.record import SCHEMA_VERSION, Measurement, Run
+from clusterbench.results.record import SCHEMA_VERSION, Measurement, Run, instant
 from clusterbench.results.tables import JOURNALS, LINE_BITS, MEASUREMENTS, METADATA, RUNS, SAMPLES, SCHEMA_VERSIONS
 
 if TYPE_CHECKING:
@@ -133,10 +133,12 @@ class Store:
     # reading
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs, the one that started last first."""
-        statement = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id.desc())
+        """All runs, the one that started last first; those whose start is unknown at the end."""
         with self._reading() as connection:
-            return tuple(_run_of(row) for row in connection.execute(statement).mappings())
+            found = [_run_of(row) for row in connection.execute(sa.select(RUNS)).mappings()]
+        # By the instant and not by the database: times of older journals have local offsets.
+        found.sort(key=lambda run: (instant(run.started_at) or 0.0, run.started_at, run.run_id), reverse=True)
+        return tuple(found)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many rows each run has in each suite."""

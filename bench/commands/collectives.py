@@ -13,6 +13,7 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.names import DTYPE, OPERATIONS
+from clusterbench.bench.options import machine_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def collectives() -> None:
 
 
 @collectives.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
+@machine_options
 def list_algorithms(as_json: bool, as_csv: bool) -> None:
     """List every algorithm: which collectives it serves, what it costs, and where it was published."""
     from clusterbench.bench.output import emit_csv, emit_json, print_table
@@ -63,8 +63,7 @@ def list_algorithms(as_json: bool, as_csv: bool) -> None:
 @click.argument("algorithm")
 @click.option("-p", "--ranks", type=click.IntRange(1, 4096), default=8, show_default=True, help="Number of ranks.")
 @click.option("--collective", "name", help="One collective; all that the algorithm serves by default.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
+@machine_options
 def prove_algorithm(algorithm: str, ranks: int, name: str | None, as_json: bool, as_csv: bool) -> None:
     """Prove that ALGORITHM computes its collectives, and that its programs cannot deadlock or race."""
     from dataclasses import asdict
@@ -119,8 +118,7 @@ def _serves(algorithm: str, what: Collective) -> bool:
 @click.option("--budget", type=click.FloatRange(0.001), default=1.0, show_default=True,
               help="Seconds a point after which sampling stops anyway.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the order of points and of the data.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
+@machine_options
 @click.option("--journal", type=click.Path(file_okay=False, path_type=Path), default="clusterbench-out/journals",
               show_default=True, help="Folder of the journal, which gets every row at once.")  # fmt: skip
 @click.option("--run-id", help="Of the run that the rows belong to; a new one by default.")
@@ -151,8 +149,6 @@ def _check_options(options: dict[str, Any]) -> None:
     collective(options["collective"])
     last = options["maxbytes"] if options["maxbytes"] is not None else options["minbytes"]
     sweep(options["minbytes"], last, options["stepfactor"], options["stepbytes"])
-    if options["as_json"] and options["as_csv"]:
-        raise click.UsageError("--json and --csv are both given; expected one of them")
 
 
 def _request(options: dict[str, Any], world: World) -> Request:
@@ -182,6 +178,7 @@ def _request(options: dict[str, Any], world: World) -> Request:
         dtype=dtype,
         op=options["op"] if what.reduces else "",
         placements=PLACEMENTS if placement == "both" else (placement,),
+        transport="mpi" if options["transport"] == "auto" else options["transport"],
         check=options["check"] > 0,
         rules=Rules(
             precision=options["precision"],
@@ -195,14 +192,14 @@ def _request(options: dict[str, Any], world: World) -> Request:
 
 def _run(options: dict[str, Any], world: World, request: Request) -> int:
     from clusterbench.bench.collective_runs import CollectiveRuns
-    from clusterbench.bench.hardware import describe_cpu
     from clusterbench.bench.judge import exit_code
     from clusterbench.bench.output import note, progress
     from clusterbench.bench.world import agreed
+    from clusterbench.kernels.device import cpu
     from clusterbench.results.journal import Journal
 
     runs = CollectiveRuns(world, request)
-    device = agreed(world, lambda: str(describe_cpu().get("model") or "unknown CPU"))
+    device = agreed(world, lambda: cpu().name)
     journal: Journal | None = None
 
     def start() -> str:
@@ -223,12 +220,12 @@ def _run(options: dict[str, Any], world: World, request: Request) -> int:
                 rows.append(row)
     except BaseException as error:
         if journal:
-            journal.finish("failed", exit_codes.FAILED, [f"{request.collective.name}: {error or type(error).__name__}"])
+            journal.finish(exit_codes.FAILED, [f"{request.collective.name}: {error or type(error).__name__}"])
             _show(options, world, request, device, journal.run, rows)
         raise
     code = exit_code(rows, strict=options["strict"])
     if journal:
-        journal.finish("finished", code)
+        journal.finish(code)
         _show(options, world, request, device, journal.run, rows)
         if options["store"]:
             with _open_store(options["store"]) as store:

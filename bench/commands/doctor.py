@@ -11,6 +11,7 @@ import click
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launch import speaks
 from clusterbench.bench.mpi_status import MpiStatus
+from clusterbench.bench.options import machine_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,7 @@ class Finding:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@machine_options
 def doctor(as_json: bool, as_csv: bool) -> int:
     """Say what is here: MPI, cores, memory, GPUs and back ends, and what will be simulated and why.
 
@@ -37,8 +37,6 @@ def doctor(as_json: bool, as_csv: bool) -> int:
     """
     from clusterbench.bench import output
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     if not speaks():
         return exit_codes.GOOD
     environment, status = examine()
@@ -171,18 +169,9 @@ def _gpu_findings(environment: Mapping[str, Any]) -> list[Finding]:
 
 def _run_row(environment: dict[str, Any], findings: Sequence[Finding], code: int) -> dict[str, Any]:
     from clusterbench.bench.environment import new_run_id
-    from clusterbench.results.journal import now_iso
+    from clusterbench.results.journal import ended, now_iso
     from clusterbench.results.record import Run
 
-    now = now_iso()
-    failures = tuple(finding.reason for finding in findings if finding.state == "problem")
-    return Run(
-        run_id=new_run_id(),
-        started_at=now,
-        finished_at=now,
-        command=environment["command"],
-        status="failed" if failures else "finished",
-        exit_code=code,
-        environment=environment,
-        failures=failures,
-    ).as_row()
+    failures = [finding.reason for finding in findings if finding.state == "problem"]
+    run = Run(run_id=new_run_id(), started_at=now_iso(), command=environment["command"], environment=environment)
+    return ended(run, code, failures).as_row()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.options import machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
 from clusterbench.bench.sizes import SIZE
 
@@ -24,14 +25,12 @@ def kernels() -> None:
 
 
 @kernels.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
+@machine_options
 def list_kernels(as_json: bool, as_csv: bool) -> int:
     """List the kernels: what they compute and cost, their types, and how each back end runs here."""
     from clusterbench.kernels.backends import detect
     from clusterbench.kernels.discovery import discover
 
-    _exclusive(as_json, as_csv)
     backends = detect()
     rows = [
         {
@@ -91,8 +90,7 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Order of the rows and test data [default: random, recorded].")
 @click.option("--verify/--no-verify", default=True, help="Verify the GPU sources too (the CPU's always are).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
+@machine_options
 @click.option(
     "--journal", type=click.Path(file_okay=False, path_type=Path), help="Also write a journal to this folder."
 )
@@ -122,7 +120,6 @@ def run_kernels(
     from clusterbench.results.journal import now_iso
     from clusterbench.results.record import Run
 
-    _exclusive(as_json, as_csv)
     if size is not None and size < 1:
         raise click.BadParameter(f"{size} bytes; expected at least one", param_hint="--size")
     chosen = choose(discover(), names)
@@ -143,12 +140,9 @@ def run_kernels(
         seed=plan.seed,
         environment=capture_environment(),
     )
-    rows, code = _run(plan, run, journal, strict)
+    rows, run, code = _run(plan, run, journal, strict)
     if as_json:
-        emit_json(
-            {**run.as_row(), "status": "finished", "exit_code": code, "finished_at": now_iso()},
-            [r.as_row() for r in rows],
-        )
+        emit_json(run.as_row(), [row.as_row() for row in rows])
     elif as_csv:
         emit_csv([row.as_row() for row in rows])
     else:
@@ -156,28 +150,30 @@ def run_kernels(
     return code
 
 
-def _exclusive(as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
-
-
-def _run(plan: Plan, run: Run, folder: Path | None, strict: bool) -> tuple[list[Measurement], int]:
-    """Run, with a journal where a folder is given. Returns the rows and the exit code."""
+def _run(plan: Plan, run: Run, folder: Path | None, strict: bool) -> tuple[list[Measurement], Run, int]:
+    """Run, with a journal where a folder is given. Returns the rows, the run as it ended, and the exit code."""
     from contextlib import ExitStack
 
     from clusterbench.bench.judge import exit_code
     from clusterbench.bench.kernel_runs import run_kernels as run_plan
-    from clusterbench.results.journal import Journal
+    from clusterbench.results.journal import Journal, ended
 
     with ExitStack() as stack:
         journal = stack.enter_context(Journal.create(folder, run, "kernels")) if folder is not None else None
         step = stack.enter_context(progress("kernels", plan.steps()))
-        rows = run_plan(plan, step=step, append=None if journal is None else journal.append)
+        try:
+            rows = run_plan(plan, step=step, append=None if journal is None else journal.append)
+        except BaseException as error:
+            if journal is not None:
+                code = getattr(error, "exit_code", exit_codes.FAILED)
+                journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
+            raise
         code = exit_code(rows, strict=strict)
-        if journal is not None:
-            failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
-            journal.finish("failed" if code else "finished", code, failures)
-    return rows, code
+        failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
+        if journal is None:
+            return rows, ended(run, code, failures), code
+        journal.finish(code, failures)
+        return rows, journal.run, code
 
 
 _ROOF_COLUMNS = ("ceiling", "type", "GB/s", "GFLOP/s", "samples", "how")
@@ -230,11 +226,12 @@ def _timed_cells(row: Measurement) -> tuple[object, ...]:
 
 def _verified_cells(rows: Sequence[Measurement]) -> tuple[object, ...]:
     """One line for all types of an implementation: the worst of each figure."""
+    from clusterbench.results.record import gravest
+
     first = rows[0]
     errors = [row.error_over_bound for row in rows if row.error_over_bound is not None]
     wrong = [row.wrong for row in rows if row.wrong is not None]
-    verdicts = {row.verdict for row in rows}
-    verdict = next((v for v in ("FAIL", "INCONCLUSIVE") if v in verdicts), "PASS")
+    verdict = gravest(row.verdict for row in rows)
     types = " ".join(row.dtype for row in rows)
     error = f"{max(errors):.3g}" if errors else ""
     return first.name, first.backend, first.evidence, types, error, sum(wrong) if wrong else None, verdict

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.options import machine_options
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, rate_text, size_text, time_text
+from clusterbench.results.export import FORMATS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,14 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "sqlite:///clusterbench-out/results.db"
 
-Command = Callable[..., Any]
-
 store_option = click.option("--store", "url", default=DEFAULT_STORE, show_default=True, help="URL of the store.")
-
-
-def _machine_options(command: Command) -> Command:
-    command = click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 
 @click.group()
@@ -39,13 +33,11 @@ def results() -> None:
 @store_option
 @click.option("--run", "run_text", metavar="RUN", help="Rows of one run: its id, a unique beginning, latest, previous.")
 @click.option("--suite", help="Only rows of this suite: kernels, collectives, roof.")
-@_machine_options
+@machine_options
 def list_results(url: str, run_text: str | None, suite: str | None, as_json: bool, as_csv: bool) -> int:
     """List the runs of a store, or with --run or --suite its rows."""
     from clusterbench.results.store import Store
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     with Store.open(url, create=False) as store:
         if run_text is None and suite is None:
             _print_runs(store, as_json, as_csv)
@@ -114,7 +106,7 @@ def load(url: str, journals: tuple[Path, ...]) -> int:
 
 @results.command()
 @store_option
-@click.option("--format", "file_format", type=click.Choice(["csv", "parquet", "jsonl"]), required=True)
+@click.option("--format", "file_format", type=click.Choice(FORMATS), required=True)
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--run", "run_text", metavar="RUN", help="Only this run: its id, a unique beginning, latest, previous.")
 @click.option("--suite", help="Only rows of this suite: kernels, collectives, roof.")
@@ -137,7 +129,7 @@ def export(url: str, file_format: Any, output: Path, run_text: str | None, suite
 @store_option
 @click.option("--tolerance", default=2.0, show_default=True, help="Change in % from which a row is better or worse.")
 @click.option("--force", is_flag=True, help="Compare rows that differ in dtype, ranks, nodes, evidence, device too.")
-@_machine_options
+@machine_options
 def compare(a: str, b: str, url: str, tolerance: float, force: bool, as_json: bool, as_csv: bool) -> int:
     """Compare run B with run A, the base: ratio of median times, with its interval.
 
@@ -146,8 +138,6 @@ def compare(a: str, b: str, url: str, tolerance: float, force: bool, as_json: bo
     """
     from clusterbench.results.compare import compare as compare_sides
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     if not 0 < tolerance < 100:
         raise click.BadParameter(f"{tolerance} %; expected more than 0 and less than 100", param_hint="--tolerance")
     found = compare_sides(_side(a, url), _side(b, url), tolerance / 100, force)

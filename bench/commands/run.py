@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from clusterbench.bench.launch import launcher, launcher_size, speaks
+from clusterbench.bench.options import machine_options
 from clusterbench.bench.presets import PRESETS
 
 
@@ -29,19 +30,17 @@ from clusterbench.bench.presets import PRESETS
 @click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Order of sizes and algorithms.  [default: drawn]")
 @click.option("--ranks", type=click.IntRange(min=2), help="Ranks for collectives.  [default: the cores, at least 2]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all rows instead of the summary.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print all rows as CSV instead of the summary.")
+@machine_options
 def run(
     preset_name: str, out: Path, url: str | None, seed: int | None, ranks: int | None, as_json: bool, as_csv: bool
 ) -> int:
     """Measure this machine: what it can do, what its kernels and collectives do, and a report to look at.
 
-    Starts mpiexec itself. The exit code is the worst of the parts; what failed is in the report.
+    Starts mpiexec itself. The exit code is the worst of the parts; what failed is in the report. --json and --csv print
+    all rows instead of the summary.
     """
     from clusterbench.bench.main_job import MainJob
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     found = launcher()
     if found is not None and (launcher_size() or 1) > 1:
         raise click.UsageError(

@@ -26,9 +26,12 @@ _TYPES = {
 }
 
 
-def serves(collective: Collective) -> bool:
-    """Whether MPI has the collective."""
-    return collective.name in _FUNCTIONS
+_LARGEST_INT = 2**31 - 1
+
+
+def function_name(collective: Collective, count: int) -> str:
+    """The MPI function for `count` elements a rank: beyond an int, that of MPI 4.0 with counts of 64 bits."""
+    return _FUNCTIONS[collective.name] + ("_c" if count > _LARGEST_INT else "")
 
 
 def puts_result_first(collective: Collective) -> bool:
@@ -45,6 +48,7 @@ def prepare(
     """Make the library's call ready for `count` elements a rank (as nccl-tests counts them).
 
     MPI has no average: it is the sum, divided afterwards inside the timed region, as in our own schedules.
+    Raises `MpiError` where the library has no function for so many elements.
     """
     from mpi4py import MPI
 
@@ -69,7 +73,7 @@ def prepare(
         mpi=mpi,
         steps=steps,
         bases=bases,
-        functions=functions_for(dtype, op, mpi.comm.size, mpi.address(_FUNCTIONS[collective.name])),
+        functions=functions_for(dtype, op, mpi.comm.size, mpi.address(function_name(collective, count))),
         requests=np.zeros(1, np.uint8),
         scratch=np.zeros(1, np.uint8),
         buffers=buffers,

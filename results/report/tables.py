@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clusterbench.results.record import Run
+from clusterbench.results.record import Run, gravest
 from clusterbench.results.report import units
 from clusterbench.results.report.figures import collective_title, evidence_suffix, series_name
 from clusterbench.results.report.rows import COLLECTIVE_FIELDS, groups, lines
+from clusterbench.results.statistics import faster, half_width
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,7 +76,7 @@ def _timing(row: Any) -> tuple[Cell, Cell]:
     return (
         _number(row.median_s, units.time(row.median_s)),
         _number(
-            None if row.ci95_low_s is None else (row.ci95_high_s - row.ci95_low_s) / row.median_s,
+            half_width(row.median_s, row.ci95_low_s, row.ci95_high_s),
             units.spread(row.median_s, row.ci95_low_s, row.ci95_high_s),
         ),
     )
@@ -137,7 +138,7 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
 
 
 def winners(rows: DataFrame, anchor: str) -> list[Table]:
-    """The fastest algorithm of each size. It is `clear` where its interval lies below the runner-up's, else a `tie`."""
+    """The fastest algorithm of each size, and how sure that is (see `how_sure`)."""
     timed = rows[(rows["suite"] == "collectives") & rows["median_s"].notna()]
     # What was measured never competes with what was not.
     by = (*COLLECTIVE_FIELDS, "evidence", "origin")
@@ -166,7 +167,7 @@ def _winner(size_bytes: int, found: DataFrame) -> tuple[Cell, ...]:
         _text(_series(first)),
         _number(first.median_s, units.time(first.median_s)),
         _number(first.busbw, units.giga(first.busbw)),
-        _mark(how_sure(first, second)),
+        _sure(how_sure(first, second)),
         _text(None if second is None else _series(second)),
         _number(*_slower(first, second)),
         _number(*((None, "") if library is None else (library / first.median_s, f"{library / first.median_s:.2f}×"))),
@@ -185,12 +186,15 @@ def _slower(first: Any, second: Any) -> tuple[float | None, str]:
 
 
 def how_sure(first: Any, second: Any) -> str:
-    """`clear`, `tie` (the 95 % intervals overlap), `unknown` (an interval is missing), or `alone` (no rival)."""
+    """`clear`, `cannot tell` (see `statistics.faster`), or `alone` (no rival)."""
     if second is None:
         return "alone"
-    if first.ci95_high_s is None or second.ci95_low_s is None:
-        return "unknown"
-    return "clear" if first.ci95_high_s < second.ci95_low_s else "tie"
+    by = faster((first.ci95_low_s, first.ci95_high_s), (second.ci95_low_s, second.ci95_high_s))
+    return "clear" if by == "first" else "cannot tell"
+
+
+def _sure(text: str) -> Cell:
+    return Cell(text, text, "inconclusive" if text == "cannot tell" else text)
 
 
 def failures(rows: DataFrame, anchor: str) -> Table | None:
@@ -230,8 +234,7 @@ def not_measured(rows: DataFrame, anchor: str) -> Table | None:
     for key, group in groups(chosen, ("suite", "backend", "evidence", "origin", "note")):
         suite, backend, evidence, origin, note = key
         worst = group["error_over_bound"].max()
-        verdicts = set(group["verdict"].dropna())
-        verdict = next((v for v in ("INVALID", "FAIL", "INCONCLUSIVE", "PASS") if v in verdicts), None)
+        verdict = gravest(group["verdict"])
         text, mark = (evidence, evidence) if origin == "own" else (f"{evidence}, {origin}", "imported")
         what = ", ".join(dict.fromkeys(f"{row.name} {row.algorithm}".strip() for row in lines(group)))
         head = (_text(backend), Cell(text, text, mark), _text(note), _text(what), _mark(verdict, "not judged"))

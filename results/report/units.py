@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 
+from clusterbench.results.statistics import half_width
+
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 NOTHING = "–"
-
-
-def is_number(value: float | None) -> bool:
-    """Whether there is a finite number to write."""
-    return value is not None and math.isfinite(value)
 
 
 def digits(value: float | None, significant: int = 3) -> str:
@@ -57,7 +54,5 @@ def share(value: float | None) -> str:
 
 def spread(median_s: float | None, low_s: float | None, high_s: float | None) -> str:
     """The half-width of an interval as a share of its median: `± 1.2 %`."""
-    if median_s is None or low_s is None or high_s is None:
-        return ""
-    half = max(median_s - low_s, high_s - median_s) / median_s if median_s > 0 else math.nan
-    return f"± {digits(half * 100, 2)} %" if math.isfinite(half) else ""
+    half = half_width(median_s, low_s, high_s)
+    return "" if half is None or not math.isfinite(half) else f"± {digits(half * 100, 2)} %"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from click import UsageError
 
 from clusterbench.bench.cli import cli
 
@@ -53,6 +54,28 @@ def test_unknown_words_are_refused_with_code_2(args: list[str]) -> None:
     assert "frobnicate" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+MACHINE = [
+    ("doctor",),
+    ("run",),
+    ("kernels", "list"),
+    ("kernels", "run"),
+    ("collectives", "list"),
+    ("collectives", "prove", "ring"),
+    ("collectives", "run", "all_reduce"),
+    ("results", "list"),
+    ("results", "compare", "a", "b"),
+]
+
+
+@pytest.mark.parametrize("command", MACHINE, ids=" ".join)
+@pytest.mark.parametrize("both", [("--json", "--csv"), ("--csv", "--json")], ids=" ".join)
+def test_json_and_csv_exclude_each_other_everywhere_in_the_same_words(
+    command: tuple[str, ...], both: tuple[str, ...]
+) -> None:
+    with pytest.raises(UsageError, match=r"^--json and --csv exclude each other$"):
+        cli.main([*command, *both], standalone_mode=False)
 
 
 def test_no_command_at_all_is_a_usage_error_with_the_help() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clusterbench.bench import environment, hardware
 from clusterbench.bench.output import json_value
+from clusterbench.kernels import device
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "hunter2-a",
@@ -53,6 +55,30 @@ def test_the_environment_is_made_of_json_values_and_names_the_machine() -> None:
     assert captured["versions"]["numpy"] == __import__("numpy").__version__
     assert captured["backends"] == [{"backend": "numba", "mode": "native", "reason": ""}]
     assert captured["gpus"] or captured["gpus_found_by"]
+
+
+def test_rows_and_the_recorded_environment_name_the_same_cpu_cores_and_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cpu_model", lambda: "Some CPU")
+    monkeypatch.setattr(device, "affinity", lambda: [0, 3, 5])
+    monkeypatch.setattr(device, "quota_cores", lambda: 2.0)
+    monkeypatch.setattr(device, "caches", lambda cpus, core: [device.Cache(3, "Unified", 5 << 20, "0-7")])
+    recorded, used = environment.capture_environment(), device.cpu.__wrapped__()
+    assert (used.name, used.cores, used.cache_bytes) == ("Some CPU", 2, 5 << 20)
+    assert recorded["cpu"]["model"] == "Some CPU"
+    assert recorded["cpu"]["affinity"] == [0, 3, 5]
+    assert recorded["host"]["cgroup_cores"] == 2.0
+    assert recorded["cpu"]["caches"] == [{"level": 3, "type": "Unified", "size_bytes": 5 << 20, "shared_by": "0-7"}]
+
+
+@pytest.mark.mpi
+def test_a_thread_level_is_named_as_mpi_names_it() -> None:
+    code = (
+        "from mpi4py import MPI; from clusterbench.bench.environment import loaded_mpi, thread_level_name as name\n"
+        "print(*[name(getattr(MPI, f'THREAD_{n}')) for n in ('SINGLE', 'FUNNELED', 'SERIALIZED', 'MULTIPLE')], "
+        "name(99), loaded_mpi()['thread_level'] == name(MPI.Query_thread()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["single", "funneled", "serialized", "multiple", "unknown", "True"], done.stderr
 
 
 def test_run_ids_differ_within_a_second() -> None:

@@ -72,8 +72,8 @@ def test_too_few_samples_or_too_wide_an_interval_are_inconclusive() -> None:
     assert judge_time(Bound(None, ""), _times(1))[0] == "PASS"
 
 
-def _row(verdict: Verdict | None, wrong: int | None = None) -> Measurement:
-    return Measurement(run_id="r", suite="kernels", name="x", verdict=verdict, wrong=wrong)
+def _row(verdict: Verdict | None, wrong: int | None = None, error: float | None = None) -> Measurement:
+    return Measurement(run_id="r", suite="kernels", name="x", verdict=verdict, wrong=wrong, error_over_bound=error)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,10 @@ def _row(verdict: Verdict | None, wrong: int | None = None) -> Measurement:
         ([_row("FAIL")], False, exit_codes.FAILED),
         ([_row("FAIL"), _row("FAIL", 3)], False, exit_codes.WRONG_DATA),
         ([_row("INVALID", 0)], False, exit_codes.WRONG_DATA),
+        ([_row("FAIL", 0)], False, exit_codes.FAILED),
+        ([_row("FAIL", 0, 0.5)], False, exit_codes.FAILED),
+        ([_row("FAIL", 0, 1.5)], False, exit_codes.WRONG_DATA),
+        ([_row("FAIL", None, float("nan"))], False, exit_codes.WRONG_DATA),
     ],
 )
 def test_the_exit_code_is_that_of_the_worst_row(rows: list[Measurement], strict: bool, code: int) -> None:

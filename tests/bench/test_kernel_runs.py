@@ -8,22 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click import Abort
 from click.testing import CliRunner
 
-from clusterbench.bench import kernel_runs
+from clusterbench.bench import exit_codes, kernel_runs
 from clusterbench.bench.cli import cli
+from clusterbench.bench.commands import kernels as command
+from clusterbench.bench.judge import exit_code
 from clusterbench.bench.kernel_runs import Plan, run_kernels, time_kernel
+from clusterbench.bench.roof_runs import RoofRuns
 from clusterbench.bench.sampling import Rules
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
-from clusterbench.kernels.verify import Check
+from clusterbench.kernels.verify import Check, checks_expected
 from clusterbench.kernels.worker import Outcome
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement
 
 KERNELS = discover()
 FEW = Rules(iterations=8, warmup=1)
+_STREAM_BYTES = kernel_runs.stream_bytes
 
 
 def _plan(*names: str, **changes: object) -> Plan:
@@ -153,14 +158,61 @@ def test_a_problem_beyond_memory_is_refused_before_anything_runs(monkeypatch: py
 
 
 def test_a_worker_that_breaks_down_fails_the_rows_it_did_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = Check("triad", "triton", "float32", "n=1", "exact", elements=1)
-    outcome = Outcome((done, replace(done, kernel="dot")), "the triton worker was stopped after 1 s")
+    outcome = Outcome((*_all_checks("triad"), *_all_checks("dot")[:-1]), "the triton worker was stopped after 1 s")
     monkeypatch.setattr(kernel_runs, "run_worker", lambda *args: outcome)
     monkeypatch.setattr(kernel_runs, "detect", lambda: {n: b for n, b in detect().items() if n in ("numba", "triton")})
     rows = run_kernels(_plan("triad", "dot", "add", verify=True))
     verdicts = {row.name: (row.verdict, row.reason) for row in rows if row.backend == "triton"}
     assert verdicts["triad"] == ("PASS", "")
     assert verdicts["dot"] == verdicts["add"] == ("FAIL", "the triton worker was stopped after 1 s")
+    assert exit_code(rows) == exit_codes.FAILED  # no data were wrong
+
+
+def test_a_kernel_that_was_checked_in_full_stands_though_the_worker_died_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = Outcome((*_all_checks("dot"), *_all_checks("triad")), "the triton worker failed: signal 11")
+    monkeypatch.setattr(kernel_runs, "run_worker", lambda *args: outcome)
+    monkeypatch.setattr(kernel_runs, "detect", lambda: {n: b for n, b in detect().items() if n in ("numba", "triton")})
+    rows = [row for row in run_kernels(_plan("triad", "dot", verify=True)) if row.backend == "triton"]
+    assert [(row.verdict, row.reason) for row in rows] == [("PASS", "")] * 2
+    assert all(row.note.endswith("afterwards: the triton worker failed: signal 11") for row in rows)
+
+
+def _all_checks(name: str) -> list[Check]:
+    done = Check(name, "triton", "float32", "n=1", "exact", elements=1)
+    return [done] * checks_expected(KERNELS[name], "triton")
+
+
+@pytest.mark.parametrize(("free", "expected"), [(31 << 30, 1 << 30), (17 << 30, 1 << 30), (1 << 40, 4 << 29)])
+def test_arrays_are_of_one_size_whatever_little_memory_comes_and_goes(
+    free: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_runs, "free_bytes", lambda: free)
+    monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 29))
+    assert _STREAM_BYTES() == expected
+
+
+def test_free_memory_is_asked_once_a_run_for_the_size_of_its_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([1 << 20, 1 << 19, 1 << 18, 1 << 17])
+    monkeypatch.setattr(kernel_runs, "stream_bytes", lambda: next(sizes))
+    rows = run_kernels(_plan("copy", "scale", size_bytes=None))
+    assert {row.size_bytes for row in rows if row.name in ("copy", "scale")} == {2 << 20}
+    assert {row.size_bytes for row in rows if row.name == "read"} == {1 << 20}
+
+
+def test_a_copy_that_does_nothing_after_a_right_one_is_no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = kernel_runs.roofline.copy
+
+    def lazy(a: Array, b: Array, part: int) -> None:
+        if part == kernel_runs.roofline.PART:
+            real(a, b, part)
+
+    monkeypatch.setattr(kernel_runs.roofline, "copy", lazy)
+    runs = RoofRuns(FEW, Measurement(run_id="r", suite="roof", name=""), 2)
+    row = next(row for row, _ in runs.measure([], 1 << 21) if row.name == "copy")
+    assert (row.verdict, row.wrong) == ("FAIL", 1)
+    assert runs.roof.copy_bytes_per_s == 0
 
 
 def test_an_absent_back_end_is_a_row_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +261,48 @@ def test_run_prints_one_json_document_and_writes_the_same_rows_to_its_journal(tm
     contents = read_journal(path)
     assert [row.as_row() for row in contents.measurements] == document["rows"]
     assert contents.run.status == "finished"
+    assert document["run"] == contents.run.as_row()
+
+
+def test_the_document_and_the_journal_agree_on_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Measurement(run_id="given", suite="kernels", name="dot", verdict="FAIL", reason="the worker was stopped")
+    wrong = replace(lost, wrong=3, reason="3 elements wrong")
+    for name, rows, code, status in (("a", [lost], 1, "failed"), ("b", [lost, wrong], 3, "finished")):
+        monkeypatch.setattr(kernel_runs, "run_kernels", lambda plan, rows=rows, **hooks: rows)
+        for more in ([], ["--journal", str(tmp_path / name)]):
+            ended, out = _invoke("run", "dot", "--json", "--run-id", "given", *more)
+            run = json.loads(out)["run"]
+            assert (ended, run["exit_code"], run["status"]) == (code, code, status)
+            assert any("the worker was stopped" in failure for failure in run["failures"])
+        (path,) = (tmp_path / name).iterdir()
+        assert read_journal(path).run.as_row() == run
+
+
+def test_a_run_that_is_refused_or_breaks_off_does_not_stay_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(plan: Plan, **hooks: object) -> list[Measurement]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KernelError):
+        _invoke("run", "triad", "--size", "9999G", "--journal", str(tmp_path), "--run-id", "refused")
+    monkeypatch.setattr(kernel_runs, "run_kernels", broken)
+    with pytest.raises((KeyboardInterrupt, Abort)):
+        _invoke("run", "triad", "--journal", str(tmp_path), "--run-id", "broken")
+    for run_id, code, why in (("refused", 2, "half of the free memory"), ("broken", 1, "KeyboardInterrupt")):
+        run = read_journal(tmp_path / f"{run_id}.kernels.jsonl").run
+        assert (run.status, run.exit_code) == ("failed", code)
+        assert run.finished_at
+        assert why in run.failures[0]
+
+
+def test_several_types_of_one_source_show_the_gravest_verdict() -> None:
+    row = Measurement(run_id="r", suite="kernels", name="dot", backend="triton", verdict="PASS")
+    shown = [
+        [replace(row, verdict=verdict) for verdict in verdicts]
+        for verdicts in (("PASS", "INVALID", "FAIL"), ("PASS", "INCONCLUSIVE"), (None, None))
+    ]
+    assert [command._verified_cells(rows)[-1] for rows in shown] == ["INVALID", "INCONCLUSIVE", None]
 
 
 @pytest.mark.parametrize(

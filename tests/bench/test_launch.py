@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from clusterbench.bench import launch
+from clusterbench.kernels import device
+from clusterbench.kernels.device import usable_cores
 
 LEFT_BY_LAUNCHERS = ("OMPI_", "PMI", "PMIX_", "MPI_LOCAL", "SLURM_", "MV2_", "HYDI_")
 
@@ -24,18 +26,16 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
-HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
-SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}
+OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8"}
+HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "4"}
+SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}
 
 
 @pytest.mark.parametrize("variables", [OPEN_MPI, HYDRA, SRUN], ids=["openmpi", "hydra", "srun"])
-def test_rank_size_and_local_rank_are_read_from_the_launcher(
-    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rank_and_size_are_read_from_the_launcher(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert (launch.launcher_rank(), launch.launcher_size(), launch.launcher_local_rank()) == (3, 8, 1)
+    assert (launch.launcher_rank(), launch.launcher_size()) == (3, 8)
     assert not launch.speaks()
 
 
@@ -111,12 +111,26 @@ def test_family_and_version_are_read_from_version_texts(text: str, family: str, 
 
 
 def test_open_mpi_gets_what_it_asks_for_as_root_and_past_the_cores() -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     command = launch.mpiexec_command(cores + 1, ["x"], mpiexec="/m", family="openmpi", as_root=True)
     assert command == ["/m", "--bind-to", "none", "--allow-run-as-root", "--oversubscribe", "-n", str(cores + 1), "x"]
     assert launch.mpiexec_command(1, ["x"], mpiexec="/m", family="openmpi", as_root=False) == [
         "/m", "--bind-to", "none", "-n", "1", "x",
     ]  # fmt: skip # one line shows the whole command
+
+
+def test_a_containers_quota_counts_as_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "quota_cores", lambda: 1.0)
+    command = launch.mpiexec_command(2, ["x"], mpiexec="/m", family="openmpi", as_root=False)
+    assert "--oversubscribe" in command
+
+
+def test_what_is_to_be_done_while_waiting_is_done_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "WAIT_STEP_S", 0.05)
+    calls: list[None] = []
+    code = "import time; time.sleep(1)"
+    launch.run_group([sys.executable, "-c", code], timeout_s=60, on_wait=lambda: calls.append(None))
+    assert calls
 
 
 def test_no_library_binds_the_ranks_that_bind_themselves() -> None:

@@ -77,3 +77,10 @@ def test_times_and_rates_have_four_digits() -> None:
     assert output.rate_text(12.3456e9) == "12.35"
     assert output.rate_text(math.nan) == ""
     assert output.share_text(0.873) == "87 %"
+
+
+def test_small_rates_are_no_zeros() -> None:
+    assert output.rate_text(40e3) == "4.00e-05"
+    assert output.rate_text(1.0) == "1.00e-09"
+    assert output.rate_text(1e6) == "0.0010"
+    assert output.rate_text(0.0) == "0"

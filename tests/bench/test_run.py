@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from clusterbench.bench import exit_codes, main_job
+from clusterbench.bench.environment import new_run_id
 from clusterbench.bench.launch import Finished
 from clusterbench.bench.main_job import MainJob, Outcome, judged, worst
 from clusterbench.bench.mpi_status import MpiStatus
@@ -38,7 +41,7 @@ class Fake:
                 shape="n=1000", median_s=1e-6, bytes_per_s=12e9, bound_share=0.9, n=10, verdict="PASS",
             )  # fmt: skip # a row is read as one block
             journal.append(row, [1e-6] * 10)
-            journal.finish("finished", 0)
+            journal.finish(0)
         return Outcome(0)
 
     @staticmethod
@@ -84,11 +87,42 @@ def test_a_failing_part_is_in_the_exit_code_the_store_and_the_report(fake: Fake)
     assert len(done.rows) == 1
     with Store.open(fake.job.url) as store:
         (run,) = store.runs()
-    assert (run.status, run.exit_code) == ("failed", exit_codes.WRONG_DATA)
+    assert (run.status, run.exit_code) == ("finished", exit_codes.WRONG_DATA)
     assert any("found wrong data" in failure for failure in run.failures)
     page = fake.job.report.read_text()
     assert "found wrong data" in page
     assert "3 elements <script>" not in page
+
+
+def test_wrong_data_in_one_part_does_not_hide_that_another_could_not_run(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = iter([Outcome(exit_codes.WRONG_DATA, "wrong"), Outcome(exit_codes.TIMED_OUT, "late"), Outcome(0)])
+    monkeypatch.setattr(MainJob, "_collective", lambda self, plan, step: next(outcomes))
+    done = fake.job.run()
+    assert (done.run.status, done.exit_code) == ("failed", exit_codes.WRONG_DATA)
+    assert done.run.failures == ("wrong", "late")
+
+
+def test_rows_on_the_disk_are_counted_over_all_journals_of_the_run(fake: Fake) -> None:
+    assert fake.job._count_rows() == 0
+    for expected in (1, 2):
+        fake.run_kernels(None)
+        assert fake.job._count_rows() == expected
+    read = {path: offset for path, (_, offset) in fake.job.counted.items()}
+    assert read == {path: path.stat().st_size for path in fake.job.journals.iterdir()}
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo"])
+def test_the_names_of_runs_sort_by_time_in_any_time_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        named = datetime.strptime(new_run_id()[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert abs((datetime.now(UTC) - named).total_seconds()) < 600
 
 
 def test_a_defect_in_one_part_leaves_the_others(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

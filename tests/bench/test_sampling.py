@@ -72,12 +72,18 @@ def test_a_fixed_number_of_samples_and_of_warm_up_calls_is_kept() -> None:
     assert (len(result.seconds), result.stop) == (7, "fixed")
     assert machine.blocks[-1] == (7, result.batch)
     assert 50 <= result.warmup < 55
+    assert len(machine.blocks) == 3
     assert machine.calls == result.warmup + 7 * result.batch
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
-def test_no_warm_up_means_the_one_call_that_finds_the_batch(warmup: int) -> None:
-    assert sample(Machine(steady(1e-3)), Rules(iterations=6, warmup=warmup), OVERHEAD_S).warmup == 1
+def test_no_warm_up_means_the_two_calls_that_find_the_batch(warmup: int) -> None:
+    assert sample(Machine(steady(1e-3)), Rules(iterations=6, warmup=warmup), OVERHEAD_S).warmup == 2
+
+
+@pytest.mark.parametrize("rules", [Rules(budget_s=1e-4), Rules(iterations=6, warmup=1)])
+def test_a_slow_first_call_does_not_decide_the_batch(rules: Rules) -> None:
+    assert sample(Machine(steady(0.4e-6), slow_calls=1), rules, OVERHEAD_S).batch == 5
 
 
 def test_slow_first_calls_are_taken_for_warm_up() -> None:

@@ -48,7 +48,7 @@ def journal(store: Store) -> Iterator[Journal]:
     )
     with Journal.create(OUT / "journals", run, "bench") as opened:
         yield opened
-        opened.finish("finished", 0)
+        opened.finish(0)
     store.load(opened.path)
 
 

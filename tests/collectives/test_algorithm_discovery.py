@@ -94,6 +94,8 @@ def test_a_new_file_that_forgets_a_rank_fails_the_contract(tree: Path, kept: str
     [
         ("x = 1\n", "expected a constant ALGORITHM of type Algorithm"),
         (STAR.format(kept=":").replace('"star"', '"stern"'), "its algorithm is named 'stern', unlike the file"),
+        ("def _build(:\n", "SyntaxError: invalid syntax (star.py, line 1)"),
+        ("import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
     ],
 )
 def test_a_file_that_is_no_algorithm_is_named(tree: Path, text: str, complaint: str) -> None:
@@ -103,6 +105,12 @@ def test_a_file_that_is_no_algorithm_is_named(tree: Path, text: str, complaint: 
     assert complaint in listed.stderr
     assert "star.py" in listed.stderr
     assert "Traceback" not in listed.stderr
+
+
+def test_a_file_that_begins_with_an_underscore_is_a_helper_and_no_algorithm(tree: Path) -> None:
+    (tree / "clusterbench/collectives/algorithms/_helper.py").write_text("x = 1\n")
+    listed = in_tree(tree, sys.executable, "-m", "clusterbench.bench", "collectives", "list")
+    assert listed.returncode == 0, listed.stderr
 
 
 def test_every_file_of_the_folder_is_found() -> None:

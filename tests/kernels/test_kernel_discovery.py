@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clusterbench.bench import exit_codes
 from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import CATALOGUE, CatalogueError, choose, choose_dtypes, discover
 from clusterbench.kernels.kernel import KernelError
@@ -48,8 +49,10 @@ def test_two_catalogues_may_hold_the_same_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def broken(:", "SyntaxError"),
-        ("import no_such_package", "ModuleNotFoundError"),
+        ("def broken(:", r"bad\.py, line 1: SyntaxError"),
+        ("x = 1\n\nimport no_such_package", r"bad\.py, line 3: ModuleNotFoundError"),
+        ("import ast\nast.parse('1 +')", r"bad\.py, line 2: SyntaxError"),
+        ("raise SystemExit('bye')", r"bad\.py, line 1: SystemExit while importing it: bye"),
         ("KERNEL = 3", "KERNEL is int"),
         ("", "KERNEL is NoneType"),
         ("from clusterbench.kernels.catalog.copy import KERNEL", "named 'copy'"),
@@ -61,6 +64,13 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None
     with pytest.raises(CatalogueError, match=message) as caught:
         discover(tmp_path)
     assert str(tmp_path / "bad.py") in str(caught.value)
+    assert caught.value.exit_code == exit_codes.FAILED
+
+
+def test_a_file_with_a_leading_underscore_is_no_kernel(tmp_path: Path) -> None:
+    (tmp_path / "_helper.py").write_text("raise ValueError", encoding="utf-8")
+    shutil.copy(CATALOGUE / "copy.py", tmp_path)
+    assert list(discover(tmp_path)) == ["copy"]
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -101,6 +101,37 @@ def test_a_cache_table_that_cannot_be_read_is_passed_over(tmp_path: Path) -> Non
     assert device.last_level_cache_bytes(tmp_path, [0]) == 48 << 10
 
 
+def test_the_caches_of_a_core_are_listed_with_who_shares_them(tmp_path: Path) -> None:
+    _cache(tmp_path, 0, 0, 1, "Data", "48K", "0")
+    _cache(tmp_path, 0, 1, 3, "Unified", "32M", "0-7")
+    _cache(tmp_path, 0, 2, 2, "Unified", "1M", "")
+    assert device.caches(tmp_path, 0) == [
+        device.Cache(1, "Data", 48 << 10, "0"),
+        device.Cache(3, "Unified", 32 << 20, "0-7"),
+    ]
+
+
+def test_a_quota_below_the_affinity_decides_how_many_cores_are_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "cpu.max"
+    limit.write_text("150000 100000\n")
+    assert device.quota_cores(limit) == 1.5
+    limit.write_text("max 100000\n")
+    assert device.quota_cores(limit) is None
+    assert device.quota_cores(tmp_path / "none") is None
+    monkeypatch.setattr(device, "affinity", lambda: [0, 2, 4, 6])
+    for quota, cores in ((None, 4), (2.0, 2), (0.1, 1), (64.0, 4)):
+        monkeypatch.setattr(device, "quota_cores", lambda quota=quota: quota)
+        assert device.usable_cores() == cores
+
+
+def test_the_model_is_the_kernels_name_of_it(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel\t\t: 17\nmodel name\t: Some CPU @ 2 GHz \n")
+    assert device.cpu_model(info) == "Some CPU @ 2 GHz"
+
+
 def test_this_machine_has_cores_a_cache_and_memory() -> None:
     cpu = device.cpu()
     assert cpu.cores >= 1

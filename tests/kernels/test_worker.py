@@ -68,7 +68,7 @@ def test_a_broken_catalogue_file_is_named_by_the_worker(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text("KERNEL =", encoding="utf-8")
     outcome = worker.run_worker(TRITON, [kernel], ["float32"], 1, 60)
     assert outcome.checks == ()
-    assert "odd.py: SyntaxError" in outcome.error
+    assert "odd.py, line 1: SyntaxError" in outcome.error
 
 
 def test_a_worker_gets_the_variables_of_its_own_back_end_only(monkeypatch: pytest.MonkeyPatch) -> None:

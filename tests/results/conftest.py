@@ -138,7 +138,7 @@ class Synthetic:
         with Journal.create(folder, self.run(**changes), part) as journal:
             for measurement, samples in self.kernels() + self.collectives() if rows is None else rows:
                 journal.append(measurement, samples)
-            journal.finish("finished", 0)
+            journal.finish(0)
         return journal.path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clusterbench.results.columns import to_frame
-from clusterbench.results.compare import ALIKE, CompareError, Comparison, Side, compare
+from clusterbench.results.compare import ALIKE, MIN_LAUNCHES, CompareError, Comparison, Side, compare
 from clusterbench.results.record import Measurement
 
 
@@ -153,6 +153,90 @@ def test_launches_that_disagree_widen_the_interval(synthetic: Callable[..., Any]
     assert steady.rows[0].change == "worse"
     assert restless.rows[0].change == "cannot tell"
     assert width(restless) > 5 * width(steady)
+
+
+def launches_of(maker: Any, medians: list[float], n: int = 20) -> Side:
+    rows = [
+        maker.row(m * (1 + 0.001 * np.cos(np.arange(n))), suite="kernels", name="copy", dtype="float32")
+        for m in medians
+    ]
+    return side(maker, rows)
+
+
+@pytest.mark.parametrize(("a", "b"), [([10.0, 10.4], [10.6, 11.0]), ([10.0], [11.0] * 6), ([10.0] * 3, [11.0] * 6)])
+def test_too_few_launches_to_know_their_spread_give_no_interval(
+    synthetic: Callable[..., Any], a: list[float], b: list[float]
+) -> None:
+    (row,) = compare(launches_of(synthetic("a"), a), launches_of(synthetic("b"), b)).rows
+    assert row.ratio is not None
+    assert row.ratio.value == pytest.approx(float(np.median(b) / np.median(a)), rel=1e-3)
+    assert (row.ratio.low, row.change, row.launches) == (None, "cannot tell", (len(a), len(b)))
+    assert f"no interval: {len(a)} launches against {len(b)}, fewer than {MIN_LAUNCHES} a side" in row.reason
+
+
+def test_equal_runs_whose_launches_spread_are_seldom_called_different(synthetic: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(23)
+    points = 200
+
+    def run() -> Side:
+        maker = synthetic()
+        factors = np.exp(0.05 * rng.standard_normal((points, MIN_LAUNCHES)))
+        what = {"suite": "kernels", "name": "copy"}
+        rows = [
+            maker.row(factor * (1 + 0.001 * np.cos(np.arange(20))), **what, size_bytes=size)
+            for size in range(points)
+            for factor in factors[size]
+        ]
+        return side(maker, rows)
+
+    found = compare(run(), run())
+    assert {row.launches for row in found.rows} == {(MIN_LAUNCHES, MIN_LAUNCHES)}
+    counts = found.counts()
+    assert (counts["better"] + counts["worse"]) / points <= 0.1
+
+
+def test_a_launch_of_few_samples_counts_in_the_interval_as_in_the_value(synthetic: Callable[..., Any]) -> None:
+    steady, short = launches_of(synthetic("a"), [10.0] * 4), launches_of(synthetic("b"), [10.0, 11.0, 12.0, 13.0], n=3)
+    (row,) = compare(steady, short).rows
+    assert row.ratio is not None
+    assert row.ratio.low == pytest.approx(1.0, rel=0.01)
+    assert row.ratio.high == pytest.approx(1.3, rel=0.01)
+
+
+def test_a_ceiling_that_was_measured_again_is_one_row_the_highest(synthetic: Callable[..., Any]) -> None:
+    def run(rates: list[float]) -> Side:
+        maker = synthetic()
+        what = {"suite": "roof", "name": "copy", "dtype": "float64"}
+        rows = [maker.row(np.full(10, 1e9 / rate), **what, bytes_per_s=rate) for rate in rates]
+        return side(maker, rows)
+
+    (row,) = compare(run([9e9, 10e9, 7e9, 6e9, 6e9]), run([10e9])).rows
+    assert (row.change, row.launches) == ("same", (1, 1))
+    assert row.a_s == pytest.approx(0.1)
+
+
+def test_rows_of_several_types_on_another_device_are_refused_or_compared_by_type(
+    synthetic: Callable[..., Any],
+) -> None:
+    maker = synthetic()
+    rows = maker.collectives()[:2]
+    both = rows + changed(rows, dtype="float64")
+    other = changed(list(reversed(both)), device="another CPU")
+    with pytest.raises(CompareError, match=r"device: .* against 'another CPU' \(4 rows\)"):
+        compare(side(maker, both), side(maker, other))
+    found = compare(side(maker, both), side(maker, other), force=True)
+    assert len(found.rows) == 4
+    assert found.only_a == found.only_b == ()
+    assert all("device" in row.reason and "dtype" not in row.reason for row in found.rows)
+
+
+def test_one_row_in_common_hides_no_others_that_are_not_alike(synthetic: Callable[..., Any]) -> None:
+    maker = synthetic()
+    kernels = [row for row in maker.kernels() if row[0].suite == "kernels" and row[1] is not None]
+    kernels += changed(kernels, dtype="float64")
+    shared = maker.collectives()[:1]
+    with pytest.raises(CompareError, match="device"):
+        compare(side(maker, shared + kernels), side(maker, shared + changed(kernels, device="another CPU")))
 
 
 def test_differences_of_the_environments_are_named(synthetic: Callable[..., Any]) -> None:

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterbench.results.columns import columns_of
-from clusterbench.results.journal import Journal, JournalError, JournalWriteError, merge_runs, read_journal
+from clusterbench.results.journal import (
+    Journal,
+    JournalError,
+    JournalWriteError,
+    merge_runs,
+    now_iso,
+    read_journal,
+    rows_since,
+)
 from clusterbench.results.record import EVIDENCE, ORIGINS, VERDICTS, Measurement, RecordError, Run
 
 OLD = Path(__file__).parent / "old"
@@ -44,7 +52,7 @@ def journal_of(rows: list[tuple[Measurement, Any]], folder: Path) -> Path:
     with Journal.create(folder, RUN) as journal:
         for measurement, samples in rows:
             journal.append(measurement, samples)
-        journal.finish("finished", 0, ["a part failed"])
+        journal.finish(0, ["a part failed"])
     return journal.path
 
 
@@ -232,3 +240,61 @@ def test_parts_of_a_run_merge_in_any_order(order: list[int]) -> None:
     assert (merged.started_at, merged.finished_at) == ("1", "9")
     assert merged.failures == ("wrong data", "killed")
     assert merged.environment == {"mpi": {"family": "mpich", "ranks": 4}}
+
+
+def test_parts_are_ordered_by_the_instant_and_not_by_the_text_of_their_start() -> None:
+    first = Run(run_id="r", started_at="2026-10-25T02:50:00.000+02:00", finished_at="2026-10-25T02:20:00.000+01:00",
+                command="clusterbench run")  # fmt: skip
+    inner = Run(run_id="r", started_at="2026-10-25T02:10:00.000+01:00", finished_at="2026-10-25T01:15:00.000+00:00",
+                command="clusterbench kernels run")  # fmt: skip
+    lost = Run(run_id="r", started_at="", command="")
+    merged = merge_runs([lost, inner, first])
+    assert merged.command == "clusterbench run"
+    assert merged.finished_at == first.finished_at
+
+
+def test_times_are_written_in_utc() -> None:
+    assert now_iso().endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(0, "finished"), (3, "finished"), (4, "finished"), (1, "failed"), (2, "failed"), (124, "failed")],
+)
+def test_a_run_is_finished_when_all_was_run_whatever_it_found(tmp_path: Path, code: int, status: str) -> None:
+    with Journal.create(tmp_path, RUN) as journal:
+        journal.finish(code, ["x"])
+    run = read_journal(journal.path).run
+    assert run == journal.run
+    assert (run.status, run.exit_code, run.failures) == (status, code, ("x",))
+    assert run.finished_at
+
+
+def test_rows_are_counted_as_they_are_appended_and_nothing_is_read_twice(tmp_path: Path) -> None:
+    row = Measurement(run_id="r", suite="kernels", name="k", note='{"kind":"measurement"')
+    with Journal.create(tmp_path, RUN) as journal:
+        new, offset = rows_since(journal.path)
+        assert (new, offset) == (0, journal.path.stat().st_size)
+        journal.append(row, [1.0] * 100)
+        journal.append(row)
+        new, offset = rows_since(journal.path, offset)
+        assert (new, offset) == (2, journal.path.stat().st_size)
+        assert rows_since(journal.path, offset) == (0, offset)
+        journal.finish(0)
+    assert rows_since(journal.path)[0] == len(read_journal(journal.path).measurements)
+
+
+def test_a_line_that_is_not_complete_yet_counts_when_it_is(tmp_path: Path) -> None:
+    path = journal_of([(Measurement(run_id="r", suite="kernels", name="k"), [1.0])], tmp_path)
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 29):
+        path.write_bytes(whole[:cut])
+        early, offset = rows_since(path)
+        path.write_bytes(whole)
+        late, end = rows_since(path, offset)
+        assert (early + late, end) == (1, len(whole))
+
+
+def test_a_journal_that_is_gone_cannot_be_counted(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"gone\.jsonl"):
+        rows_since(tmp_path / "gone.jsonl")

@@ -220,8 +220,8 @@ def test_how_sure_a_winner_is(synthetic: Callable[..., Any]) -> None:
         "Slower by": "100 %",
         "Library / fastest": "2.00×",
     }
-    assert winner(row("ring", 1.0, 0.9, 1.1), row("library", 1.1, 1.05, 1.2))["How sure"] == "tie"
-    assert winner(row("ring", 1.0, None, None), row("library", 1.1, None, None))["How sure"] == "unknown"
+    assert winner(row("ring", 1.0, 0.9, 1.1), row("library", 1.1, 1.05, 1.2))["How sure"] == "cannot tell"
+    assert winner(row("ring", 1.0, None, None), row("library", 1.1, None, None))["How sure"] == "cannot tell"
 
 
 @pytest.mark.parametrize("rows", [[], [Measurement(run_id="r", suite="kernels", name="copy")]])

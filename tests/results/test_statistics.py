@@ -12,6 +12,8 @@ from clusterbench.results.statistics import (
     Ratio,
     bootstrap_ratio,
     effective_count,
+    faster,
+    half_width,
     median_interval,
     median_ranks,
     median_resamples,
@@ -84,7 +86,8 @@ def test_swapping_a_and_b_swaps_better_and_worse(x: float, y: float, z: float, t
 
 def test_resampled_medians_are_those_of_a_plain_bootstrap() -> None:
     rng = np.random.default_rng(3)
-    samples = rng.lognormal(0.0, 0.3, 51)
+    ordered = np.sort(rng.lognormal(0.0, 0.3, 51))
+    samples = ordered[np.arange(51) * 25 % 51]  # neighbours on opposite sides of the median: each counts in full
     plain = np.median(rng.choice(samples, (20_000, 51)), axis=1)
     quick = median_resamples(samples, (7,), 20_000)
     for q in (2.5, 25, 50, 75, 97.5):
@@ -98,6 +101,47 @@ def test_samples_that_drift_count_for_less_than_independent_ones() -> None:
     assert effective_count(independent) > 800
     assert effective_count(drifting) < 200
     assert effective_count(np.ones(100)) == 100
+
+
+def test_the_interval_is_wider_where_samples_drift_and_never_narrower_than_of_independent_ones() -> None:
+    rng = np.random.default_rng(17)
+    drifting = np.sort(rng.normal(1.0, 0.01, 200))
+    shuffled = rng.permutation(drifting)
+    for samples in (drifting, shuffled):
+        interval, ranks = median_interval(samples), median_ranks(200)
+        assert interval is not None
+        assert ranks is not None
+        assert interval[0] <= drifting[ranks[0]]
+        assert interval[1] >= drifting[ranks[1]]
+    there, mixed = summarise(drifting).half_width, summarise(shuffled).half_width
+    assert there is not None
+    assert mixed is not None
+    assert there > 2 * mixed
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=6, max_size=60))
+def test_samples_count_for_at_most_their_number_and_their_interval_is_one_of_samples(values: list[float]) -> None:
+    samples = np.array(values)
+    assert 1 <= effective_count(samples) <= len(values)
+    low, high = median_interval(samples) or (None, None)
+    assert low in values
+    assert high in values
+
+
+def test_the_half_width_is_the_longer_arm() -> None:
+    assert half_width(2.0, 1.9, 2.3) == pytest.approx(0.15)
+    assert half_width(2.0, 2.0, 2.0) == half_width(0.0, 0.0, 0.0) == 0
+    assert half_width(0.0, 0.0, 1.0) == np.inf
+    assert half_width(2.0, None, None) is None
+    assert summarise(np.ones(5)).half_width is None
+    assert summarise(np.array([1.0, 2, 3, 4, 5, 6, 9])).half_width == pytest.approx(5 / 4)
+
+
+def test_the_faster_of_two_ends_before_the_other_begins() -> None:
+    assert faster((1.0, 2.0), (2.1, 3.0)) == "first"
+    assert faster((2.1, 3.0), (1.0, 2.0)) == "second"
+    assert faster((1.0, 2.0), (2.0, 3.0)) == faster((None, None), (2.0, 3.0)) == "cannot tell"
+    assert faster((1.0, 2.0), (3.0, None)) == "cannot tell"
 
 
 def test_equal_samples_are_seldom_called_different_and_a_real_change_is_found() -> None:

@@ -76,7 +76,7 @@ def test_a_journal_that_grew_adds_only_its_new_rows(store: Store, tmp_path: Path
     journal.append(Measurement(run_id="r", suite="kernels", name="first"), [1.0])
     loaded = [store.load(journal.path), store.load(journal.path)]
     journal.append(Measurement(run_id="r", suite="kernels", name="second"), [2.0])
-    journal.finish("finished", 0)
+    journal.finish(0)
     shutil.copy(journal.path, tmp_path / "under-another-name.jsonl")
     loaded += [store.load(tmp_path / "under-another-name.jsonl"), store.load(journal.path)]
     assert loaded == [1, 0, 1, 0]
@@ -137,6 +137,17 @@ def test_runs_are_found_by_beginning_and_by_age(store: Store, tmp_path: Path, sy
     for text in ("alpha", "gamma", ""):
         with pytest.raises(StoreError, match="expected one"):
             store.find_run(text)
+
+
+def test_the_latest_run_is_the_one_that_started_last_whatever_its_time_zone(
+    store: Store, tmp_path: Path, synthetic: Maker
+) -> None:
+    starts = {"earlier": "2026-10-25T02:50:00.000+02:00", "later": "2026-10-25T02:10:00.000+01:00", "lost": ""}
+    for run_id, started_at in starts.items():
+        maker = synthetic(run_id=run_id)
+        store.load(maker.write(tmp_path, maker.kernels()[:1], started_at=started_at))
+    assert [run.run_id for run in store.runs()] == ["later", "earlier", "lost"]
+    assert store.find_run("previous").run_id == "earlier"
 
 
 def test_the_run_keeps_its_environment(store: Store, tmp_path: Path, synthetic: Maker) -> None:
