@@ -74,7 +74,8 @@ def main(args: list[str] | None = None) -> NoReturn:
             error.show()
         sys.exit(exit_codes.USAGE)
     except click.Abort:
-        click.echo("clusterbench: interrupted", err=True)
+        if not quiet:
+            click.echo("clusterbench: interrupted", err=True)
         sys.exit(exit_codes.FAILED)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)

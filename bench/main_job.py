@@ -29,6 +29,7 @@ from clusterbench.results.journal import (
     Journal,
     JournalContents,
     JournalError,
+    JournalWriteError,
     ended,
     merge_runs,
     now_iso,
@@ -91,6 +92,8 @@ class MainJob:
     outcomes: list[Outcome] = field(default_factory=list)
     counted: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """Of each journal the rows counted so far, and the offset up to which."""
+    journal: Journal | None = None
+    """The job's own, from `run` on; its `run` is what holds, whether or not it could be written."""
 
     @classmethod
     def plan(
@@ -122,9 +125,10 @@ class MainJob:
 
         Raises `StoreError` or `JournalError`, before anything is measured, where the results could not be kept.
         """
-        Store.open(self.url).close()
+        Store.open(self.url, writable=True).close()
         run = Run(run_id=self.run_id, started_at=now_iso(), command=command_line(), status="running", seed=self.seed)
         with Journal.create(self.journals, run) as journal:
+            self.journal = journal
             with self._interruptible():
                 self._attempt("doctor", lambda: self._doctor(journal))
                 self._measure()
@@ -271,11 +275,24 @@ class MainJob:
             note("interrupted: keeping what was measured")
 
     def _record(self, journal: Journal) -> None:
-        """Write how the run stands into its journal, so that whatever reads it next knows."""
+        """Write how the run stands into its journal, so that whatever reads it next knows.
+
+        A full disk is one more failure: the store and the report still get the rows, and the run as it stands here.
+        """
+        try:
+            journal.update(self._standing(journal.run))
+        except JournalWriteError as error:
+            outcome = Outcome(error.exit_code, f"journal: {error}")
+            if outcome not in self.outcomes:
+                self.outcomes.append(outcome)
+                note(outcome.failure)
+            journal.run = self._standing(journal.run)
+
+    def _standing(self, run: Run) -> Run:
         failures = [outcome.failure for outcome in self.outcomes if outcome.failure]
         # The worst code may be that of wrong data, which hides that another part could not be run.
         status = status_of(outcome.exit_code for outcome in self.outcomes)
-        journal.update(replace(ended(journal.run, self.exit_code, failures), status=status))
+        return replace(ended(run, self.exit_code, failures), status=status)
 
     def _paths(self) -> list[Path]:
         return sorted({*self.journals.glob(f"{self.run_id}.jsonl"), *self.journals.glob(f"{self.run_id}.*.jsonl")})
@@ -285,7 +302,10 @@ class MainJob:
         found = []
         for path in self._paths():
             try:
-                found.append(read_journal(path))
+                contents = read_journal(path)
+                if self.journal is not None and path == self.journal.path:
+                    contents = replace(contents, run=self.journal.run)
+                found.append(contents)
             except JournalError as error:
                 note(str(error))
         return sorted(found, key=lambda contents: start_order(contents.run))

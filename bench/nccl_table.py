@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from clusterbench.bench.collective_runs import LIBRARY, Request
+from clusterbench.bench.collective_runs import LIBRARY, PLACEMENTS, Request
 from clusterbench.bench.names import NCCL_NAMES
 from clusterbench.bench.world import World
 from clusterbench.results.record import Measurement
 
+SHARED_CORES = {
+    True: "the library is told to let others run while it waits; times are those of the scheduler, too",
+    False: "waiting ranks spin; times are those of the scheduler, too",
+}
+"""What more ranks than cores mean, with and without `World.yields`."""
 _PROGRAMS = {"all_to_all": "alltoall", "all_to_all_v": "alltoallv"}
 
 
@@ -22,9 +27,8 @@ def table(request: Request, world: World, device: str, algorithm: str, rows: Seq
     program = f"{_PROGRAMS.get(request.collective.name, request.collective.name)}_perf"
     by_point = {(row.count, row.placement): row for row in rows}
     lines = [f"# Algorithm: {algorithm} transport: {transport}", *_head(request, world, device, program)]
-    lines += [
-        _line(request, [by_point.get((count, p)) for p in ("out_of_place", "in_place")]) for count in request.counts
-    ]
+    both = [[by_point.get((count, placement)) for placement in PLACEMENTS] for count in request.counts]
+    lines += [_line(request, pair) for pair in both if any(pair)]
     wrong = sum(row.wrong or 0 for row in rows)
     busbw = [row.busbw for row in rows if row.busbw is not None]
     lines += [
@@ -53,10 +57,10 @@ def _head(request: Request, world: World, device: str, program: str) -> Iterable
     yield "# Using devices"
     for place in world.places:
         cores = ",".join(map(str, place.cores)) if len(place.cores) <= 4 else f"{len(place.cores)} cores"
-        place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [no GPU] {device}"
+        place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [no GPU used] {device}"
         yield f"#  Rank {place.rank:2d} Group  0 {place_text}"
     if world.oversubscribed:
-        yield "# More ranks than cores: waiting ranks take turns, and times are those of the scheduler too"
+        yield f"# More ranks than cores: {SHARED_CORES[bool(world.yields)]}"
     yield "#"
     yield f"#{'':61s}{'out-of-place':^32s}{'in-place':^40s}".rstrip()
     columns = f"{'time':>8s}{'algbw':>8s}{'busbw':>8s}{'#wrong':>8s}"
@@ -99,5 +103,7 @@ def _notes(request: Request, rows: Sequence[Measurement]) -> Iterable[str]:
             f"# {row.placement.replace('_', '-')} {row.size_bytes} B: 95 % interval {interval}, {row.n} samples of "
             f"{row.batch}, {row.stop}{'; ' + extra if extra else ''}"
         )
-    if rows:
-        yield "#"
+    points = len(request.counts) * len(request.placements)
+    if len(rows) < points:
+        yield f"# Not measured: {points - len(rows)} of {points} points, as the run ended early"
+    yield "#"

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
 _OTHER = {"as_json": "as_csv", "as_csv": "as_json"}
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; unlike click's own it refuses NaN, which lies in no range."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error where it is none, not finite, or outside the range."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number that can be worked with", param, ctx)
+        return number
+
+
+PRECISION = FiniteRange(1e-4, 1.0)
+"""`--precision`: half-width of the median's interval, as a share of it."""
+BUDGET = FiniteRange(1e-3, 86400.0)
+"""`--budget`: seconds a row."""
+SAMPLES = click.IntRange(1, 1_000_000)
+"""`-n`: samples a row, all of which are kept."""
+WARMUP = click.IntRange(0, 1_000_000_000)
+"""`-w`: calls before the first sample."""
+SEED = click.IntRange(0, 2**32 - 1)
 
 
 def machine_options(command: Command) -> Command:

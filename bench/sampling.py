@@ -143,7 +143,7 @@ def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: flo
         batch = _batch_for(fastest, overhead_s)
         if rules.warmup is not None:
             ends = calls >= rules.warmup
-            samples = max(1, -(-(rules.warmup - calls) // batch))
+            samples = max(1, min(-(-(rules.warmup - calls) // batch), MAX_SAMPLES))
         else:
             settled = samples > SETTLING_SAMPLES and abs(current - previous) <= rules.precision * current
             ends = settled or spent_s >= rules.budget_s / 10

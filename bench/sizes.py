@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any
 
 import click
 
+LARGEST_BYTES = 2**63 - 1
+"""What a size may be at most: the largest that 64 bits hold."""
+MOST_SIZES = 10_000
+"""What a sweep may have at most: more is a slip of the factor or the step."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 
@@ -23,9 +28,11 @@ class SizeType(click.ParamType[int]):
         match = _SIZE.fullmatch(str(value).strip())
         if match is None:
             self.fail(f"{value!r} is no size; expected a number with K, M, G or T (1024 each) behind it, as in 64M")
-        size = float(match[1]) * _UNITS[match[2].upper()]
-        if size != int(size):
-            self.fail(f"{value!r} is {size} bytes; expected a whole number of bytes")
+        size = Fraction(match[1]) * _UNITS[match[2].upper()]
+        if size.denominator != 1:
+            self.fail(f"{value!r} is {float(size):g} bytes; expected a whole number of bytes")
+        if size > LARGEST_BYTES:
+            self.fail(f"{str(value)[:40]!r} is too large; expected at most {LARGEST_BYTES} bytes")
         return int(size)
 
 
@@ -52,4 +59,9 @@ def sweep(first: int, last: int, factor: float | None, step: int | None) -> list
         following = sizes[-1] + step if step is not None else max(int(sizes[-1] * (factor or 2)), sizes[-1] + 1)
         if following > last:
             return sizes
+        if len(sizes) == MOST_SIZES:
+            flag = f"-i {step}" if step is not None else f"-f {factor:.12g}"
+            raise click.UsageError(
+                f"{flag} makes more than {MOST_SIZES} sizes from -b {first} to -e {last}; expected fewer"
+            )
         sizes.append(following)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -115,7 +116,9 @@ def join_world() -> World:
     import mpi4py
 
     mpi4py.rc.threads = False
-    from mpi4py import MPI
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
+        from mpi4py import MPI  # it warns of a foreign launcher, which is refused below, with what to do
 
     comm = MPI.COMM_WORLD
     alone = launch.lone_world(comm.size)

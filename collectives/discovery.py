@@ -58,9 +58,9 @@ def algorithm(name: str, collective: Collective, ranks: int) -> Algorithm:
     chosen = found.get(name.lower().replace("_", "-"))
     if chosen is None:
         near = difflib.get_close_matches(name, found, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}? " if near else "; "
         raise UnsuitableAlgorithmError(
-            f"unknown algorithm {name!r}{hint} {collective.name} over {ranks} ranks is served by library, {can}"
+            f"unknown algorithm {name!r}{hint}{collective.name} over {ranks} ranks is served by library, {can}"
         )
     refusal = chosen.refusal(collective, ranks)
     if refusal is not None:

@@ -74,7 +74,7 @@ def _cupy(gpus: int) -> Backend:
 
 
 def _missing(package: str) -> str:
-    return f"{package} is not installed; pip install 'clusterbench[{EXTRAS[package]}]'"
+    return f"{package} is not installed; install clusterbench's extra `{EXTRAS[package]}`"
 
 
 @dataclass(frozen=True, slots=True)

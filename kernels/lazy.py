@@ -63,7 +63,7 @@ def package(name: str, needs: str = "") -> Any:
         return import_module(name)
     except Exception as error:  # a broken installation must not take the other back ends with it
         missing = (needs or name).split(".")[0]
-        hint = f"pip install 'clusterbench[{EXTRAS[missing]}]'"
+        hint = f"install clusterbench's extra `{EXTRAS[missing]}`"
         found = "not installed" if isinstance(error, ModuleNotFoundError) else f"does not import: {error}"
         return StandIn(
             name, f"{missing} is {found}; {hint}" if found.startswith("not") else f"{missing} {found}; {hint}"

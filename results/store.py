@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 
 from clusterbench.results.columns import checked_row, columns_of, spelled, typed
 from clusterbench.results.journal import JournalContents, merge_runs, read_journal
-from clusterbench.results.record import SCHEMA_VERSION, Measurement, Run, instant
+from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run, instant
 from clusterbench.results.tables import JOURNALS, LINE_BITS, MEASUREMENTS, METADATA, RUNS, SAMPLES, SCHEMA_VERSIONS
 
 if TYPE_CHECKING:
@@ -48,21 +48,26 @@ class Store:
         self.url = engine.url.render_as_string(hide_password=True)
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True, lock_wait_s: float = 10.0) -> Self:
+    def open(cls, url: str, *, create: bool = True, writable: bool = False, lock_wait_s: float = 10.0) -> Self:
         """Open the store at an SQLAlchemy URL, and make its tables where there are none.
 
         Parameters
         ----------
         create: False refuses an SQLite file that does not exist, for commands that only read.
+        writable: True tries to write now, and changes nothing, for commands that measure first and load at the end.
         lock_wait_s: how long to wait for another process that is writing.
 
-        Raises `StoreError` for a URL that is none, a file that cannot be written or is no database, a lock that is not
-        given up, a server that does not answer, and a schema newer than this version knows.
+        Raises `StoreError` for a URL that is none, a file that cannot be opened or is no database, a lock that is not
+        given up, a server that does not answer, and a schema newer than this version knows; with `writable`, for a
+        store that can only be read, too.
         """
         store = cls(_engine(url, create, lock_wait_s))
         try:
             with store._errors("cannot be opened"):
                 store._prepare()
+            if writable:
+                with store._errors("cannot be written"):
+                    store._try_to_write()
         except StoreError:
             store.close()
             raise
@@ -98,7 +103,7 @@ class Store:
             key = connection.scalar(sa.select(JOURNALS.c.journal_key).where(JOURNALS.c.journal == contents.journal_id))
             new = self._load_rows(connection, contents, int(key or 0))
             parts = connection.scalars(sa.select(JOURNALS.c.run).where(JOURNALS.c.run_id == contents.run.run_id))
-            merged = merge_runs([Run.from_row(checked_row(Run, json.loads(text))) for text in parts])
+            merged = merge_runs([self._part_of(contents.run.run_id, text) for text in parts])
             connection.execute(sa.update(RUNS).where(RUNS.c.run_id == merged.run_id).values(_run_row(merged)))
         return new
 
@@ -133,9 +138,12 @@ class Store:
     # reading
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs, the one that started last first; those whose start is unknown at the end."""
+        """All runs, the one that started last first; those whose start is unknown at the end.
+
+        Raises `StoreError` with the run and the field where the record of one is damaged.
+        """
         with self._reading() as connection:
-            found = [_run_of(row) for row in connection.execute(sa.select(RUNS)).mappings()]
+            found = [self._run_of(dict(row)) for row in connection.execute(sa.select(RUNS)).mappings()]
         # By the instant and not by the database: times of older journals have local offsets.
         found.sort(key=lambda run: (instant(run.started_at) or 0.0, run.started_at, run.run_id), reverse=True)
         return tuple(found)
@@ -172,7 +180,8 @@ class Store:
 
         Every further keyword is a field of `Measurement`, with the value it must have or a list of them:
         `store.frame(suite="collectives", name="all_reduce", algorithm=["ring", "library"])`.
-        Times are in seconds, sizes in bytes, rates in bytes/s and flop/s. Raises `StoreError` for an unknown field.
+        Times are in seconds, sizes in bytes, rates in bytes/s and flop/s. Raises `StoreError` for an unknown field, and
+        with the row and the field where a value is damaged.
         """
         import pandas as pd
 
@@ -189,7 +198,10 @@ class Store:
         with self._reading() as connection:
             rows = [tuple(row) for row in connection.execute(statement)]  # a Row has fields that pandas stumbles over
         frame = pd.DataFrame(rows, columns=["row_id", *names])
-        return typed(frame.astype({"row_id": "int64"}).set_index("row_id"))
+        try:
+            return typed(frame.astype({"row_id": "int64"}).set_index("row_id"))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._damaged_row(names, rows, error) from error
 
     def samples(self, row_ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
         """Raw samples in seconds by row id, in the order taken; rows without raw samples are left out."""
@@ -200,8 +212,53 @@ class Store:
                 ids = wanted[start : start + _IDS_AT_ONCE]
                 statement = sa.select(SAMPLES.c.row_id, SAMPLES.c.seconds).where(SAMPLES.c.row_id.in_(ids))
                 for row_id, packed in connection.execute(statement):
-                    result[row_id] = np.frombuffer(packed, dtype="<f8").astype(np.float64)
+                    try:
+                        result[row_id] = np.frombuffer(packed, dtype="<f8").astype(np.float64)
+                    except (TypeError, ValueError) as error:
+                        raise self._damaged(f"samples of row {row_id}", f"seconds: {error}") from error
         return result
+
+    # what comes from the database may have been damaged there
+
+    def _run_of(self, row: dict[str, Any]) -> Run:
+        where = f"run {row['run_id']!r}"
+        for name, kind in (("environment", dict), ("failures", list)):
+            row[name] = self._parsed(where, name, row[name], kind)
+        return self._checked_run(where, row)
+
+    def _part_of(self, run_id: str, text: str) -> Run:
+        where = f"a journal of run {run_id!r}"
+        return self._checked_run(where, self._parsed(where, "run", text, dict))
+
+    def _parsed(self, where: str, name: str, text: Any, kind: type) -> Any:
+        try:
+            value = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(where, f"{name} is no JSON: {error}") from error
+        if not isinstance(value, kind):
+            raise self._damaged(where, f"{name} is a JSON {type(value).__name__}; expected a {kind.__name__}")
+        return value
+
+    def _checked_run(self, where: str, row: dict[str, Any]) -> Run:
+        try:
+            return Run.from_row(checked_row(Run, row))
+        except (RecordError, TypeError) as error:
+            raise self._damaged(where, str(error)) from error
+
+    def _damaged_row(self, names: Sequence[str], rows: Iterable[Sequence[Any]], error: Exception) -> StoreError:
+        """The error for a frame that could not be made: names the first value that is not of its field's type."""
+        for row_id, *values in rows:
+            try:
+                checked_row(Measurement, dict(zip(names, values, strict=True)))
+            except RecordError as found:
+                return self._damaged(f"row {row_id}", str(found))
+        return self._damaged("a row", str(error))
+
+    def _damaged(self, where: str, what: str) -> StoreError:
+        return StoreError(
+            f"{self.url}: {where} is damaged: {what}. Journals are not touched; make a new store of them with "
+            "`clusterbench results load JOURNAL... --store URL`"
+        )
 
     # connections and errors
 
@@ -210,10 +267,10 @@ class Store:
             if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
                 self._create(connection)
             version = connection.scalar(sa.select(SCHEMA_VERSIONS.c.version))
-        if version is None or version > SCHEMA_VERSION:
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise StoreError(
-                f"{self.url}: the store has schema version {version}; this clusterbench knows up to {SCHEMA_VERSION}: "
-                "update it, or name another --store"
+                f"{self.url}: the store has schema version {version!r}; this clusterbench knows up to "
+                f"{SCHEMA_VERSION}: update it, or name another --store"
             )
 
     def _create(self, connection: sa.Connection) -> None:
@@ -222,6 +279,12 @@ class Store:
         if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
             METADATA.create_all(connection)
             connection.execute(sa.insert(SCHEMA_VERSIONS).values(version=SCHEMA_VERSION))
+
+    def _try_to_write(self) -> None:
+        # Databases and folders that can only be read are opened without a word: only a write finds out.
+        with self._engine.connect() as connection:
+            connection.execute(sa.update(SCHEMA_VERSIONS).values(version=SCHEMA_VERSIONS.c.version))
+            connection.rollback()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -245,7 +308,7 @@ class Store:
 def _engine(url: str, create: bool, lock_wait_s: float) -> sa.Engine:
     try:
         address = sa.make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise StoreError("--store: not a URL; expected sqlite:///FILE or postgresql://USER@HOST/DATABASE") from error
     backend = address.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
@@ -254,19 +317,22 @@ def _engine(url: str, create: bool, lock_wait_s: float) -> sa.Engine:
         if backend == "postgresql":
             address = address.set(drivername="postgresql+psycopg")
             return sa.create_engine(address, connect_args={"connect_timeout": max(2, round(lock_wait_s))})
-        _prepare_file(address.database, create)
+        _prepare_file(address, create)
         engine = sa.create_engine(address, connect_args={"timeout": lock_wait_s})
     except NoSuchModuleError as error:
         raise StoreError(f"--store: {error}") from error
     except ModuleNotFoundError as error:
-        raise StoreError(f"--store: PostgreSQL needs {error.name}: pip install 'clusterbench[postgres]'") from error
+        raise StoreError(f"--store: PostgreSQL needs {error.name}: install clusterbench's extra `postgres`") from error
     return engine
 
 
-def _prepare_file(database: str | None, create: bool) -> None:
-    if database in (None, "", ":memory:"):
-        return
-    file = Path(str(database))
+def _prepare_file(address: sa.URL, create: bool) -> None:
+    if address.query:
+        options = ", ".join(address.query)
+        raise StoreError(f"--store: an SQLite URL takes no options, found {options}; expected sqlite:///FILE")
+    if address.database in (None, "", ":memory:"):
+        raise StoreError("--store: an SQLite store in memory would be lost at the end; expected sqlite:///FILE")
+    file = Path(str(address.database))
     if not file.exists() and not create:
         raise StoreError(
             f"{file}: there is no store; `clusterbench run` makes one, `clusterbench results load JOURNAL...` too"
@@ -284,11 +350,6 @@ def _plain_row(measurement: Measurement) -> dict[str, Any]:
 def _run_row(run: Run) -> dict[str, Any]:
     row = run.as_row()
     return {**row, **{name: json.dumps(spelled(row[name])) for name in ("environment", "failures")}}
-
-
-def _run_of(row: Any) -> Run:
-    values: dict[str, Any] = dict(row)
-    return Run.from_row({**values, **{name: json.loads(values[name]) for name in ("environment", "failures")}})
 
 
 def load_all(store: Store, journals: Sequence[Path]) -> tuple[int, tuple[str, ...]]:

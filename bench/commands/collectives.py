@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,7 +14,7 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.names import DTYPE, OPERATIONS
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def _serves(algorithm: str, what: Collective) -> bool:
 @click.option("-e", "--maxbytes", type=SIZE, default=None, help="Largest size; -b by default.")
 @click.option("-f", "--stepfactor", type=float, default=None, help="Factor between sizes; 2 unless -i is given.")
 @click.option("-i", "--stepbytes", type=SIZE, default=None, help="Step between sizes, instead of a factor.")
-@click.option("-n", "--iters", type=click.IntRange(1), help="Samples a point; by default as many as --precision asks.")
-@click.option("-w", "--warmup-iters", "--warmup_iters", type=click.IntRange(0), help="Warm-up calls; else detected.")
+@click.option("-n", "--iters", type=SAMPLES, help="Samples a point; by default as many as --precision asks.")
+@click.option("-w", "--warmup-iters", "--warmup_iters", type=WARMUP, help="Warm-up calls; else detected.")
 @click.option("-c", "--check", type=click.IntRange(0), default=1, show_default=True, help="Check the data; 0: do not.")
 @click.option("-o", "--op", type=click.Choice(OPERATIONS), default="sum", show_default=True, help="Reduction.")
 @click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
@@ -113,11 +114,11 @@ def _serves(algorithm: str, what: Collective) -> bool:
 @click.option("--transport", type=click.Choice(["auto", "mpi"]), default="auto", show_default=True,
               help="How our own schedules are run.")  # fmt: skip
 @click.option("--placement", type=click.Choice(["both", "out-of-place", "in-place"]), default="both", show_default=True)
-@click.option("--precision", type=click.FloatRange(1e-4, 1.0), default=0.02, show_default=True,
+@click.option("--precision", type=PRECISION, default=0.02, show_default=True,
               help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
-@click.option("--budget", type=click.FloatRange(0.001), default=1.0, show_default=True,
+@click.option("--budget", type=BUDGET, default=1.0, show_default=True,
               help="Seconds a point after which sampling stops anyway.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the order of points and of the data.")
+@click.option("--seed", type=SEED, help="Of the order of points and of the data.")
 @machine_options
 @click.option("--journal", type=click.Path(file_okay=False, path_type=Path), default="clusterbench-out/journals",
               show_default=True, help="Folder of the journal, which gets every row at once.")  # fmt: skip
@@ -164,10 +165,12 @@ def _request(options: dict[str, Any], world: World) -> Request:
     last = options["maxbytes"] if options["maxbytes"] is not None else options["minbytes"]
     sizes = sweep(options["minbytes"], last, options["stepfactor"], options["stepbytes"])
     counts = dict.fromkeys(count_for_size(what.name, size, dtype.itemsize, world.size) for size in sizes)
-    if options["algorithm"] == "all":
+    asked = [name.strip().lower() for name in options["algorithm"].split(",") if name.strip()]
+    if not asked:
+        raise click.UsageError(f"--algorithm is {options['algorithm']!r}; expected names with commas between, or all")
+    if "all" in asked:
         names = [LIBRARY, *discovery.suitable(what, world.size)]
     else:
-        asked = [name.strip() for name in options["algorithm"].split(",")]
         names = [n if n == LIBRARY else discovery.algorithm(n, what, world.size).name for n in asked]
     placement = options["placement"].replace("-", "_")
     seed = options["seed"] if options["seed"] is not None else secrets.randbits(32)
@@ -193,6 +196,7 @@ def _request(options: dict[str, Any], world: World) -> Request:
 def _run(options: dict[str, Any], world: World, request: Request) -> int:
     from clusterbench.bench.collective_runs import CollectiveRuns
     from clusterbench.bench.judge import exit_code
+    from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note, progress
     from clusterbench.bench.world import agreed
     from clusterbench.kernels.device import cpu
@@ -211,7 +215,7 @@ def _run(options: dict[str, Any], world: World, request: Request) -> int:
 
     run_id = agreed(world, start)
     if world.oversubscribed:
-        note(f"{world.size} ranks share fewer cores: times are those of the scheduler, too")
+        note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
     rows: list[Measurement] = []
     finished = journal.append if journal else lambda row, seconds: None
     try:
@@ -221,7 +225,8 @@ def _run(options: dict[str, Any], world: World, request: Request) -> int:
     except BaseException as error:
         if journal:
             journal.finish(exit_codes.FAILED, [f"{request.collective.name}: {error or type(error).__name__}"])
-            _show(options, world, request, device, journal.run, rows)
+            with suppress(Exception):  # the first error is the one to tell
+                _show(options, world, request, device, journal.run, rows)
         raise
     code = exit_code(rows, strict=options["strict"])
     if journal:
@@ -236,7 +241,7 @@ def _run(options: dict[str, Any], world: World, request: Request) -> int:
 def _open_store(url: str) -> Store:
     from clusterbench.results.store import Store
 
-    return Store.open(url)
+    return Store.open(url, writable=True)
 
 
 def _new_run(options: dict[str, Any], world: World, request: Request) -> Run:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
     from clusterbench.bench.kernel_runs import Plan
+    from clusterbench.results.journal import Journal
     from clusterbench.results.record import Measurement, Run
+    from clusterbench.results.store import Store
 
 
 @click.group()
@@ -72,29 +74,32 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
 @click.option("--size", type=SIZE, help="Bytes of the largest array, as 16M [default: far beyond the caches].")
 @click.option(
     "--precision",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=PRECISION,
     default=0.02,
     show_default=True,
     help="Stop when the median's 95 % interval is within this share.",
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=BUDGET,
     default=1.0,
     show_default=True,
     help="Seconds of samples a row at most.",
 )
-@click.option("-n", "--iters", type=click.IntRange(min=1), help="A fixed number of samples instead.")
-@click.option(
-    "-w", "--warmup", type=click.IntRange(min=0), help="A fixed number of warm-up calls instead of detection."
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Order of the rows and test data [default: random, recorded].")
+@click.option("-n", "--iters", type=SAMPLES, help="A fixed number of samples instead.")
+@click.option("-w", "--warmup", type=WARMUP, help="A fixed number of warm-up calls instead of detection.")
+@click.option("--seed", type=SEED, help="Order of the rows and test data [default: random, recorded].")
 @click.option("--verify/--no-verify", default=True, help="Verify the GPU sources too (the CPU's always are).")
 @machine_options
 @click.option(
-    "--journal", type=click.Path(file_okay=False, path_type=Path), help="Also write a journal to this folder."
+    "--journal",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="clusterbench-out/journals",
+    show_default=True,
+    help="Folder of the journal, which gets every row at once.",
 )
-@click.option("--run-id", help="The journal's run [default: a new one].")
+@click.option("--run-id", help="Of the run that the rows belong to; a new one by default.")
+@click.option("--store", "url", help="URL of a store to load the journal into at the end.")
 @click.option("--strict", is_flag=True, help="INCONCLUSIVE rows fail too.")
 def run_kernels(
     names: tuple[str, ...],
@@ -108,8 +113,9 @@ def run_kernels(
     verify: bool,
     as_json: bool,
     as_csv: bool,
-    journal: Path | None,
+    journal: Path,
     run_id: str | None,
+    url: str | None,
     strict: bool,
 ) -> int:
     """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources."""
@@ -140,40 +146,45 @@ def run_kernels(
         seed=plan.seed,
         environment=capture_environment(),
     )
-    rows, run, code = _run(plan, run, journal, strict)
+    if url is not None:
+        _open_store(url).close()
+    rows, finished, code = _run(plan, run, journal, strict)
+    run = finished.run
     if as_json:
         emit_json(run.as_row(), [row.as_row() for row in rows])
     elif as_csv:
         emit_csv([row.as_row() for row in rows])
     else:
         _print_rows(rows, plan.seed)
+    if url is not None:
+        with _open_store(url) as store:
+            store.load(finished.path)
     return code
 
 
-def _run(plan: Plan, run: Run, folder: Path | None, strict: bool) -> tuple[list[Measurement], Run, int]:
-    """Run, with a journal where a folder is given. Returns the rows, the run as it ended, and the exit code."""
-    from contextlib import ExitStack
+def _open_store(url: str) -> Store:
+    from clusterbench.results.store import Store
 
+    return Store.open(url, writable=True)
+
+
+def _run(plan: Plan, run: Run, folder: Path, strict: bool) -> tuple[list[Measurement], Journal, int]:
+    """Run. Returns the rows, the journal with the run as it ended, and the exit code."""
     from clusterbench.bench.judge import exit_code
     from clusterbench.bench.kernel_runs import run_kernels as run_plan
-    from clusterbench.results.journal import Journal, ended
+    from clusterbench.results.journal import Journal
 
-    with ExitStack() as stack:
-        journal = stack.enter_context(Journal.create(folder, run, "kernels")) if folder is not None else None
-        step = stack.enter_context(progress("kernels", plan.steps()))
+    with Journal.create(folder, run, "kernels") as journal, progress("kernels", plan.steps()) as step:
         try:
-            rows = run_plan(plan, step=step, append=None if journal is None else journal.append)
+            rows = run_plan(plan, step=step, append=journal.append)
         except BaseException as error:
-            if journal is not None:
-                code = getattr(error, "exit_code", exit_codes.FAILED)
-                journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
+            code = getattr(error, "exit_code", exit_codes.FAILED)
+            journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
             raise
         code = exit_code(rows, strict=strict)
         failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
-        if journal is None:
-            return rows, ended(run, code, failures), code
         journal.finish(code, failures)
-        return rows, journal.run, code
+    return rows, journal, code
 
 
 _ROOF_COLUMNS = ("ceiling", "type", "GB/s", "GFLOP/s", "samples", "how")

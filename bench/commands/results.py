@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "sqlite:///clusterbench-out/results.db"
 
+SUITES = ("kernels", "collectives", "roof")
+
 store_option = click.option("--store", "url", default=DEFAULT_STORE, show_default=True, help="URL of the store.")
+suite_option = click.option("--suite", type=click.Choice(SUITES), help="Only rows of this suite.")
 
 
 @click.group()
@@ -32,7 +35,7 @@ def results() -> None:
 @results.command("list")
 @store_option
 @click.option("--run", "run_text", metavar="RUN", help="Rows of one run: its id, a unique beginning, latest, previous.")
-@click.option("--suite", help="Only rows of this suite: kernels, collectives, roof.")
+@suite_option
 @machine_options
 def list_results(url: str, run_text: str | None, suite: str | None, as_json: bool, as_csv: bool) -> int:
     """List the runs of a store, or with --run or --suite its rows."""
@@ -109,7 +112,7 @@ def load(url: str, journals: tuple[Path, ...]) -> int:
 @click.option("--format", "file_format", type=click.Choice(FORMATS), required=True)
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--run", "run_text", metavar="RUN", help="Only this run: its id, a unique beginning, latest, previous.")
-@click.option("--suite", help="Only rows of this suite: kernels, collectives, roof.")
+@suite_option
 def export(url: str, file_format: Any, output: Path, run_text: str | None, suite: str | None) -> int:
     """Write measurements to a file for other programs; seconds, bytes, bytes/s."""
     from clusterbench.results.export import export_frame

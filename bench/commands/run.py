@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from clusterbench.bench.launch import launcher, launcher_size, speaks
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.options import SEED, machine_options
 from clusterbench.bench.presets import PRESETS
 
 
@@ -28,7 +28,7 @@ from clusterbench.bench.presets import PRESETS
     help="Folder for journals, store and report.",
 )
 @click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Order of sizes and algorithms.  [default: drawn]")
+@click.option("--seed", type=SEED, help="Order of sizes and algorithms.  [default: drawn]")
 @click.option("--ranks", type=click.IntRange(min=2), help="Ranks for collectives.  [default: the cores, at least 2]")
 @machine_options
 def run(

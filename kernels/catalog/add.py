@@ -20,10 +20,12 @@ THREADS = 128  # elements of one CUDA block
 
 
 def reference(b: Array, c: Array) -> Array:
+    """b + c."""
     return b + c
 
 
 def bound(shape: Any, u: float, b: Array, c: Array) -> Array:
+    """u·|b + c| an element: one rounding."""
     return one_rounding(b + c, u)
 
 
@@ -43,6 +45,7 @@ def triton_kernel(a_ptr, b_ptr, c_ptr, n, block: tl.constexpr):
 
 
 def with_triton(a, b, c):
+    """Launch `triton_kernel` with one program for BLOCK elements."""
     n = a.shape[0]
     triton_kernel[(triton.cdiv(n, BLOCK),)](a, b, c, n, block=BLOCK)
 
@@ -55,11 +58,13 @@ def cuda_kernel(a, b, c):
 
 
 def with_cuda(a, b, c):
+    """Launch `cuda_kernel` with one block of threads for THREADS elements."""
     blocks = (a.size + THREADS - 1) // THREADS
     cuda_kernel[blocks, THREADS](a, b, c)
 
 
 def with_arrays(a, b, c, xp):
+    """`add` of the array module xp, CuPy or NumPy."""
     xp.add(b, c, out=a)
 
 

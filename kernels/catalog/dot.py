@@ -24,10 +24,12 @@ PART = 65536  # elements of one CPU task; fixed, so that the result does not dep
 
 
 def reference(x: Array, y: Array) -> Array:
+    """Σ x·y as an array of one element."""
     return np.add.reduce(x * y, keepdims=True)
 
 
 def bound(shape: Any, u: float, x: Array, y: Array) -> Array:
+    """γ_n·Σ|x·y|."""
     return inner_product(shape["n"], np.add.reduce(np.abs(x * y), keepdims=True), u)
 
 
@@ -65,6 +67,7 @@ def triton_kernel(d_ptr, x_ptr, y_ptr, n, block: tl.constexpr):
 
 
 def with_triton(d, x, y):
+    """Launch `triton_zero`, then `triton_kernel` with one program for BLOCK elements, which adds its part to d."""
     triton_zero[(1,)](d)
     n = x.shape[0]
     triton_kernel[(triton.cdiv(n, BLOCK),)](d, x, y, n, block=BLOCK)
@@ -92,12 +95,14 @@ def cuda_kernel(d, x, y):
 
 
 def with_cuda(d, x, y):
+    """Launch `cuda_zero`, then `cuda_kernel` with a block of threads for THREADS elements, which adds its part to d."""
     cuda_zero[1, 1](d)
     blocks = (x.size + THREADS - 1) // THREADS
     cuda_kernel[blocks, THREADS](d, x, y)
 
 
 def with_arrays(d, x, y, xp):
+    """`dot` of the array module xp, CuPy or NumPy."""
     d[0] = xp.dot(x, y)
 
 

@@ -23,10 +23,12 @@ TILE = 8  # edge of a CUDA block's tile
 
 
 def reference(a: Array, b: Array) -> Array:
+    """A·B."""
     return a @ b
 
 
 def bound(shape: Any, u: float, a: Array, b: Array) -> Array:
+    """γ_k·(|A|·|B|) an element."""
     return inner_product(shape["k"], abs(a) @ abs(b), u)
 
 
@@ -97,6 +99,7 @@ def triton_kernel(c_ptr, a_ptr, b_ptr, m, n, depth, block: tl.constexpr):
 
 
 def with_triton(c, a, b):
+    """Launch `triton_kernel` with one program for each BLOCK by BLOCK tile of C."""
     (m, n), depth = c.shape, a.shape[1]
     triton_kernel[(triton.cdiv(m, BLOCK), triton.cdiv(n, BLOCK))](c, a, b, m, n, depth, block=BLOCK)
 
@@ -120,11 +123,13 @@ def cuda_kernel(c, a, b):
 
 
 def with_cuda(c, a, b):
+    """Launch `cuda_kernel` with one block of threads for each TILE by TILE tile of C."""
     m, n = c.shape
     cuda_kernel[((n + TILE - 1) // TILE, (m + TILE - 1) // TILE), (TILE, TILE)](c, a, b)
 
 
 def with_arrays(c, a, b, xp):
+    """`matmul` of the array module xp, CuPy or NumPy."""
     xp.matmul(a, b, out=c)
 
 

@@ -20,10 +20,12 @@ THREADS = 128  # elements of one CUDA block
 
 
 def reference(b: Array, k: Array) -> Array:
+    """k·b."""
     return k * b
 
 
 def bound(shape: Any, u: float, b: Array, k: Array) -> Array:
+    """u·|k·b| an element: one rounding."""
     return one_rounding(k * b, u)
 
 
@@ -42,6 +44,7 @@ def triton_kernel(a_ptr, b_ptr, k, n, block: tl.constexpr):
 
 
 def with_triton(a, b, k):
+    """Launch `triton_kernel` with one program for BLOCK elements."""
     n = a.shape[0]
     triton_kernel[(triton.cdiv(n, BLOCK),)](a, b, k, n, block=BLOCK)
 
@@ -54,11 +57,13 @@ def cuda_kernel(a, b, k):
 
 
 def with_cuda(a, b, k):
+    """Launch `cuda_kernel` with one block of threads for THREADS elements."""
     blocks = (a.size + THREADS - 1) // THREADS
     cuda_kernel[blocks, THREADS](a, b, k)
 
 
 def with_arrays(a, b, k, xp):
+    """`multiply` of the array module xp, CuPy or NumPy."""
     xp.multiply(b, k, out=a)
 
 

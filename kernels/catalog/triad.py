@@ -21,10 +21,12 @@ THREADS = 128  # elements of one CUDA block
 
 
 def reference(b: Array, c: Array, k: Array) -> Array:
+    """b + k·c."""
     return b + np.multiply(k, c)
 
 
 def bound(shape: Any, u: float, b: Array, c: Array, k: Array) -> Array:
+    """u·|k·c|·(1 + u) + u·|b + k·c| an element."""
     return multiply_add(k * c, b + k * c, u)
 
 
@@ -44,6 +46,7 @@ def triton_kernel(a_ptr, b_ptr, c_ptr, k, n, block: tl.constexpr):
 
 
 def with_triton(a, b, c, k):
+    """Launch `triton_kernel` with one program for BLOCK elements."""
     n = a.shape[0]
     triton_kernel[(triton.cdiv(n, BLOCK),)](a, b, c, k, n, block=BLOCK)
 
@@ -56,11 +59,13 @@ def cuda_kernel(a, b, c, k):
 
 
 def with_cuda(a, b, c, k):
+    """Launch `cuda_kernel` with one block of threads for THREADS elements."""
     blocks = (a.size + THREADS - 1) // THREADS
     cuda_kernel[blocks, THREADS](a, b, c, k)
 
 
 def with_arrays(a, b, c, k, xp):
+    """`multiply` and `add` of the array module xp, CuPy or NumPy."""
     xp.multiply(c, k, out=a)
     xp.add(a, b, out=a)
 

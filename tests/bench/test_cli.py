@@ -11,7 +11,7 @@ from click import UsageError
 from clusterbench.bench.cli import cli
 
 COMMANDS = list(cli.lazy)  # type: ignore[attr-defined] # click types the decorated group as a plain Group
-HEAVY = ("numpy", "pandas", "numba", "plotly", "triton", "scipy", "sqlalchemy", "mpi4py", "rich", "networkx")
+HEAVY = ("numpy", "pandas", "numba", "plotly", "triton", "scipy", "sqlalchemy", "mpi4py", "rich")
 
 
 def clusterbench(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:

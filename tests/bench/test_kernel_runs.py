@@ -23,8 +23,9 @@ from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
 from clusterbench.kernels.verify import Check, checks_expected
 from clusterbench.kernels.worker import Outcome
-from clusterbench.results.journal import read_journal
+from clusterbench.results.journal import JournalError, read_journal
 from clusterbench.results.record import Measurement
+from clusterbench.results.store import Store, StoreError
 
 KERNELS = discover()
 FEW = Rules(iterations=8, warmup=1)
@@ -216,12 +217,12 @@ def test_a_copy_that_does_nothing_after_a_right_one_is_no_ceiling(monkeypatch: p
 
 
 def test_an_absent_back_end_is_a_row_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = Backend("triton", "absent", "triton is not installed; pip install 'clusterbench[triton]'")
+    absent = Backend("triton", "absent", "triton is not installed; install clusterbench's extra `triton`")
     monkeypatch.setattr(kernel_runs, "detect", lambda: {"numba": detect()["numba"], "triton": absent})
     rows = run_kernels(_plan("triad", verify=True))
     row = next(row for row in rows if row.backend == "triton")
     assert (row.verdict, row.wrong) == ("INCONCLUSIVE", None)
-    assert "clusterbench[triton]" in row.reason
+    assert "extra `triton`" in row.reason
 
 
 def test_timing_leaves_a_check_of_the_timed_buffers() -> None:
@@ -229,6 +230,12 @@ def test_timing_leaves_a_check_of_the_timed_buffers() -> None:
     assert timed.recheck.passed
     assert timed.recheck.elements == 33 * 17
     assert len(timed.samples.seconds) == 8
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write into the current folder unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
 
 
 def _invoke(*args: str) -> tuple[int, str]:
@@ -264,6 +271,47 @@ def test_run_prints_one_json_document_and_writes_the_same_rows_to_its_journal(tm
     assert document["run"] == contents.run.as_row()
 
 
+def test_without_a_word_a_run_keeps_a_journal_and_a_store_where_one_is_named(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/results.db"
+    args = ["run", "copy", "-d", "float", "--size", "64K", "-n", "7", "--no-verify", "--json"]
+    code, out = _invoke(*args, "--run-id", "given", "--store", url)
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    contents = read_journal(tmp_path / "clusterbench-out" / "journals" / "given.kernels.jsonl")
+    assert [row.as_row() for row in contents.measurements] == rows
+    with Store.open(url) as store:
+        (run,) = store.runs()
+        assert (run, len(store.frame())) == (contents.run, len(rows))
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "said"),
+    [
+        (["--store", "sqlite:////dev/null/x.db"], StoreError, "cannot make the folder"),
+        (["--store", "sqlite://"], StoreError, "in memory"),
+        (["--run-id", "a/b"], JournalError, "'a/b'"),
+    ],
+)
+def test_what_could_not_be_kept_is_refused_before_anything_is_measured(
+    args: list[str], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_runs, "run_kernels", lambda *args, **hooks: pytest.fail("something was measured"))
+    with pytest.raises(error, match=said) as caught:
+        _invoke("run", "copy", *args)
+    assert getattr(caught.value, "exit_code", None) == 2
+
+
+def test_a_store_that_can_only_be_read_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Store) -> None:
+        raise OSError("attempt to write a readonly database")
+
+    monkeypatch.setattr(Store, "_try_to_write", refuse)
+    monkeypatch.setattr(kernel_runs, "run_kernels", lambda *args, **hooks: pytest.fail("something was measured"))
+    with pytest.raises(StoreError, match="cannot be written"):
+        _invoke("run", "copy", "--store", f"sqlite:///{tmp_path}/results.db")
+    assert not (tmp_path / "clusterbench-out").exists()
+
+
 def test_the_document_and_the_journal_agree_on_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Measurement(run_id="given", suite="kernels", name="dot", verdict="FAIL", reason="the worker was stopped")
     wrong = replace(lost, wrong=3, reason="3 elements wrong")
@@ -289,6 +337,10 @@ def test_a_run_that_is_refused_or_breaks_off_does_not_stay_running(
     monkeypatch.setattr(kernel_runs, "run_kernels", broken)
     with pytest.raises((KeyboardInterrupt, Abort)):
         _invoke("run", "triad", "--journal", str(tmp_path), "--run-id", "broken")
+    with pytest.raises((KeyboardInterrupt, Abort)):
+        _invoke("run", "triad", "--run-id", "default")
+    run = read_journal(tmp_path / "clusterbench-out" / "journals" / "default.kernels.jsonl").run
+    assert (run.status, run.exit_code) == ("failed", 1)
     for run_id, code, why in (("refused", 2, "half of the free memory"), ("broken", 1, "KeyboardInterrupt")):
         run = read_journal(tmp_path / f"{run_id}.kernels.jsonl").run
         assert (run.status, run.exit_code) == ("failed", code)
@@ -314,6 +366,7 @@ def test_several_types_of_one_source_show_the_gravest_verdict() -> None:
         (["run", "triad", "--size", "0"], "at least one"),
         (["run", "triad", "--size", "9999G"], "half of the free memory"),
         (["run", "triad", "--precision", "0"], "0<x<=1"),
+        (["run", "triad", "--seed", "4294967296"], "0<=x<=4294967295"),
         (["run", "triad", "--json", "--csv"], "exclude each other"),
     ],
 )

@@ -18,9 +18,9 @@ from clusterbench.bench.launch import Finished
 from clusterbench.bench.main_job import MainJob, Outcome, judged, worst
 from clusterbench.bench.mpi_status import MpiStatus
 from clusterbench.bench.presets import PRESETS
-from clusterbench.results.journal import Journal
+from clusterbench.results.journal import Journal, JournalWriteError
 from clusterbench.results.record import Measurement, Run
-from clusterbench.results.store import Store
+from clusterbench.results.store import Store, StoreError
 
 
 @dataclass
@@ -158,6 +158,39 @@ def test_a_report_that_fails_is_in_the_store_too(fake: Fake) -> None:
     assert any(failure.startswith("report:") for failure in run.failures)
 
 
+def test_a_full_disk_costs_neither_the_store_nor_the_report(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Journal, run: Run) -> None:
+        if self.path.name == f"{fake.job.run_id}.jsonl":
+            raise JournalWriteError(f"{self.path}: cannot write: No space left on device")
+        update(self, run)
+
+    update = Journal.update
+    monkeypatch.setattr(Journal, "update", full)
+    fake.collective = Outcome(exit_codes.WRONG_DATA, "all_reduce: found wrong data")
+    done = fake.job.run()
+    assert (done.exit_code, done.run.status) == (exit_codes.WRONG_DATA, "failed")
+    with Store.open(fake.job.url) as store:
+        (run,) = store.runs()
+        assert len(store.frame()) == 1
+    assert run == done.run
+    page = fake.job.report.read_text()
+    for failure in ("all_reduce: found wrong data", "No space left on device"):
+        assert any(failure in text for text in run.failures)
+        assert failure in page
+
+
+def test_a_store_that_can_only_be_read_is_refused_before_anything_is_measured(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Store) -> None:
+        raise OSError("attempt to write a readonly database")
+
+    monkeypatch.setattr(Store, "_try_to_write", refuse)
+    with pytest.raises(StoreError, match="cannot be written: attempt to write a readonly database"):
+        fake.job.run()
+    assert not fake.job.journals.exists()
+
+
 def test_a_broken_mpi_is_a_failure_and_the_kernels_still_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main_job, "examine", lambda: ({}, MpiStatus(problems=("no mpiexec: install one",))))
     done = fake.job.run()
@@ -214,6 +247,8 @@ def clusterbench(*args: str, **variables: str) -> subprocess.CompletedProcess[st
         (["--ranks", "1"], "--ranks"),
         (["--seed", "-1"], "--seed"),
         (["--store", "oracle://x"], "oracle"),
+        (["--store", "sqlite://"], "in memory"),
+        (["--store", "postgresql://h:notaport/db"], "not a URL"),
         (["--json", "--csv"], "--json"),
     ],
 )

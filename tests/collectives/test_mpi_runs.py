@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mpi
 import pytest
 
 from clusterbench.bench.hardware import describe_cpu
+from clusterbench.bench.launch import find_mpiexec, mpiexec_family
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
 from clusterbench.results.journal import read_journal
@@ -135,6 +138,15 @@ def test_the_same_seed_gives_the_same_order_and_another_one_does_not(tmp_path: P
         (["all_reduce", "-b", "8", "--store", "sqlite:////proc/none/x.db"], "/proc/none"),
         (["all_reduce", "-b", "8", "--journal", "/proc/none"], "/proc/none"),
         (["all_reduce", "-b", "8T"], "GiB free; choose a smaller -e"),
+        (["all_reduce", "-b", "9" * 400], "is too large"),
+        (["all_reduce", "-b", "8", "-e", "64M", "-f", "1.0000001"], "-f 1.0000001 makes more than 10000 sizes"),
+        (["all_reduce", "-b", "8", "-e", "1T", "-i", "8"], "-i 8 makes more than 10000 sizes"),
+        (["all_reduce", "--budget", "nan"], "'nan' is not a number that can be worked with"),
+        (["all_reduce", "--budget", "inf"], "'--budget'"),
+        (["all_reduce", "--precision", "nan"], "'nan' is not a number that can be worked with"),
+        (["all_reduce", "-n", "100000000000"], "'-n'"),
+        (["all_reduce", "-w", "1" + "0" * 20], "'-w'"),
+        (["all_reduce", "--algorithm", ","], "--algorithm is ','"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
@@ -155,6 +167,7 @@ def test_a_world_of_one_rank_under_a_launcher_of_three_is_refused() -> None:
     )  # fmt: skip
     assert finished.returncode == 2
     assert "the MPI world has 1 rank, but the launcher started 3" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
     assert "Traceback" not in finished.stderr
 
 
@@ -168,7 +181,7 @@ timed, calls = prepared.PreparedCall.time, 0
 def time(self, samples, batch):
     global calls
     calls += 1
-    if calls == 12 and self.mpi.comm.rank == 1:
+    if calls == 12 and self.mpi.comm.rank == {rank}:
         raise {error}
     return timed(self, samples, batch)
 
@@ -177,15 +190,18 @@ cli.main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("error", ["RuntimeError('card on fire')", "MemoryError('no memory left')"])
-def test_a_rank_that_raises_ends_all_and_keeps_what_was_measured(error: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rank", "error"), [(0, "RuntimeError('card on fire')"), (1, "MemoryError('no memory left')")])
+def test_a_rank_that_raises_ends_all_and_keeps_what_was_measured(rank: int, error: str, tmp_path: Path) -> None:
     script = tmp_path / "raising.py"
-    script.write_text(RAISING_RANK.format(error=error))
+    script.write_text(RAISING_RANK.format(rank=rank, error=error))
     sizes = ("-b", "8", "-e", "1K", "-f", "2", *FEW, "--algorithm", "ring", "--journal", str(tmp_path / "journals"))
-    finished = mpi.ranks(3, str(script), "collectives", "run", "all_reduce", *sizes, timeout_s=60)
+    finished = mpi.ranks(3, str(script), "collectives", "run", "all_reduce", *sizes)
     assert not finished.timed_out
     assert finished.exit_code == 1
-    assert f"clusterbench: rank 1: {error.split(chr(39))[1]}" in finished.stderr
+    assert f"clusterbench: rank {rank}: {error.split(chr(39))[1]}" in finished.stderr
+    if rank == 0:  # it still prints what there is
+        assert "# Not measured: " in finished.stdout
+        assert all(len(line.split()) == 13 for line in finished.stdout.splitlines() if line and line[0] != "#")
     contents = read_journal(next((tmp_path / "journals").iterdir()))
     assert 3 <= len(contents.measurements) < 16
     assert all(row.wrong == 0 for row in contents.measurements)
@@ -226,3 +242,55 @@ def test_a_measurement_too_coarse_to_tell_is_a_failure_only_if_strict(tmp_path: 
     rows = mpi.document(run(2, "all_reduce", tmp_path, *few))["rows"]
     assert [row["verdict"] for row in rows] == ["INCONCLUSIVE"] * 2
     assert run(2, "all_reduce", tmp_path, *few, "--strict").exit_code == 1
+
+
+def test_ctrl_c_ends_all_ranks_and_keeps_what_was_measured(tmp_path: Path) -> None:
+    journals = tmp_path / "journals"
+    command = [find_mpiexec() or "mpiexec", "-n", "2", sys.executable, "-m", "clusterbench.bench", "collectives", "run"]
+    if os.geteuid() == 0 and mpiexec_family(command[0])[0] == "openmpi":
+        command.insert(1, "--allow-run-as-root")
+    arguments = ["all_reduce", "-b", "8", "-e", "1M", "--algorithm", "all", "--journal", str(journals)]
+    process = subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        written = []
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not any('"measurement"' in path.read_text() for path in written):
+            time.sleep(0.2)
+            written = list(journals.glob("*.jsonl"))
+        os.killpg(process.pid, signal.SIGINT)
+        said = "".join(process.communicate(timeout=60))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode != 0
+    assert "StopIteration" not in said
+    (path,) = written
+    assert read_journal(path).measurements
+
+
+PEAK_MEMORY = """
+import resource, sys
+from clusterbench.bench import cli
+
+try:
+    cli.main(sys.argv[1:])
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+def test_a_rank_takes_less_than_300_mb_beyond_its_buffers(tmp_path: Path) -> None:
+    script = tmp_path / "peak.py"
+    script.write_text(PEAK_MEMORY)
+    size = 32 << 20
+    arguments = ("-b", "8", "-e", str(size), "-f", "64", *FEW, "--algorithm", "all", "--journal", str(tmp_path / "j"))
+    mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)  # compiles, where nothing is cached yet
+    finished = mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)
+    assert finished.exit_code == 0, finished.stderr
+    peaks = [int(line.split()[1]) for line in finished.stderr.splitlines() if line.startswith("peak ")]
+    assert len(peaks) == 2
+    # Input, output, and a working copy in scratch, at most, of the largest size.
+    assert max(peaks) - 3 * size // 2**20 < 300

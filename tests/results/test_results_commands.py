@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -140,11 +141,30 @@ def test_report_writes_one_file_from_a_store_or_from_journals(
     assert "Show 87 rows" in text
 
 
+@pytest.mark.parametrize("args", [["results", "list"], ["report", "--output", "x.html"]], ids=" ".join)
+def test_a_damaged_store_is_answered_in_words(
+    args: list[str], call: Call, tmp_path: Path, synthetic: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path}/results.db"
+    maker = synthetic("hurt", 1)
+    call("results", "load", "--store", url, maker.write(tmp_path, maker.kernels()[:1]))
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        connection.execute("UPDATE runs SET environment = '{x'")
+    code, _, err = call(*args, "--store", url)
+    assert code == 2
+    assert "run 'hurt' is damaged: environment is no JSON" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         (["results", "list", "--store", "sqlite:///nowhere/x.db"], "there is no store"),
         (["results", "list", "--store", "nonsense"], "not a URL"),
+        (["results", "list", "--store", "sqlite://"], "in memory"),
+        (["results", "list", "--suite", "nosuch", "--store", "STORE"], "'kernels', 'collectives', 'roof'"),
+        (["results", "export", "--suite", "nosuch", "--format", "csv", "--output", "x"], "'kernels', 'collectives'"),
         (["results", "list", "--json", "--csv", "--store", "STORE"], "exclude each other"),
         (["results", "list", "--run", "nobody", "--store", "STORE"], "'nobody'"),
         (["results", "compare", "base", "gone.jsonl", "--store", "STORE"], "no such journal"),

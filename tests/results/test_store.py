@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -52,7 +55,7 @@ def test_every_field_comes_back_from_the_store_as_it_was(store: Store, tmp_path:
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
 def test_loading_in_any_order_and_any_number_of_times_gives_the_same_store(order: list[int]) -> None:
     parts = [_contents(i) for i in range(3)]
-    with Store.open("sqlite://") as store:
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/results.db") as store:
         for i in order:
             store.load(parts[i])
         frame = store.frame()
@@ -198,6 +201,10 @@ def test_a_database_lost_on_the_way_is_made_again_from_the_journal(tmp_path: Pat
     ("url", "said"),
     [
         ("nonsense", "not a URL"),
+        ("postgresql://u:secret@h:notaport/db", "not a URL"),
+        ("sqlite://", "in memory would be lost"),
+        ("sqlite:///:memory:", "in memory would be lost"),
+        ("sqlite:////tmp/x.db?foo=bar", "takes no options, found foo"),
         ("mysql://u:secret@h/d", "expected sqlite or postgresql"),
         ("sqlite:////dev/null/results.db", "cannot make the folder"),
         ("sqlite:////proc/results.db", "cannot be opened"),
@@ -208,6 +215,98 @@ def test_a_store_that_cannot_be_opened_says_why(url: str, said: str) -> None:
         Store.open(url)
     assert caught.value.exit_code == 2
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def sealed() -> Iterator[Path]:
+    """The folder of a store that this process may read and not write, whoever it is."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        Store.open(f"sqlite:///{folder}/results.db").close()
+        (folder / "results.db").chmod(0o444)
+        folder.chmod(0o755)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # modes do not bind root
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_store_that_can_only_be_read_is_refused_where_it_will_be_written(sealed: Path) -> None:
+    url = f"sqlite:///{sealed}/results.db"
+    with Store.open(url) as store:
+        assert store.runs() == ()
+    with pytest.raises(StoreError, match=r"cannot be written: .*readonly") as caught:
+        Store.open(url, writable=True)
+    assert caught.value.exit_code == 2
+
+
+def test_trying_to_write_changes_nothing_and_keeps_no_lock(tmp_path: Path) -> None:
+    file = tmp_path / "results.db"
+    Store.open(f"sqlite:///{file}").close()
+    before = file.read_bytes()
+    with Store.open(f"sqlite:///{file}", writable=True), sqlite3.connect(file, timeout=0) as other:
+        assert file.read_bytes() == before
+        other.execute("BEGIN EXCLUSIVE")
+
+
+def _damage(store: Store, tmp_path: Path, synthetic: Maker, statement: str) -> Any:
+    """A store of one run in which a statement has changed something."""
+    maker = synthetic("hurt")
+    path = maker.write(tmp_path, maker.kernels()[:4])
+    store.load(path)
+    with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
+        connection.execute(statement)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("environment = '{x'", "run 'hurt' is damaged: environment is no JSON"),
+        ("environment = '[1]'", "environment is a JSON list; expected a dict"),
+        ("failures = '7'", "failures is a JSON int; expected a list"),
+        ("exit_code = 'x'", "exit_code is 'x'; expected an integer"),
+    ],
+)
+def test_a_damaged_run_is_refused_by_its_name_and_field(
+    change: str, said: str, store: Store, tmp_path: Path, synthetic: Maker
+) -> None:
+    _damage(store, tmp_path, synthetic, f"UPDATE runs SET {change}")
+    with pytest.raises(StoreError, match=re.escape(said)):
+        store.runs()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("median_s = 'soon'", "median_s is 'soon'; expected a number"),
+        ("count = 'many'", "count is 'many'; expected an integer"),
+        ("mean_s = x'00'", "mean_s is b'\\x00'; expected a number"),
+    ],
+)
+def test_a_damaged_value_is_refused_by_its_row_and_field(
+    change: str, said: str, store: Store, tmp_path: Path, synthetic: Maker
+) -> None:
+    last = (1 << 32) + 5
+    _damage(store, tmp_path, synthetic, f"UPDATE measurements SET {change} WHERE row_id = {last}")
+    with pytest.raises(StoreError, match=re.escape(f"row {last} is damaged: {said}")):
+        store.frame()
+
+
+def test_damaged_samples_and_parts_are_refused_by_their_row_and_run(
+    store: Store, tmp_path: Path, synthetic: Maker
+) -> None:
+    path = _damage(store, tmp_path, synthetic, "UPDATE samples SET seconds = x'00'")
+    with pytest.raises(StoreError, match=r"samples of row \d+ is damaged: seconds"):
+        store.samples(store.frame().index)
+    with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE journals SET run = '{x', journal = 'another'")
+    with pytest.raises(StoreError, match="a journal of run 'hurt' is damaged: run is no JSON"):
+        store.load(path)
 
 
 def test_a_command_that_only_reads_makes_no_store(tmp_path: Path) -> None:
