@@ -365,7 +365,7 @@ def test_several_types_of_one_source_show_the_gravest_verdict() -> None:
         (["run", "triad", "--size", "3Q"], "3Q"),
         (["run", "triad", "--size", "0"], "at least one"),
         (["run", "triad", "--size", "9999G"], "half of the free memory"),
-        (["run", "triad", "--precision", "0"], "0<x<=1"),
+        (["run", "triad", "--precision", "0"], "0.0001<=x<=1"),
         (["run", "triad", "--seed", "4294967296"], "0<=x<=4294967295"),
         (["run", "triad", "--json", "--csv"], "exclude each other"),
     ],
