@@ -46,6 +46,12 @@ class AgreedError(RuntimeError):
         self.exit_code = exit_code
 
 
+class InterruptedRunError(RuntimeError):
+    """Ctrl-C."""
+
+    exit_code: ClassVar[int] = exit_codes.FAILED
+
+
 @dataclass(frozen=True, slots=True)
 class RankPlace:
     """Where one rank runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -131,14 +132,19 @@ def run(**options: Any) -> int:
     Sizes take K, M, G of 1024. Exit codes: 0 good, 1 failed, 2 wrong usage, 3 wrong data.
     """
     _check_options(options)  # before MPI starts, so that a typing error costs nothing
-    from clusterbench.bench.world import AgreedError, join_world
+    from clusterbench.bench.world import AgreedError, InterruptedRunError, join_world
 
     world = join_world()
     request = _request(options, world)  # what it refuses, it refuses on every rank
+    if world.rank != 0:
+        # Ctrl-C reaches every rank, and one that stops by itself leaves the others waiting inside MPI: rank 0 ends all.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return _run(options, world, request)
     except AgreedError:
         raise
+    except KeyboardInterrupt:
+        _abort(world, InterruptedRunError("interrupted"))
     except Exception as error:
         _abort(world, error)
 
