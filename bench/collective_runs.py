@@ -7,25 +7,28 @@ a machine that changes with time does not favour one algorithm or size. Each is 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.collective_buffers import Arena, take_arena
+from clusterbench.bench.collective_schedules import Schedules, call_for
 from clusterbench.bench.judge import Bound, judge_time
-from clusterbench.bench.sampling import Block, Rules, Samples, sample, timer_overhead_s, with_samples
-from clusterbench.bench.world import AgreedError, World, agreed
-from clusterbench.collectives import data, discovery
+from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample, timer_overhead_s, with_samples
+from clusterbench.bench.world import AgreedError, World
+from clusterbench.collectives import data, traffic
+from clusterbench.collectives.algorithm import Spec
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.program import compile_program, lower
-from clusterbench.collectives.proof import prove
-from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.program import lower
+from clusterbench.collectives.schedule import Count, Schedule
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
-from clusterbench.collectives.transports.prepared import Buffer, Buffers, PreparedCall
+from clusterbench.collectives.transports.prepared import PreparedCall
+from clusterbench.kernels.element_types import is_float
 from clusterbench.results import rates
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
@@ -34,14 +37,20 @@ from clusterbench.results.statistics import summarise
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from clusterbench.bench.device_calls import DeviceCalls
+    from clusterbench.collectives.transports.device import DeviceCall
+
 PLACEMENTS = ("out_of_place", "in_place")
 LIBRARY = "library"
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
-ALIGNMENT = 4096
-PROVEN_RANKS = 256
-"""Ranks up to which a schedule is proven before it is run: about a second. `collectives prove` does it for more."""
 
+AnyCall: TypeAlias = "PreparedCall | DeviceCall"
 Finished = Callable[[Measurement, "NDArray[np.float64]"], None]
+
+
+def is_library(algorithm: Spec) -> bool:
+    """Whether it is the library's own collective: `library`, or `library:ID` where it is told which."""
+    return algorithm.name.partition(":")[0] == LIBRARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,8 @@ class Request:
     """What to measure."""
 
     collective: Collective
-    algorithms: tuple[str, ...]
-    """`library`, or names of the catalogue; each serves the collective."""
+    algorithms: tuple[Spec, ...]
+    """The library, algorithms of the catalogue, or names in `read`; each serves the collective."""
     counts: tuple[int, ...]
     """Elements a rank, as nccl-tests counts them."""
     dtype: np.dtype[Any]
@@ -62,11 +71,32 @@ class Request:
     check: bool
     rules: Rules
     seed: int
+    root: int = -1
+    """Of a rooted collective; −1 for the others."""
+    weights: NDArray[np.float64] | None = None
+    """The traffic matrix of an all_to_all_v, in proportions; see `collectives/traffic.py`."""
+    read: Mapping[str, Schedule] = field(default_factory=dict)
+    """Schedules from files."""
+    buffers: str = "host"
+    """Where buffers are: `host` or `device`."""
 
-    def points(self) -> list[tuple[str, int, str]]:
+    def points(self) -> list[tuple[Spec, int, str]]:
         """All points (algorithm, count, placement), in the order of the seed."""
         points = [(a, c, p) for a in self.algorithms for c in self.counts for p in self.placements]
         return [points[i] for i in np.random.default_rng(self.seed).permutation(len(points))]
+
+    def transport_of(self, algorithm: Spec) -> str:
+        """What a row says of how it was run: `library` for the MPI library's own, `nccl` for NCCL's."""
+        return LIBRARY if is_library(algorithm) and self.transport != "nccl" else self.transport
+
+    def problem(self, count: int, ranks: int) -> data.Problem:
+        """The data of a point."""
+        whole: Count = count if self.weights is None else traffic.counts(self.weights, count)
+        return data.Problem(self.collective, ranks, self.root, whole, self.dtype, self.op, self.seed)
+
+    def size_bytes(self, count: int, ranks: int) -> int:
+        """nccl-tests' size of a point."""
+        return rates.collective_size_bytes(self.collective.name, count, self.dtype.itemsize, ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +114,27 @@ class CollectiveRuns:
     """The points of one request on one rank. All ranks make theirs alike and call `run` together."""
 
     def __init__(self, world: World, request: Request) -> None:
-        """Prove the schedules, compile the programs, and take the buffers.
+        """Prove the schedules and take the buffers.
 
         Raises `AgreedError` on every rank where a schedule fails its proof, or a host cannot hold the buffers.
         """
         self.world = world
         self.request = request
-        ours = [name for name in request.algorithms if name != LIBRARY]
-        self.schedules = {name: self._schedule(name) for name in ours}
-        self.additions = {name: self._additions(schedule) for name, schedule in self.schedules.items()}
-        self.programs = {
-            (name, placement): compile_program(schedule, world.rank, placement == "in_place")
-            for name, schedule in self.schedules.items()
-            for placement in request.placements
-        }
-        largest = max(request.counts)
-        vector = largest * request.collective.parts(world.size)
-        self._refuse_too_large(largest, vector)
         self.native: NativeMpi = native(world.comm)
-        self._refuse_uncountable(largest)
-        self.vector = _aligned(vector, request.dtype)
-        small = request.collective.has_parts and "out_of_place" in request.placements
-        self.part = _aligned(largest if small else 0, request.dtype)
-        both = not request.collective.has_parts and "out_of_place" in request.placements
-        self.other = _aligned(vector if both else 0, request.dtype)
+        sizes = tuple(request.size_bytes(count, world.size) for count in request.counts)
+        ours = {spec: sizes for spec in request.algorithms if not is_library(spec)}
+        self.schedules = Schedules(
+            world, self.native, call_for(request.collective, world, request.root), ours, request.read
+        )
+        self._refuse_uncountable()
+        self._refuse_too_large()
+        problems = [request.problem(count, world.size) for count in request.counts]
+        self.gpu: DeviceCalls | None = None
+        if request.buffers == "device":
+            from clusterbench.bench.device_calls import DeviceCalls
+
+            self.gpu = DeviceCalls(world, self.native, request.transport, problems, request.placements)
+        self.arena: Arena = take_arena(problems, request.placements, world.rank)
         self.overhead_s = world.comm.allreduce(timer_overhead_s(), _max())
 
     def run(
@@ -119,140 +146,146 @@ class CollectiveRuns:
         """
         for algorithm, count, placement in self.request.points():
             step(f"{algorithm}, {count} elements, {placement.replace('_', ' ')}", 0)
-            row, seconds = self._measure(algorithm, count, placement)
-            row = replace(row, run_id=run_id, device=device)
+            row, seconds = self._measure(algorithm, count, placement, lambda: step("", 0))
+            row = replace(row, run_id=run_id, device=self.gpu.module.device if self.gpu else device)
             finished(row, seconds)
             step("", 1)
             yield row
 
-    def _schedule(self, name: str) -> Schedule:
-        what, size = self.request.collective, self.world.size
-        return discovery.algorithm(name, what, size).schedule(what, size)
-
-    def _additions(self, schedule: Schedule) -> int | None:
-        """Prove a schedule on rank 0, for all ranks: the additions on its longest path, or None where it is not proven.
-
-        Raises `AgreedError` on every rank if the schedule is wrong.
-        """
-        if self.world.size > PROVEN_RANKS:
-            return None
-        return agreed(self.world, lambda: prove(schedule)).additions
-
-    def _refuse_uncountable(self, count: int) -> None:
-        if LIBRARY in self.request.algorithms:
+    def _refuse_uncountable(self) -> None:
+        if any(is_library(spec) for spec in self.request.algorithms):
+            largest = max(self.request.counts)
             try:
-                self.native.address(library.function_name(self.request.collective, count))
+                self.native.address(library.function_name(self.request.collective, largest))
             except MpiError as error:  # the same library, so the same on every rank
                 raise AgreedError(
-                    f"-e asks the library for {count} elements a rank, more than an int counts, and {error}; "
+                    f"-e asks the library for {largest} elements a rank, more than an int counts, and {error}; "
                     "choose a wider -d or a smaller -e, or leave library out of --algorithm",
                     exit_codes.USAGE,
                 ) from None
 
-    def _refuse_too_large(self, count: int, vector: int) -> None:
+    def _refuse_too_large(self) -> None:
         import psutil
 
-        dtype = self.request.dtype
-        out_of_place = "out_of_place" in self.request.placements
-        other = (count if self.request.collective.has_parts else vector) if out_of_place else 0
-        scratch = max((lower(p, count, dtype.itemsize).scratch_bytes for p in self.programs.values()), default=0)
-        needed = (vector + other) * dtype.itemsize + scratch
-        on_host = [p.host for p in self.world.places].count(self.world.places[self.world.rank].host)
-        free = psutil.virtual_memory().available
-        shortage = self.world.comm.allgather((needed * on_host, free))
-        for rank, (wanted, there) in enumerate(shortage):
-            if wanted > there:
+        request, world = self.request, self.world
+        largest = max(request.counts)
+        problem, size_bytes = request.problem(largest, world.size), request.size_bytes(largest, world.size)
+        itemsize = problem.dtype.itemsize
+        sides = problem.brings(world.rank), problem.holds(world.rank)
+        scratch = [
+            lower(self.schedules.program(spec, size_bytes, placement == "in_place"), problem.count, itemsize)
+            for spec in request.algorithms
+            if not is_library(spec)
+            for placement in request.placements
+        ]
+        needed = (sum(sides) if "out_of_place" in request.placements else max(sides)) * itemsize
+        needed += max((lowered.scratch_bytes for lowered in scratch), default=0)
+        host, free = world.places[world.rank].host, psutil.virtual_memory().available
+        asked = world.comm.allgather((host, needed, free))
+        for there in dict.fromkeys(name for name, _, _ in asked):
+            wanted = sum(bytes_ for name, bytes_, _ in asked if name == there)
+            has = min(bytes_ for name, _, bytes_ in asked if name == there)
+            if wanted > has:
+                ranks = sum(name == there for name, _, _ in asked)
                 raise AgreedError(
-                    f"-e needs {wanted / 2**30:.1f} GiB on host {self.world.places[rank].host} for the buffers of "
-                    f"{on_host} ranks, which has {there / 2**30:.1f} GiB free; choose a smaller -e",
+                    f"-e needs {wanted / 2**30:.1f} GiB on host {there} for the buffers of {ranks} ranks, which has "
+                    f"{has / 2**30:.1f} GiB free; choose a smaller -e",
                     exit_codes.USAGE,
                 )
 
-    def _buffers(self, algorithm: str, count: int, in_place: bool) -> Buffers:
-        what, rank, size = self.request.collective, self.world.rank, self.world.size
-        vector = self.vector[: count * what.parts(size)]
-        if not what.has_parts:
-            receive = vector if in_place else self.other[: len(vector)]
-            return Buffers(vector, receive, receive)
-        own = vector[rank * count : (rank + 1) * count] if in_place else self.part[:count]
-        if what.gives == "whole":
-            return Buffers(own, vector, vector)
-        moved = in_place and algorithm == LIBRARY and library.puts_result_first(what)
-        return Buffers(vector, own, vector[:count] if moved else own)
+    def _prepare(self, algorithm: Spec, problem: data.Problem, size_bytes: int, placement: str) -> AnyCall:
+        in_place, of_library = placement == "in_place", is_library(algorithm)
+        first = of_library and in_place and library.puts_result_first(problem.collective)
+        first = first and self.request.transport != "nccl"
+        buffers = self.arena.buffers(problem, self.world.rank, in_place, result_first=first)
+        if self.gpu is not None:
+            program = None if of_library else self.schedules.program(algorithm, size_bytes, in_place)
+            return self.gpu.prepare(problem, self.world.rank, program, in_place, first, buffers)
+        if of_library:
+            return library.prepare(
+                self.native, problem.collective, problem.count, problem.dtype, problem.op, buffers, in_place,
+                problem.root,
+            )  # fmt: skip
+        program = self.schedules.program(algorithm, size_bytes, in_place)
+        return mpi.prepare(self.native, program, problem.count, problem.dtype, problem.op, buffers)
 
-    def _prepare(self, algorithm: str, count: int, placement: str) -> PreparedCall:
-        request, in_place = self.request, placement == "in_place"
-        buffers = self._buffers(algorithm, count, in_place)
-        if algorithm == LIBRARY:
-            return library.prepare(self.native, request.collective, count, request.dtype, request.op, buffers, in_place)
-        program = self.programs[algorithm, placement]
-        return mpi.prepare(self.native, program, count, request.dtype, request.op, buffers)
-
-    def _measure(self, algorithm: str, count: int, placement: str) -> tuple[Measurement, NDArray[np.float64]]:
-        request, started = self.request, now_iso()
-        call = self._prepare(algorithm, count, placement)
-        verified = self._verify(call, algorithm)
-        data.fill(call.buffers.send, request.collective, self.world.rank, self.world.size, request.op, request.seed)
-        samples = sample(
-            lambda n, batch: Block(*call.time(n, batch)), request.rules, self.overhead_s, self.world.comm.bcast
-        )
+    def _measure(
+        self, algorithm: Spec, count: int, placement: str, alive: Callable[[], None]
+    ) -> tuple[Measurement, NDArray[np.float64]]:
+        request, started, ranks = self.request, now_iso(), self.world.size
+        problem, size_bytes = request.problem(count, ranks), request.size_bytes(count, ranks)
+        call = self._prepare(algorithm, problem, size_bytes, placement)
+        verified = self._verify(call, algorithm, problem, size_bytes)
+        data.fill(problem, call.buffers.send, self.world.rank)
+        call.load()
+        block = in_pieces(lambda samples, batch: Block(*call.time(samples, batch)), alive)
+        samples = sample(block, request.rules, self.overhead_s, self.world.comm.bcast)
+        alive()
         if placement == "out_of_place" and request.check and not verified.reason:
             # The input is unchanged, so the result of the last timed call is still to be what it was to be.
-            wrong, reason, culprit = self._count_wrong(call)
+            wrong, reason, culprit = self._count_wrong(call, problem)
             if wrong:
                 verified = replace(verified, wrong=wrong, reason=f"after timing, {reason}", culprit=culprit)
         return self._row(algorithm, count, placement, samples, verified, started), samples.seconds
 
-    def _verify(self, call: PreparedCall, algorithm: str) -> _Verified:
-        request = self.request
-        if not request.check:
+    def _verify(self, call: AnyCall, algorithm: Spec, problem: data.Problem, size_bytes: int) -> _Verified:
+        if not self.request.check:
             return _Verified(None, None, "", "")
-        buffers, rank, size = call.buffers, self.world.rank, self.world.size
-        _poison(buffers.result)
-        data.fill(buffers.send, request.collective, rank, size, request.op, request.seed)
+        rank = self.world.rank
+        data.poison(call.buffers.result)
+        data.fill(problem, call.buffers.send, rank)
+        call.load()
         call.run()
-        wrong, reason, culprit = self._count_wrong(call)
-        error, note = None, ""
-        if request.op in ("sum", "avg") and np.issubdtype(request.dtype, np.floating):
-            data.fill_rounding(buffers.send, rank, request.seed)
-            call.run()
-            offset = rank * len(buffers.result) if request.collective.gives == "part" else 0
-            additions = self.additions.get(algorithm)
-            mine = data.error_over_bound(buffers.result, offset, size, request.op, request.seed, additions)
-            errors = self.world.comm.allgather(mine)
-            error = max(errors)
-            if not error <= 1 and not reason:
-                culprit = f"rank {errors.index(error)}"
-                reason = f"{culprit}: error is {error:.3g} times its bound"
-            if request.collective.gives == "whole":
-                prints = self.world.comm.allgather(zlib.crc32(buffers.result.view(np.uint8).data))
-                differing = [str(r) for r, other in enumerate(prints) if other != prints[0]]
-                note = f"results of rank {', '.join(differing)} differ in bits from rank 0's" if differing else ""
-        return _Verified(wrong, error, reason, culprit, note)
+        wrong, reason, culprit = self._count_wrong(call, problem)
+        if problem.op not in ("sum", "avg") or not is_float(problem.dtype):
+            return _Verified(wrong, None, reason, culprit)
+        data.fill_rounding(problem, call.buffers.send, rank)
+        call.load()
+        call.run()
+        call.fetch()
+        proof = None if is_library(algorithm) else self.schedules.ready(algorithm, size_bytes).proof
+        mine = data.error_over_bound(problem, call.buffers.result, rank, proof.additions if proof else None)
+        errors = self.world.comm.allgather(mine)
+        error = max(errors)
+        if not error <= 1 and not reason:
+            culprit = f"rank {errors.index(error)}"
+            reason = f"{culprit}: error is {error:.3g} times its bound"
+        return _Verified(wrong, error, reason, culprit, self._unlike_bits(call, problem))
 
-    def _count_wrong(self, call: PreparedCall) -> tuple[int, str, str]:
+    def _unlike_bits(self, call: AnyCall, problem: data.Problem) -> str:
+        """Whether the sums of rounding data differ in bits: between ranks, or between two calls."""
+        before = zlib.crc32(call.buffers.result.view(np.uint8).data)
+        data.fill_rounding(problem, call.buffers.send, self.world.rank)
+        call.load()
+        call.run()
+        call.fetch()
+        prints = self.world.comm.allgather((before, zlib.crc32(call.buffers.result.view(np.uint8).data)))
+        notes = []
+        unsteady = [str(rank) for rank, (first, again) in enumerate(prints) if first != again]
+        if unsteady:
+            notes.append(f"results of two calls differ in bits on rank {', '.join(unsteady)}")
+        if problem.collective.gives == "whole":
+            differing = [str(rank) for rank, (first, _) in enumerate(prints) if first != prints[0][0]]
+            if differing:
+                notes.append(f"results of rank {', '.join(differing)} differ in bits from rank 0's")
+        return "; ".join(notes)
+
+    def _count_wrong(self, call: AnyCall, problem: data.Problem) -> tuple[int, str, str]:
         """Wrong elements over all ranks, and what is wrong on the first rank that has any."""
-        request, world = self.request, self.world
-        mine = data.check(call.buffers.result, request.collective, world.rank, world.size, request.op, request.seed)
-        found = world.comm.allgather(mine)
+        call.fetch()
+        found = self.world.comm.allgather(data.check(problem, call.buffers.result, self.world.rank))
         total = sum(wrong.count for wrong in found)
         for rank, wrong in enumerate(found):
             if wrong.count:
-                return (
-                    total,
-                    f"rank {rank}: {wrong.count} wrong, first at index {wrong.index}: "
-                    f"expected {wrong.expected:g}, found {wrong.found:g}",
-                    f"rank {rank}",
-                )
+                return total, f"rank {rank}: {wrong.text()}", f"rank {rank}"
         return total, "", ""
 
     def _row(
-        self, algorithm: str, count: int, placement: str, samples: Samples, verified: _Verified, started: str
+        self, algorithm: Spec, count: int, placement: str, samples: Samples, verified: _Verified, started: str
     ) -> Measurement:
         request, size = self.request, self.world.size
-        name, itemsize = request.collective.name, request.dtype.itemsize
+        name, size_bytes = request.collective.name, request.size_bytes(count, size)
         summary = summarise(samples.seconds)
-        size_bytes = rates.collective_size_bytes(name, count, itemsize, size)
         verdict, reason = judge_time(Bound(None, ""), summary)
         if verified.reason:
             verdict, reason = "FAIL", verified.reason
@@ -260,11 +293,12 @@ class CollectiveRuns:
             run_id="",
             suite="collectives",
             name=name,
-            algorithm=algorithm,
-            transport=LIBRARY if algorithm == LIBRARY else request.transport,
-            backend="cpu",
+            algorithm=str(algorithm),
+            transport=request.transport_of(algorithm),
+            backend="cupy" if self.gpu else "cpu",
             dtype=request.dtype.name,
             op=request.op,
+            root=request.root,
             placement=placement,
             count=count,
             size_bytes=size_bytes,
@@ -278,36 +312,22 @@ class CollectiveRuns:
             reason=reason,
             culprit=verified.culprit,
             host=self.world.places[0].host,
-            note="; ".join(self._notes(algorithm, verified)),
+            note="; ".join(filter(None, self._notes(algorithm, count, verified))),
             started_at=started,
         )
         return with_samples(row, samples, summary, SAMPLE_UNIT)
 
-    def _notes(self, algorithm: str, verified: _Verified) -> Iterator[str]:
-        if verified.note:
-            yield verified.note
+    def _notes(self, algorithm: Spec, count: int, verified: _Verified) -> Iterator[str]:
+        yield verified.note
         if self.world.oversubscribed:
             yield "more ranks than cores"
-        if algorithm != LIBRARY and self.additions[algorithm] is None:
-            yield f"the schedule was not proven for so many ranks; `clusterbench collectives prove {algorithm}` does it"
-
-
-def _aligned(elements: int, dtype: np.dtype[Any]) -> Buffer:
-    """Zeroed elements at a page boundary, every page touched."""
-    size = elements * dtype.itemsize
-    room = np.zeros(size + ALIGNMENT, np.uint8)
-    room.fill(0)
-    skip = -room.ctypes.data % ALIGNMENT
-    return room[skip : skip + size].view(dtype)
-
-
-def _poison(buffer: Buffer) -> None:
-    """Fill with what no result of exact data can be, so that an element that was never written shows."""
-    if np.issubdtype(buffer.dtype, np.floating):
-        buffer.fill(np.nan)
-    else:  # the values of exact data are symmetric about zero, and those without a sign end before the largest
-        limits = np.iinfo(buffer.dtype)
-        buffer.fill(limits.min if limits.min < 0 else limits.max)
+        if is_library(algorithm):
+            yield library.marking(self.request.dtype, self.request.op) if self.gpu is None else ""
+        else:
+            yield self.schedules.ready(algorithm, self.request.size_bytes(count, self.world.size)).note
+        if self.request.weights is not None:
+            busiest = traffic.imbalance(traffic.counts(self.request.weights, count))
+            yield f"the busiest rank sends or receives {busiest:.2f} times the mean"
 
 
 def _max() -> MPI.Op:

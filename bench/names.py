@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 NCCL_NAMES = {
+    "float16": "half",
+    "bfloat16": "bfloat16",
     "float32": "float",
     "float64": "double",
     "int8": "int8",
@@ -17,6 +19,9 @@ NCCL_NAMES = {
     "uint64": "uint64",
 }
 """nccl-tests' name of every type that collectives run with, by NumPy's."""
+
+_SHORT_NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+"""Names that are neither's, but are what people write."""
 
 OPERATIONS = ("sum", "prod", "min", "max", "avg")
 
@@ -29,6 +34,7 @@ class DtypeType(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """NumPy's name; a usage error where the type is unknown."""
         wanted = str(value).lower()
+        wanted = _SHORT_NAMES.get(wanted, wanted)
         for numpy_name, nccl_name in NCCL_NAMES.items():
             if wanted in (numpy_name, nccl_name):
                 return numpy_name

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from clusterbench.bench.collective_runs import LIBRARY, PLACEMENTS, Request
+from clusterbench.bench.collective_runs import PLACEMENTS, Request
 from clusterbench.bench.names import NCCL_NAMES
+from clusterbench.bench.point_to_point_runs import PointToPointRequest
 from clusterbench.bench.world import World
 from clusterbench.results.record import Measurement
 
@@ -21,12 +22,17 @@ SHARED_CORES = {
 _PROGRAMS = {"all_to_all": "alltoall", "all_to_all_v": "alltoallv"}
 
 
-def table(request: Request, world: World, device: str, algorithm: str, rows: Sequence[Measurement]) -> str:
+def table(
+    request: Request | PointToPointRequest, world: World, device: str, algorithm: str, rows: Sequence[Measurement]
+) -> str:
     """One algorithm's table, its rows in the order of sizes."""
-    transport = LIBRARY if algorithm == LIBRARY else request.transport
+    transport = rows[0].transport if rows else request.transport
     program = f"{_PROGRAMS.get(request.collective.name, request.collective.name)}_perf"
     by_point = {(row.count, row.placement): row for row in rows}
-    lines = [f"# Algorithm: {algorithm} transport: {transport}", *_head(request, world, device, program)]
+    lines = [
+        f"# Algorithm: {algorithm} transport: {transport}",
+        *_head(request, world, rows[0].device if rows else device, program),
+    ]
     both = [[by_point.get((count, placement)) for placement in PLACEMENTS] for count in request.counts]
     lines += [_line(request, pair) for pair in both if any(pair)]
     wrong = sum(row.wrong or 0 for row in rows)
@@ -42,13 +48,14 @@ def table(request: Request, world: World, device: str, algorithm: str, rows: Seq
     return "\n".join(lines) + "\n"
 
 
-def _head(request: Request, world: World, device: str, program: str) -> Iterable[str]:
+def _head(request: Request | PointToPointRequest, world: World, device: str, program: str) -> Iterable[str]:
     sizes = [request.dtype.itemsize * count * request.collective.parts(world.size) for count in request.counts]
     rules = request.rules
-    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: host memory"
+    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: {request.buffers} memory"
     yield f"# Collective test starting: {program}"
+    gpus = int(request.buffers == "device")
     yield (
-        f"# nThread 1 nGpus 0 minBytes {min(sizes)} maxBytes {max(sizes)} "
+        f"# nThread 1 nGpus {gpus} minBytes {min(sizes)} maxBytes {max(sizes)} "
         f"warmup iters: {'detected' if rules.warmup is None else rules.warmup} "
         f"iters: {rules.iterations or f'until ±{rules.precision:.1%} or {rules.budget_s:g} s'} "
         f"validation: {int(request.check)} seed: {request.seed} thread level: {world.thread_level}"
@@ -57,7 +64,8 @@ def _head(request: Request, world: World, device: str, program: str) -> Iterable
     yield "# Using devices"
     for place in world.places:
         cores = ",".join(map(str, place.cores)) if len(place.cores) <= 4 else f"{len(place.cores)} cores"
-        place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [no GPU used] {device}"
+        used = "no GPU used" if request.buffers == "host" else f"GPU {place.local_rank}"
+        place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [{used}] {device}"
         yield f"#  Rank {place.rank:2d} Group  0 {place_text}"
     if world.oversubscribed:
         yield f"# More ranks than cores: {SHARED_CORES[bool(world.yields)]}"
@@ -69,7 +77,7 @@ def _head(request: Request, world: World, device: str, program: str) -> Iterable
     yield f"#{'(B)':>11s}{'(elements)':>14s}{'':>26s} {units} {units}".rstrip()
 
 
-def _line(request: Request, both: Sequence[Measurement | None]) -> str:
+def _line(request: Request | PointToPointRequest, both: Sequence[Measurement | None]) -> str:
     row = next(row for row in both if row is not None)
     op = request.op or "none"
     fields = f"{row.size_bytes:12d} {row.count:13d} {NCCL_NAMES[row.dtype]:>9s} {op:>7s} {row.root:7d}"
@@ -91,7 +99,7 @@ def _time(time_us: float) -> str:
     return f"{time_us:.2f}"
 
 
-def _notes(request: Request, rows: Sequence[Measurement]) -> Iterable[str]:
+def _notes(request: Request | PointToPointRequest, rows: Sequence[Measurement]) -> Iterable[str]:
     """What nccl-tests has no place for: intervals, what a sample is, and what was found wrong."""
     if rows:
         yield f"# Times are medians; a sample is the {rows[0].sample_unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -35,6 +36,25 @@ SAMPLES = click.IntRange(1, 1_000_000)
 WARMUP = click.IntRange(0, 1_000_000_000)
 """`-w`: calls before the first sample."""
 SEED = click.IntRange(0, 2**32 - 1)
+
+
+TIMEOUT = FiniteRange(0.0, 1e7)
+
+
+def keeping_options(command: Command) -> Command:
+    """Give a command that measures under mpiexec where its rows go, how they are judged, and how long it waits."""
+    for option in (
+        click.option("--strict", is_flag=True, help="Take INCONCLUSIVE for a failure."),
+        click.option("-T", "--timeout", type=TIMEOUT, default=300.0, show_default=True,
+                     help="Seconds without progress after which every rank ends with code 124; 0: never."),
+        click.option("--store", help="URL of a store to load the journal into at the end."),
+        click.option("--run-id", help="Of the run that the rows belong to; a new one by default."),
+        click.option("--journal", type=click.Path(file_okay=False, path_type=Path),
+                     default="clusterbench-out/journals", show_default=True,
+                     help="Folder of the journal, which gets every row at once."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def machine_options(command: Command) -> Command:

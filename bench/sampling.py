@@ -38,6 +38,8 @@ FIRST_SAMPLES = 10
 MAX_SAMPLES = 100_000
 """A row that is not precise by then is taken for as good as its budget allows."""
 GROWTH = 1.5
+PIECE_S = 1.0
+"""Longest time between two signs of life, about; see `in_pieces`."""
 SETTLING_SAMPLES = 8
 """Samples of the smaller of two blocks whose medians are compared to tell whether the warm-up is over."""
 
@@ -116,6 +118,28 @@ def sample(
         # No more than the rest of the budget can hold, going by what a sample has cost so far.
         affordable = int((rules.budget_s - spent_s) / (spent_s / total))
         target = min(int(total * GROWTH) + 1, total + max(1, affordable), MAX_SAMPLES)
+
+
+def in_pieces(block: Callable[[int, int], Block], alive: Callable[[], None]) -> Callable[[int, int], Block]:
+    """`block` cut into pieces of about `PIECE_S` seconds, with a call of `alive` before each.
+
+    So a long block, which is one compiled loop that nothing interrupts, is not taken for one that hangs.
+    """
+
+    def cut(samples: int, batch: int) -> Block:
+        taken: list[NDArray[np.float64]] = []
+        spent_s, left, piece = 0.0, samples, FIRST_SAMPLES
+        while left > 0:
+            alive()
+            done = block(min(piece, left), batch)
+            taken.append(done.seconds)
+            spent_s += done.elapsed_s
+            left -= len(done.seconds)
+            # All ranks got the same times, so they cut alike.
+            piece = max(1, min(2 * piece, int(len(done.seconds) * PIECE_S / max(done.elapsed_s, 1e-9))))
+        return Block(np.concatenate(taken), spent_s)
+
+    return cut
 
 
 def _is_precise(seconds: NDArray[np.float64], precision: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -98,13 +98,16 @@ class World:
             "thread_level": self.thread_level,
             "yields": list(self.yields),
             "places": [
-                {"rank": p.rank, "host": p.host, "cores": list(p.cores), "pinned_by": p.pinned_by} for p in self.places
+                {"rank": p.rank, "host": p.host, "pid": p.pid, "cores": list(p.cores), "pinned_by": p.pinned_by}
+                for p in self.places
             ],
         }
 
 
-def join_world() -> World:
+def join_world(environment: Mapping[str, str] | None = None) -> World:
     """Initialise MPI and find out who is where. Call it before anything imports `mpi4py.MPI` or numba.
+
+    `environment` has variables that the library is to find when it is initialised.
 
     Raises `WorldError` for a world of one rank under a launcher that started several.
     """
@@ -118,6 +121,7 @@ def join_world() -> World:
             if variable not in os.environ:
                 os.environ[variable] = value
                 yields.append(f"{variable}={value}")
+    os.environ.update(environment or {})
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, usable // local_size)))
     import mpi4py
 

@@ -1,19 +1,57 @@
-"""An algorithm: a pure function from a collective and a number of ranks to a `Schedule`, with its cost and paper."""
+"""An algorithm: a pure function from a call (collective, ranks, root, options) to a `Schedule`, with cost and paper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Schedule
+
+MOST_SEGMENTS = 64
+"""Segments chosen by formula at most: programs grow with them, and so does what a message costs a processor."""
+AUTO = "auto"
+"""Value of the option `segments` that stands for the formula."""
 
 
 class UnsuitableAlgorithmError(ValueError):
     """An algorithm that cannot serve the call; the message says what can."""
 
     exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked of an algorithm."""
+
+    collective: Collective
+    ranks: int
+    root: int = -1
+    """Of a rooted collective; −1 for the others."""
+    host_ranks: int = 0
+    """Ranks on each host, where ranks lie on hosts in blocks of one size; 0 where they do not, or it is unknown."""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """The value of an option that is a whole number. Raises `UnsuitableAlgorithmError`."""
+        text = self.options[name]
+        if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+            raise UnsuitableAlgorithmError(f"{name}={text[:40]}; expected a whole number from {low} to {high}")
+        return int(text)
+
+    def segments(self) -> int:
+        """The option `segments`; 1 where it is left to the formula, which needs a size that this call does not have."""
+        return 1 if self.options["segments"] == AUTO else self.integer("segments", 1, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of an algorithm, as in `chain:segments=8`."""
+
+    meaning: str
+    default: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +66,11 @@ class Algorithm:
     summary: str
     cost: dict[str, str]
     source: str
-    build: Callable[[Collective, int], Schedule]
+    build: Callable[[Call], Schedule]
     min_ranks: int = 1
+    options: dict[str, Option] = field(default_factory=dict)
+    fill: Callable[[Call], float] | None = None
+    """For pipelines, which have the option `segments`: T(s) is proportional to (fill + s)(α + nβ/s); see `segments`."""
 
     @property
     def collectives(self) -> tuple[str, ...]:
@@ -37,16 +78,79 @@ class Algorithm:
         return tuple(self.cost)
 
     def refusal(self, collective: Collective, ranks: int) -> str | None:
-        """Why it cannot serve the call, or None where it can."""
+        """Why it cannot serve the collective over so many ranks, or None where it can."""
         if collective.name not in self.cost:
             return f"{self.name} does not serve {collective.name}; it serves {', '.join(self.cost)}"
         if ranks < self.min_ranks:
             return f"{self.name} needs at least {self.min_ranks} ranks; there are {ranks}"
         return None
 
-    def schedule(self, collective: Collective, ranks: int) -> Schedule:
-        """Its schedule for the collective over `ranks` ranks. Raises `UnsuitableAlgorithmError`."""
-        refusal = self.refusal(collective, ranks)
+    def schedule(self, call: Call) -> Schedule:
+        """Its schedule for the call, with its own values for the options that the call leaves open.
+
+        Raises `UnsuitableAlgorithmError` for a collective, number of ranks, or option that it cannot serve.
+        """
+        refusal = self.refusal(call.collective, call.ranks)
         if refusal is not None:
             raise UnsuitableAlgorithmError(refusal)
-        return self.build(collective, ranks)
+        for name in call.options:
+            if name not in self.options:
+                has = f"it has {', '.join(self.options)}" if self.options else "it has none"
+                raise UnsuitableAlgorithmError(f"{self.name} has no option {name!r}; {has}")
+        defaults = {name: option.default for name, option in self.options.items()}
+        try:
+            return self.build(replace(call, options={**defaults, **call.options}))
+        except UnsuitableAlgorithmError as error:
+            raise UnsuitableAlgorithmError(f"{self.name}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """An algorithm with options, as it is written: `two-level:dims=2x4,segments=4`."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        options = ",".join(f"{name}={value}" for name, value in self.options)
+        return f"{self.name}:{options}" if options else self.name
+
+
+def parse_specs(text: str) -> list[Spec]:
+    """Algorithms with commas between, each with its options behind a colon, which commas part as well.
+
+    `chain:segments=4,two-level:dims=2x4,segments=2,ring` are three. Raises `UnsuitableAlgorithmError` where an option
+    has no value or no algorithm.
+    """
+    specs: list[Spec] = []
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        name, colon, option = piece.partition(":")
+        if not colon and "=" in piece:
+            if not specs:
+                raise UnsuitableAlgorithmError(f"{piece!r} stands before any algorithm; expected NAME:OPTION=VALUE")
+            previous = specs.pop()
+            name, value = _option(piece, piece)
+            if name in dict(previous.options):
+                raise UnsuitableAlgorithmError(f"{previous.name} is given {name} twice; expected it once")
+            specs.append(replace(previous, options=(*previous.options, (name, value))))
+            continue
+        specs.append(Spec(name.lower().replace("_", "-"), (_option(option, piece),) if colon else ()))
+    return specs
+
+
+def _option(text: str, piece: str) -> tuple[str, str]:
+    name, equals, value = (part.strip().lower() for part in text.partition("="))
+    if not (name and equals and value):
+        raise UnsuitableAlgorithmError(f"{piece!r}: expected NAME:OPTION=VALUE")
+    return name, value
+
+
+def segments(fill: float, size_bytes: float, alpha_s: float, beta_s: float) -> int:
+    """How many segments of a pipeline take the least time for a vector of `size_bytes`.
+
+    A pipeline that is filled in f rounds needs f + s rounds for s segments, each of α + nβ/s seconds; the least of
+    (f + s)(α + nβ/s) is at s = sqrt(f·nβ/α). Rounded down to a power of two, so that few schedules serve all sizes,
+    and to at most `MOST_SEGMENTS`. `beta_s` is seconds a byte.
+    """
+    best = math.sqrt(max(0.0, fill) * size_bytes * beta_s / max(alpha_s, 1e-12))
+    return min(MOST_SEGMENTS, 1 << max(0, int(best).bit_length() - 1))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from clusterbench.collectives.messages import IN, OUT, SELF
+
 INPUT, OUTPUT, WORK, EXTRA, STAGING = range(5)
 """Regions: what a rank brings; what it gives; its working copy of what it does not give; scratch; messages' staging."""
 
@@ -22,23 +24,25 @@ OP, PEER, DREG, DCHUNK, SREG, SCHUNK, AREG, LENGTH, COUNT, REQ = range(10)
 """Columns of a step. LENGTH is the chunk whose size counts (−1: whole scratch chunks); AREG the region of a reduction's
 first operand, which lies at the destination's chunk."""
 
-_NEXT, _IN_FLIGHT, _STAGING, _REQUESTS = range(4)
+_NEXT, _IN_FLIGHT, _STAGING, _REQUESTS, _STAGED_NOW, _FREE = range(6)
 _KIND, _LOW, _HIGH, _STAGE_LOW, _STAGE_HIGH, _REQUEST, _FIRST, _END, _LISTED = range(9)
 _SENT, _DIRECT, _STAGED, _LOCAL = range(4)
-_IN, _OUT, _SELF = range(3)
+_PLACED = 3
+"""What the direction of a message becomes whose chunks are written straight to their places."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def compile_steps(
     messages: Any, pieces: Any, chunks: int, space: int, takes: Any, gives: Any, in_place: bool, window: int
 ) -> Any:
     """Steps, requests and staging chunks of a rank, and the message with a read of nothing (−1: there is none).
 
-    `messages` and `pieces` as `program._messages` makes them; `takes` and `gives` are ranges of chunks.
+    `messages` and `pieces` as `messages.messages_of` makes them; `takes` and `gives` are ranges of chunks.
     """
-    steps = np.zeros((_room(messages, pieces, gives), 10), np.int64)
-    state = np.zeros(4, np.int64)
+    steps = np.empty((_room(messages, pieces, gives), 10), np.int32)  # every row is written whole
+    state = np.zeros(6, np.int64)
     flight = np.zeros((window, 9), np.int64)
+    free = np.zeros(window, np.int64)
     written = np.zeros(space, np.bool_)
     if in_place:
         written[max(takes[0], gives[0]) : max(min(takes[1], gives[1]), max(takes[0], gives[0]))] = True
@@ -49,26 +53,34 @@ def compile_steps(
         while end < len(messages) and messages[end, 0] == messages[start, 0]:
             end += 1
         for m in range(start, end):
-            if messages[m, 1] != _IN:
+            if messages[m, 1] != IN:
                 for p in range(messages[m, 3], messages[m, 4]):
                     low, high = pieces[p, 0], pieces[p, 0] + pieces[p, 2]
                     for chunk in range(low, high):
                         has_value = written[chunk] or takes[0] <= chunk < takes[1]
                         if not has_value and not _is_awaited(flight, state, chunk):
                             return steps[: state[_NEXT]], 0, 0, m
-                    _settle(low, high, start, False, steps, state, flight, written, pieces, given)
+                    _settle(low, high, start, False, steps, state, flight, free, written, pieces, given)
+        # From here to the end of the round `written` is as before it, so that reads find the values before the round.
         for m in range(start, end):
-            if messages[m, 1] == _SELF:
-                _keep(m, messages, pieces, steps, state, flight, written, given)
+            if messages[m, 1] == OUT:
+                _bring_together(m, messages, pieces, steps, state, written, given)
         for m in range(start, end):
-            if messages[m, 1] == _IN:
-                _receive(m, start, end, messages, pieces, steps, state, flight, written, given)
+            if messages[m, 1] == SELF:
+                _keep(m, start, end, messages, pieces, steps, state, flight, free, written, given)
         for m in range(start, end):
-            if messages[m, 1] == _OUT:
-                _send(m, messages, pieces, steps, state, flight, written, given)
+            if messages[m, 1] == IN:
+                _receive(m, start, end, messages, pieces, steps, state, flight, free, written, given)
+        for m in range(start, end):
+            if messages[m, 1] == OUT:
+                _send(m, messages, pieces, steps, state, flight, free, written, given)
+        for m in range(start, end):
+            if messages[m, 1] == _PLACED:
+                for p in range(messages[m, 3], messages[m, 4]):
+                    written[pieces[p, 1] : pieces[p, 1] + pieces[p, 2]] = True
         start = end
     while state[_IN_FLIGHT] > 0:
-        _complete(_earliest(flight, state), steps, state, flight, written, pieces, given)
+        _complete(_earliest(flight, state), steps, state, flight, free, written, pieces, given)
     chunk = gives[0]
     while chunk < gives[1]:
         run = chunk
@@ -82,7 +94,7 @@ def compile_steps(
 
 @njit(cache=True)
 def _room(messages: Any, pieces: Any, gives: Any) -> int:
-    """No more steps than this: a wait and the staging of each message, and per piece its runs of chunks, twice."""
+    """No more steps than this: post, wait and staging of each message, and per piece its runs of chunks, twice."""
     moved = 0
     for p in range(len(pieces)):
         moved += pieces[p, 2]
@@ -152,8 +164,8 @@ def _is_awaited(flight: Any, state: Any, chunk: int) -> bool:
 
 @njit(cache=True)
 def _settle(
-    low: int, high: int, before: int, writing: bool, steps: Any, state: Any, flight: Any, written: Any, pieces: Any,
-    given: Any,
+    low: int, high: int, before: int, writing: bool, steps: Any, state: Any, flight: Any, free: Any, written: Any,
+    pieces: Any, given: Any,
 ) -> None:  # fmt: skip
     """Make chunks [low, high) ready to be read (or written), as far as messages listed before `before` touch them."""
     wide_low, wide_high, widened = low, high, True
@@ -178,35 +190,38 @@ def _settle(
                 chosen = e
         if chosen < 0:
             break
-        _complete(chosen, steps, state, flight, written, pieces, given)
+        _complete(chosen, steps, state, flight, free, written, pieces, given)
     if writing:
-        _await_sends(low, high, steps, state, flight)
+        _await_sends(low, high, steps, state, flight, free)
 
 
 @njit(cache=True)
-def _await_sends(low: int, high: int, steps: Any, state: Any, flight: Any) -> None:
+def _await_sends(low: int, high: int, steps: Any, state: Any, flight: Any, free: Any) -> None:
     """Wait for the messages that are being sent from chunks [low, high)."""
     e = 0
     while e < state[_IN_FLIGHT]:
         if flight[e, _KIND] == _SENT and flight[e, _LOW] < high and low < flight[e, _HIGH]:
             _emit(steps, state, WAIT, -1, 0, 0, 0, 0, 0, 0, 0, flight[e, _REQUEST])
-            _forget(e, state, flight)
+            _forget(e, state, flight, free)
         else:
             e += 1
 
 
 @njit(cache=True)
-def _forget(e: int, state: Any, flight: Any) -> None:
+def _forget(e: int, state: Any, flight: Any, free: Any) -> None:
+    free[state[_FREE]] = flight[e, _REQUEST]
+    state[_FREE] += 1
+    state[_STAGED_NOW] -= flight[e, _STAGE_HIGH] - flight[e, _STAGE_LOW]
     state[_IN_FLIGHT] -= 1
     flight[e] = flight[state[_IN_FLIGHT]]
 
 
 @njit(cache=True)
-def _complete(e: int, steps: Any, state: Any, flight: Any, written: Any, pieces: Any, given: Any) -> None:
+def _complete(e: int, steps: Any, state: Any, flight: Any, free: Any, written: Any, pieces: Any, given: Any) -> None:
     """Wait for a message, and apply it where it was staged."""
     kind, request, stage = flight[e, _KIND], flight[e, _REQUEST], flight[e, _STAGE_LOW]
     first, end = flight[e, _FIRST], flight[e, _END]
-    _forget(e, state, flight)
+    _forget(e, state, flight, free)
     if kind != _LOCAL:
         _emit(steps, state, WAIT, -1, 0, 0, 0, 0, 0, 0, 0, request)
     if kind in (_SENT, _DIRECT):
@@ -215,7 +230,7 @@ def _complete(e: int, steps: Any, state: Any, flight: Any, written: Any, pieces:
         _emit(steps, state, OPEN, -1, STAGING, stage, 0, 0, 0, 0, 0, 0)  # filled here: to be read from its start
     for p in range(first, end):
         low, high = pieces[p, 1], pieces[p, 1] + pieces[p, 2]
-        _await_sends(low, high, steps, state, flight)
+        _await_sends(low, high, steps, state, flight, free)
         chunk = low
         while chunk < high:
             run = _run(chunk, high, written, given)
@@ -231,29 +246,32 @@ def _complete(e: int, steps: Any, state: Any, flight: Any, written: Any, pieces:
 @njit(cache=True)
 def _launch(
     kind: int, low: int, high: int, stage: int, staged: int, first: int, end: int, listed: int, steps: Any, state: Any,
-    flight: Any, written: Any, pieces: Any, given: Any,
+    flight: Any, free: Any, written: Any, pieces: Any, given: Any,
 ) -> int:  # fmt: skip
     """Note a message as in flight, completing the earliest one if the window is full. Returns its request."""
     if state[_IN_FLIGHT] == len(flight):
-        _complete(_earliest(flight, state), steps, state, flight, written, pieces, given)
-    request, taken = -1, True
-    while taken:
-        request += 1
-        taken = False
-        for e in range(state[_IN_FLIGHT]):
-            taken = taken or flight[e, _REQUEST] == request
+        _complete(_earliest(flight, state), steps, state, flight, free, written, pieces, given)
+    if state[_FREE] > 0:
+        state[_FREE] -= 1
+        request = free[state[_FREE]]
+    else:
+        request = state[_REQUESTS]
+        state[_REQUESTS] += 1
     row = flight[state[_IN_FLIGHT]]
     row[_KIND], row[_LOW], row[_HIGH], row[_STAGE_LOW], row[_STAGE_HIGH] = kind, low, high, stage, stage + staged
     row[_REQUEST], row[_FIRST], row[_END], row[_LISTED] = request, first, end, listed
     state[_IN_FLIGHT] += 1
-    state[_REQUESTS] = max(state[_REQUESTS], request + 1)
+    state[_STAGED_NOW] += staged
     return request
 
 
 @njit(cache=True)
 def _stage(size: int, state: Any, flight: Any) -> int:
     """The lowest free place for `size` chunks in the staging area."""
-    place, moved = 0, True
+    place = 0
+    moved = True
+    if state[_STAGED_NOW] + size > state[_STAGING]:
+        place, moved = state[_STAGING], False  # there is no room: do not search for it
     while moved:
         moved = False
         for e in range(state[_IN_FLIGHT]):
@@ -290,14 +308,50 @@ def _pack(
 
 
 @njit(cache=True)
-def _keep(m: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, written: Any, given: Any) -> None:
-    """A local copy: its values are taken now, and applied in its turn like those of a message."""
-    first, end = messages[m, 3], messages[m, 4]
-    size = _size(first, end, pieces)
+def _keep(
+    m: int, start: int, end: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, free: Any,
+    written: Any, given: Any,
+) -> None:  # fmt: skip
+    """A local copy: made at once if that disturbs nobody in this round; else its values are taken now, and applied in
+    its turn like those of a message."""
+    first, last = messages[m, 3], messages[m, 4]
+    low, high = _hull(first, last, pieces)
+    direct = not _is_read(m, low, high, start, end, messages, pieces, written)
+    for p in range(first, last):
+        direct = direct and pieces[p, 3] == 0
+        for chunk in range(pieces[p, 0], pieces[p, 0] + pieces[p, 2]):
+            direct = direct and not (written[chunk] and low <= chunk < high)
+    if direct:
+        _settle(low, high, start, True, steps, state, flight, free, written, pieces, given)
+        messages[m, 1] = _PLACED
+        for p in range(first, last):
+            i = 0
+            while i < pieces[p, 2]:
+                source, target = pieces[p, 0] + i, pieces[p, 1] + i
+                size = _run(source, pieces[p, 0] + pieces[p, 2], written, given) - source
+                size = min(size, _run(target, pieces[p, 1] + pieces[p, 2], written, given) - target)
+                length = _length_chunk(target, source, given[2])
+                region = _source(source, written, given)
+                _emit(steps, state, COPY, -1, _place(target, given), target, region, source, 0, length, size, 0)
+                i += size
+        return
+    size = _size(first, last, pieces)
     stage = _stage(size, state, flight)
-    low, high = _hull(first, end, pieces)
-    _launch(_LOCAL, low, high, stage, size, first, end, m, steps, state, flight, written, pieces, given)
-    _pack(first, end, stage, pieces, steps, state, written, given)
+    _launch(_LOCAL, low, high, stage, size, first, last, m, steps, state, flight, free, written, pieces, given)
+    _pack(first, last, stage, pieces, steps, state, written, given)
+
+
+@njit(cache=True)
+def _is_read(m: int, low: int, high: int, start: int, end: int, messages: Any, pieces: Any, written: Any) -> bool:
+    """Whether another message of the round [start, end) is still to read one of the chunks [low, high) from where it is
+    going to be written; what lies in the input yet is read from there."""
+    for other in range(start, end):
+        if messages[other, 1] == OUT and other != m:
+            for p in range(messages[other, 3], messages[other, 4]):
+                for chunk in range(max(low, pieces[p, 0]), min(high, pieces[p, 0] + pieces[p, 2])):
+                    if written[chunk]:
+                        return True
+    return False
 
 
 @njit(cache=True)
@@ -330,8 +384,8 @@ def _is_together(low: int, high: int, given: Any) -> bool:
 
 @njit(cache=True)
 def _receive(
-    m: int, start: int, end: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, written: Any,
-    given: Any,
+    m: int, start: int, end: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, free: Any,
+    written: Any, given: Any,
 ) -> None:  # fmt: skip
     """Post a receive: in place if that disturbs nobody in this round, else into the staging area."""
     peer, first, last = messages[m, 2], messages[m, 3], messages[m, 4]
@@ -340,22 +394,22 @@ def _receive(
     for p in range(first, last):
         direct = direct and pieces[p, 3] == 0
     for other in range(start, end):
-        if messages[other, 1] != _IN:
-            for p in range(messages[other, 3], messages[other, 4]):
-                direct = direct and not (pieces[p, 0] < high and low < pieces[p, 0] + pieces[p, 2])
-        elif other != m:
+        if other != m and (messages[other, 1] == IN or messages[other, 1] == _PLACED):
             other_low, other_high = _hull(messages[other, 3], messages[other, 4], pieces)
             direct = direct and not (other_low < high and low < other_high)
+    direct = direct and not _is_read(m, low, high, start, end, messages, pieces, written)
     size = _size(first, last, pieces)
     if direct:
-        _settle(low, high, start, True, steps, state, flight, written, pieces, given)
-        request = _launch(_DIRECT, low, high, 0, 0, first, last, m, steps, state, flight, written, pieces, given)
+        _settle(low, high, start, True, steps, state, flight, free, written, pieces, given)
+        request = _launch(_DIRECT, low, high, 0, 0, first, last, m, steps, state, flight, free, written, pieces, given)
         length = _length_chunk(low, pieces[first, 0], given[2])
         _emit(steps, state, RECV, peer, _place(low, given), low, 0, 0, 0, length, size, request)
-        written[low:high] = True
+        messages[m, 1] = _PLACED
         return
     stage = _stage(size, state, flight)
-    request = _launch(_STAGED, low, high, stage, size, first, last, m, steps, state, flight, written, pieces, given)
+    request = _launch(
+        _STAGED, low, high, stage, size, first, last, m, steps, state, flight, free, written, pieces, given
+    )
     _emit(steps, state, OPEN, -1, STAGING, stage, 0, 0, 0, 0, 0, 0)
     for p in range(first, last):
         i = 0
@@ -369,29 +423,51 @@ def _receive(
 
 
 @njit(cache=True)
-def _send(m: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, written: Any, given: Any) -> None:
+def _goes_straight(first: int, end: int, pieces: Any, written: Any, given: Any) -> tuple[bool, int]:
+    """Whether a message can be sent from where its chunks are to lie, and how many of them lie there already."""
+    low = pieces[first, 0]
+    high = low + _size(first, end, pieces)
+    there = 0
+    for p in range(first, end):
+        for chunk in range(pieces[p, 0], pieces[p, 0] + pieces[p, 2]):
+            there += written[chunk]
+    return _is_row(first, end, 0, pieces) and (there == 0 or _is_together(low, high, given)), there
+
+
+@njit(cache=True)
+def _bring_together(m: int, messages: Any, pieces: Any, steps: Any, state: Any, written: Any, given: Any) -> None:
+    """Copy what a message still has in the input to where the rest of it lies."""
+    first, end = messages[m, 3], messages[m, 4]
+    straight, there = _goes_straight(first, end, pieces, written, given)
+    low, high = pieces[first, 0], pieces[first, 0] + _size(first, end, pieces)
+    if not straight or there == 0:
+        return
+    chunk = low
+    while chunk < high:
+        run = _run(chunk, high, written, given)
+        if not written[chunk]:
+            _emit(steps, state, COPY, -1, _place(chunk, given), chunk, INPUT, chunk, 0, chunk, run - chunk, 0)
+            written[chunk:run] = True
+        chunk = run
+
+
+@njit(cache=True)
+def _send(
+    m: int, messages: Any, pieces: Any, steps: Any, state: Any, flight: Any, free: Any, written: Any, given: Any
+) -> None:  # fmt: skip
     """Send a message: straight from its chunks if they lie together, else packed."""
     peer, first, end = messages[m, 2], messages[m, 3], messages[m, 4]
     size = _size(first, end, pieces)
-    low = pieces[first, 0]
-    high = low + size
-    written_chunks = 0
-    for p in range(first, end):
-        for chunk in range(pieces[p, 0], pieces[p, 0] + pieces[p, 2]):
-            written_chunks += written[chunk]
-    if _is_row(first, end, 0, pieces) and (written_chunks == 0 or _is_together(low, high, given)):
-        if written_chunks == 0:
-            high = low  # it lies in the input, which is never written: nobody has to wait until it is sent
-        for chunk in range(low, high):
-            if not written[chunk]:
-                # Part of the message still lies in the input: bring it to where the rest is.
-                _emit(steps, state, COPY, -1, _place(chunk, given), chunk, INPUT, chunk, 0, chunk, 1, 0)
-                written[chunk] = True
-        request = _launch(_SENT, low, high, 0, 0, 0, 0, m, steps, state, flight, written, pieces, given)
+    straight, there = _goes_straight(first, end, pieces, written, given)
+    if straight:
+        low = pieces[first, 0]
+        # What lies in the input is never written: nobody has to wait until it is sent.
+        high = low + size if there else low
+        request = _launch(_SENT, low, high, 0, 0, 0, 0, m, steps, state, flight, free, written, pieces, given)
         length = _length_chunk(low, pieces[first, 1], given[2])
         _emit(steps, state, SEND, peer, 0, 0, _source(low, written, given), low, 0, length, size, request)
         return
     stage = _stage(size, state, flight)
-    request = _launch(_SENT, 0, 0, stage, size, 0, 0, m, steps, state, flight, written, pieces, given)
+    request = _launch(_SENT, 0, 0, stage, size, 0, 0, m, steps, state, flight, free, written, pieces, given)
     _pack(first, end, stage, pieces, steps, state, written, given)
     _emit(steps, state, SEND, peer, 0, 0, STAGING, stage, 0, 0, size, request)

@@ -1,25 +1,133 @@
 """Data whose result is known: filled in and checked by compiled loops, with nothing kept but the buffers themselves.
 
-Exact data are small integers, so that every partial result is representable in any order of summation and the result is
-compared for equality. Rounding data have full mantissas: their result is compared with a float64 sum, and may be off by
-γ(m)·Σ|x| with m the additions on the longest path from an input to the result (N. J. Higham, "Accuracy and Stability
-of Numerical Algorithms", 2nd ed., 2002, section 4.2): the proof of a schedule tells m, and p − 1 bounds it for any
-algorithm. Both kinds depend on rank and index through a hash, so that a chunk in the wrong place shows.
+Exact data are small integers, so that every partial result is representable in any order of reduction, in every type
+down to bfloat16's 8 bits and over any number of ranks, and the result is compared for equality. Where ranks are more
+than the largest sum allows, so many of them bring something to an element, and the others 0. Nothing overflows, as C
+leaves open what that gives; so averages of 8-bit integers over more than 127 ranks are 0.
+
+Rounding data have full mantissas: their result is compared with a compensated float64 sum, and may be off by
+((1 + u)^m − 1)·Σ|x| with m the additions on the longest path from an input to the result. That is the bound behind
+Lemma 3.1 of N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., 2002, and section 4.2 there, which
+he in turn bounds by γ(m) = mu/(1 − mu) where mu < 1; 256 additions in bfloat16 are beyond that. The proof of a schedule
+tells m, and p − 1 bounds it for any algorithm. u is half the distance from 1 to the next value; a 16-bit sum is rounded
+twice at every hop, to float32 and to the type: 1 + u is then (1 + u16)(1 + u32).
+
+Both kinds depend on rank and index through a hash, and in an exchange on both ranks, so that a chunk in the wrong place
+shows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from clusterbench.collectives.collective import Collective
+from clusterbench.collectives import data_values as values
+from clusterbench.collectives.collective import Collective, Extent
+from clusterbench.collectives.data_values import ALL
+from clusterbench.collectives.schedule import Count, Ints
+from clusterbench.kernels.element_types import SHORT_FLOATS, is_float
 
-_SUM, _PROD, _MIN, _MAX, _AVG, _NONE = range(6)
-_OPS = {"sum": _SUM, "prod": _PROD, "min": _MIN, "max": _MAX, "avg": _AVG, "": _NONE}
+_OPS = {"sum": values.SUM, "prod": values.PROD, "min": values.MIN, "max": values.MAX, "avg": values.AVG,
+        "": values.NONE}  # fmt: skip
+
+_LARGEST_SUM = {"int8": 127, "uint8": 127, "bfloat16": 127, "float16": 2047}
+"""Up to where every integer, of either sign, is a value of the type: what partial sums of exact data stay within."""
+_LARGEST_OTHER_SUM = 2**24 - 1
+"""The same of float32, which serves the wider types too."""
+
+_ROUNDING = {
+    "float16": (2.0**-11, 2.0**-24),
+    "bfloat16": (2.0**-8, 2.0**-133),
+    "float32": (2.0**-24, 2.0**-149),
+    "float64": (2.0**-53, 2.0**-1074),
+}
+"""Half the distance from 1 to the next value, and the least value above 0 (IEEE Std 754-2019, table 3.5)."""
+
+
+class DataError(ValueError):
+    """A buffer or an operation that the problem does not have."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """One collective call: what every rank brings and must hold follows from it."""
+
+    collective: Collective
+    ranks: int
+    root: int
+    """−1 where there is none."""
+    count: Count
+    """As in `schedule.layout`: elements a rank as nccl-tests counts them, or the matrix of an uneven exchange."""
+    dtype: np.dtype[Any]
+    op: str
+    """Empty where nothing is reduced."""
+    seed: int
+
+    def brings(self, rank: int) -> int:
+        """Elements that a rank brings."""
+        return int(self._brought(rank)[:, 3].sum())
+
+    def holds(self, rank: int) -> int:
+        """Elements that a rank must hold at the end."""
+        return int(self._held(rank)[:, 3].sum())
+
+    def _brought(self, rank: int) -> Ints:
+        """The segments (see `data_values`) of what a rank brings, of shape (segments, 4)."""
+        what = self.collective
+        if what.exchanges:
+            lengths = self._lengths()[rank]
+            return _segments([(rank, to, 0, int(lengths[to])) for to in range(self.ranks)])
+        if what.reduces:
+            return _segments([(rank, 0, 0, self._count() * what.parts(self.ranks))])
+        if self._has(what.takes, rank):
+            parts = what.parts(self.ranks) if what.takes != "part" else 1
+            return _segments([(rank, to, 0, self._count()) for to in range(parts)])
+        return _segments([])
+
+    def _held(self, rank: int) -> Ints:
+        """The segments of what a rank must hold at the end."""
+        what = self.collective
+        if what.exchanges:
+            lengths = self._lengths()[:, rank]
+            return _segments([(source, rank, 0, int(lengths[source])) for source in range(self.ranks)])
+        if not self._has(what.gives, rank):
+            return _segments([])
+        count = self._count()
+        if what.reduces:
+            return _segments([(ALL, 0, rank * count if what.gives == "part" else 0, count)])
+        if what.takes == "part":
+            return _segments([(source, 0, 0, count) for source in range(self.ranks)])
+        return _segments([(self.root, rank if what.gives == "part" else 0, 0, count)])
+
+    def _has(self, extent: Extent, rank: int) -> bool:
+        return extent != "root" or rank == self.root
+
+    def _count(self) -> int:
+        return int(np.asarray(self.count)[()])
+
+    def _lengths(self) -> Ints:
+        """Elements from rank i to rank j of an exchange."""
+        return np.broadcast_to(np.asarray(self.count, np.int64), (self.ranks, self.ranks))
+
+    def _law(self) -> tuple[int, int, int, int, int, int]:
+        """The law (see `data_values`) that exact data follow."""
+        signed = is_float(self.dtype) or self.dtype.kind == "i"
+        contributors = self.ranks
+        if self.op in ("min", "max"):
+            low, span = (-64 if signed else 0), 128
+        else:
+            if self.op in ("sum", "avg"):
+                most = _LARGEST_SUM.get(self.dtype.name, _LARGEST_OTHER_SUM)
+                contributors = min(self.ranks, most)
+                largest = max(1, min(4096, most // self.ranks))
+            else:
+                largest = 127 if self.dtype.itemsize <= 2 else 1 << 20
+            low, span = (-largest, 2 * largest + 1) if signed else (0, largest + 1)
+        return self.ranks, low, span, _OPS[self.op], self.seed, contributors
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,151 +136,140 @@ class Wrong:
 
     count: int
     index: int = -1
-    expected: float = 0.0
-    found: float = 0.0
+    expected: float | int = 0
+    """Of a float, the shortest decimal number that the type rounds to the value."""
+    found: float | int = 0
+    ulp: int | None = None
+    """How many values of the type it takes from one to the other; None for integers, and where one is a NaN."""
+
+    def text(self) -> str:
+        """The message, or nothing where nothing is wrong."""
+        if self.count == 0:
+            return ""
+        apart = ""
+        if self.ulp is not None:
+            apart = f" ({self.ulp} ULP apart)"
+        elif isinstance(self.expected, int) and isinstance(self.found, int):
+            apart = f" ({abs(self.expected - self.found)} apart)"
+        expected, found = (
+            f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+            for value in (self.expected, self.found)
+        )
+        return f"{self.count} wrong, first at index {self.index}: expected {expected}, found {found}{apart}"
 
 
-def fill(buffer: NDArray[Any], collective: Collective, rank: int, ranks: int, op: str, seed: int) -> None:
-    """Exact data: what `rank` brings to the collective, `buffer` being just that."""
-    low, span = _range(collective, ranks, buffer.dtype)
-    _fill(buffer, rank, ranks, low, span, _OPS[op], seed)
+def fill(problem: Problem, buffer: NDArray[Any], rank: int) -> None:
+    """Exact data: write what a rank brings into `buffer`, which is just that. Raises `DataError` for another length."""
+    _refuse_length(problem, buffer, problem.brings(rank), "brings")
+    segments, law = problem._brought(rank), problem._law()
+    if problem.dtype.name in SHORT_FLOATS:
+        values.fill_short(buffer.view(np.uint16), segments, law, problem.dtype.name == "bfloat16")
+    else:
+        values.fill(buffer, segments, law)
 
 
-def check(result: NDArray[Any], collective: Collective, rank: int, ranks: int, op: str, seed: int) -> Wrong:
-    """Compare a result with what exact data give, element by element."""
-    low, span = _range(collective, ranks, result.dtype)
-    parts = ranks if collective.gives == "whole" and collective.has_parts else 1
-    offset = rank * len(result) if collective.gives == "part" else 0
-    is_float = bool(np.issubdtype(result.dtype, np.floating))
-    count, index, expected = _check(result, parts, offset, ranks, low, span, _OPS[op], is_float, seed)
+def check(problem: Problem, result: NDArray[Any], rank: int) -> Wrong:
+    """Compare a result with what exact data give, element by element; −0 is 0, and a NaN is wrong.
+
+    Raises `DataError` for a result of another length than the rank must hold.
+    """
+    _refuse_length(problem, result, problem.holds(rank), "must hold")
+    segments, law = problem._held(rank), problem._law()
+    wanted = np.zeros(1, problem.dtype)
+    if problem.dtype.name in SHORT_FLOATS:
+        is_bfloat16, bits = problem.dtype.name == "bfloat16", result.view(np.uint16)
+        count, index = values.check_short(bits, segments, law, is_bfloat16, wanted.view(np.uint16))
+    else:
+        count, index = values.check(result, segments, law, is_float(problem.dtype), wanted)
     if count == 0:
         return Wrong(0)
-    return Wrong(int(count), int(index), float(expected), float(result[index]))
+    found = result[index : index + 1]
+    return Wrong(int(count), int(index), _shown(wanted), _shown(found), _ulp(wanted, found))
 
 
-def fill_rounding(buffer: NDArray[Any], rank: int, seed: int) -> None:
-    """Rounding data: floats uniform in [−1, 1), with full mantissas."""
-    _fill_rounding(buffer, rank, seed)
+def poison(buffer: NDArray[Any]) -> None:
+    """Fill with what no result of exact data can be, so that an element that was never written shows."""
+    if is_float(buffer.dtype):
+        buffer.fill(np.nan)
+    else:  # exact data are symmetric about zero, and those without a sign end before the largest value
+        limits = np.iinfo(buffer.dtype)
+        buffer.fill(limits.min if limits.min < 0 else limits.max)
 
 
-def error_over_bound(
-    result: NDArray[Any], offset: int, ranks: int, op: str, seed: int, additions: int | None = None
-) -> float:
-    """Largest error of a sum (or average) of rounding data over its bound.
+def fill_rounding(problem: Problem, buffer: NDArray[Any], rank: int) -> None:
+    """Rounding data: write floats uniform in [−1, 1), with full mantissas, as what a rank brings to a sum or average.
 
-    `offset` is the result's first element in the vector; `additions` those on the longest path, p − 1 unless given.
+    Raises `DataError` where the problem is another, or for a buffer of another length.
     """
-    unit = float(np.finfo(result.dtype).eps) / 2
-    roundings = max(ranks - 1 if additions is None else additions, 1) + (op == "avg")
-    gamma = roundings * unit / (1 - roundings * unit)
-    return float(_error_over_bound(result, offset, ranks, ranks if op == "avg" else 1, gamma, seed))
+    _refuse_not_rounding(problem)
+    _refuse_length(problem, buffer, problem.brings(rank), "brings")
+    if problem.dtype.name in SHORT_FLOATS:
+        bits = buffer.view(np.uint16)
+        values.fill_rounding_short(bits, rank, problem.seed, problem.dtype.name == "bfloat16")
+    else:
+        values.fill_rounding(buffer, rank, problem.seed)
 
 
-def _range(collective: Collective, ranks: int, dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Smallest value and number of values: as many as keep partial sums within 8 bits, or that every type holds."""
-    signed = np.issubdtype(dtype, np.floating) or np.issubdtype(dtype, np.signedinteger)
-    copied = 127 if dtype.itemsize <= 2 else 1 << 20
-    largest = max(1, min(64, 127 // ranks)) if collective.reduces else copied
-    return (-largest, 2 * largest + 1) if signed else (0, largest + 1)
+def error_over_bound(problem: Problem, result: NDArray[Any], rank: int, additions: int | None = None) -> float:
+    """Largest error of a sum (or average) of rounding data over its bound; 0 where the rank holds nothing.
 
-
-@njit(cache=True)
-def _hash(rank: int, index: int, seed: int) -> Any:
-    """31 bits from rank, index and seed: the finaliser of SplitMix64.
-
-    G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
-    doi 10.1145/2660193.2660195.
+    `additions` are those on the longest path, p − 1 unless given. Raises `DataError` as `fill_rounding` does.
     """
-    h = np.uint64(index) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(rank + 2) * np.uint64(0xD1B54A32D192ED03)
-    h += np.uint64(seed) * np.uint64(0x8CB92BA72F3D8DD7)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((h ^ (h >> np.uint64(31))) >> np.uint64(33))
+    _refuse_not_rounding(problem)
+    _refuse_length(problem, result, problem.holds(rank), "must hold")
+    if len(result) == 0:
+        return 0.0
+    name, ranks = problem.dtype.name, problem.ranks
+    averages = problem.op == "avg"
+    unit, least = _ROUNDING[name]
+    growth = math.log1p(unit) + (math.log1p(_ROUNDING["float32"][0]) if name in SHORT_FLOATS else 0.0)
+    factor = math.expm1((max(ranks - 1 if additions is None else additions, 1) + averages) * growth)
+    # A quotient may be subnormal, and is then off by up to half the least of them; a sum that is so is exact.
+    least = least / 2 if averages else 0.0
+    first = int(problem._held(rank)[0, 2])
+    divisor = ranks if averages else 1
+    if name in SHORT_FLOATS:
+        bits = result.view(np.uint16)
+        return values.error_over_bound_short(bits, first, ranks, divisor, factor, least, problem.seed,
+                                             name == "bfloat16")  # fmt: skip
+    return values.error_over_bound(result, first, ranks, divisor, factor, least, problem.seed)
 
 
-@njit(cache=True)
-def _value(rank: int, index: int, ranks: int, low: int, span: int, op: int, seed: int) -> int:
-    mixed = _hash(rank, index, seed)
-    if op != _PROD:
-        return low + mixed % span
-    # One rank brings a 2 or 3, the others ones (or minus ones): the product stays small however many ranks there are.
-    if _hash(-1, index, seed) % ranks == rank:
-        return 2 + mixed % 2
-    return -1 if low < 0 and mixed % 2 == 1 else 1
+def _segments(rows: list[tuple[int, int, int, int]]) -> Ints:
+    return np.array(rows, np.int64).reshape(-1, 4)
 
 
-@njit(cache=True)
-def _fill(buffer: Any, rank: int, ranks: int, low: int, span: int, op: int, seed: int) -> None:
-    for i in range(len(buffer)):
-        buffer[i] = _value(rank, i, ranks, low, span, op, seed)
+def _refuse_length(problem: Problem, buffer: NDArray[Any], expected: int, does: str) -> None:
+    if buffer.shape != (expected,) or buffer.dtype != problem.dtype:
+        raise DataError(
+            f"a buffer of shape {buffer.shape} and type {buffer.dtype.name}; the rank {does} {expected} elements "
+            f"of type {problem.dtype.name} in this {problem.collective.name}"
+        )
 
 
-@njit(cache=True)
-def _check(
-    result: Any, parts: int, offset: int, ranks: int, low: int, span: int, op: int, is_float: bool, seed: int
-) -> tuple[int, int, float]:
-    wrong, first, wanted = 0, -1, 0.0
-    one = np.empty(1, result.dtype)  # where the exact value takes the result's type, and wraps as that does
-    per_part = max(1, len(result) // parts)
-    for i in range(len(result)):
-        if op == _NONE:
-            total = _value(i // per_part, i % per_part, ranks, low, span, op, seed)
-        else:
-            index = offset + i
-            total = _value(0, index, ranks, low, span, op, seed)
-            for rank in range(1, ranks):
-                value = _value(rank, index, ranks, low, span, op, seed)
-                if op == _PROD:
-                    total *= value
-                elif op == _MIN:
-                    total = min(total, value)
-                elif op == _MAX:
-                    total = max(total, value)
-                else:
-                    total += value
-        one[0] = total
-        if op == _AVG and is_float:
-            one[0] = one[0] / ranks
-        elif op == _AVG:  # C's division, as in kernels/local_reduce.py: cut off towards zero
-            summed = np.int64(one[0])
-            one[0] = summed // ranks if summed >= 0 else -(-summed // ranks)
-        if result[i] != one[0]:
-            if wrong == 0:
-                first, wanted = i, float(one[0])
-            wrong += 1
-    return wrong, first, wanted
+def _refuse_not_rounding(problem: Problem) -> None:
+    if problem.op not in ("sum", "avg") or not is_float(problem.dtype):
+        raise DataError(
+            f"rounding data for {problem.op or problem.collective.name} in {problem.dtype.name}; "
+            "expected sum or avg in a floating-point type"
+        )
 
 
-@njit(cache=True)
-def _rounding_value(rank: int, index: int, seed: int) -> float:
-    high, low = float(_hash(rank, index, seed)), float(_hash(rank, index, seed + 1))
-    return (high + low / 2147483648.0) / 1073741824.0 - 1.0
+def _shown(one: NDArray[Any]) -> float | int:
+    """The only element as a Python number; a float as the shortest decimal number that the type rounds to it."""
+    return float(str(one[0])) if is_float(one.dtype) else int(one[0])
 
 
-@njit(cache=True)
-def _fill_rounding(buffer: Any, rank: int, seed: int) -> None:
-    for i in range(len(buffer)):
-        buffer[i] = _rounding_value(rank, i, seed)
+def _ulp(one: NDArray[Any], other: NDArray[Any]) -> int | None:
+    """How many values of their type it takes from one float to the other, or None."""
+    if not is_float(one.dtype) or one[0] != one[0] or other[0] != other[0]:
+        return None
+    return abs(_rank_among_values(one) - _rank_among_values(other))
 
 
-@njit(cache=True)
-def _error_over_bound(result: Any, offset: int, ranks: int, divisor: int, gamma: float, seed: int) -> float:
-    worst = 0.0
-    one = np.empty(1, result.dtype)
-    for i in range(len(result)):
-        # Kahan's compensated sum: for float64 results a plain float64 reference would be no better than they are.
-        total, lost, magnitude = 0.0, 0.0, 0.0
-        for rank in range(ranks):
-            one[0] = _rounding_value(rank, offset + i, seed)
-            value = float(one[0])
-            magnitude += abs(value)
-            step = value - lost
-            grown = total + step
-            lost = (grown - total) - step
-            total = grown
-        error = abs(float(result[i]) - total / divisor)
-        if not error <= gamma * magnitude / divisor * worst:  # also for a NaN
-            worst = error / (gamma * magnitude / divisor)
-            if worst != worst:
-                return np.inf
-    return worst
+def _rank_among_values(one: NDArray[Any]) -> int:
+    """The number of a float among the values of its type, counted from zero: IEEE's encoding is in their order."""
+    width = one.dtype.itemsize * 8
+    bits = int(one.view(f"u{one.dtype.itemsize}")[0])
+    magnitude = bits & ((1 << width - 1) - 1)
+    return -magnitude if bits >> width - 1 else magnitude

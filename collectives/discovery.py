@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+from dataclasses import replace
 from importlib import import_module
 from typing import ClassVar
 
 from clusterbench.collectives import algorithms as catalogue
-from clusterbench.collectives.algorithm import Algorithm, UnsuitableAlgorithmError
+from clusterbench.collectives.algorithm import Algorithm, Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.schedule import Schedule
 
 
 class CatalogueError(ImportError):
@@ -43,7 +45,7 @@ def algorithms() -> dict[str, Algorithm]:
 
 
 def suitable(collective: Collective, ranks: int) -> dict[str, Algorithm]:
-    """The algorithms that serve the call."""
+    """The algorithms that serve the collective over so many ranks."""
     return {name: a for name, a in algorithms().items() if a.refusal(collective, ranks) is None}
 
 
@@ -53,16 +55,20 @@ def algorithm(name: str, collective: Collective, ranks: int) -> Algorithm:
     Raises `UnsuitableAlgorithmError` where there is none of that name, or it does not serve the call; the message says
     which do.
     """
-    can = ", ".join(suitable(collective, ranks))
+    served = f"{collective.name} over {ranks} ranks is served by {', '.join(['library', *suitable(collective, ranks)])}"
     found = algorithms()
     chosen = found.get(name.lower().replace("_", "-"))
     if chosen is None:
         near = difflib.get_close_matches(name, found, n=1)
         hint = f"; did you mean {near[0]!r}? " if near else "; "
-        raise UnsuitableAlgorithmError(
-            f"unknown algorithm {name!r}{hint}{collective.name} over {ranks} ranks is served by library, {can}"
-        )
+        raise UnsuitableAlgorithmError(f"unknown algorithm {name!r}{hint}{served}")
     refusal = chosen.refusal(collective, ranks)
     if refusal is not None:
-        raise UnsuitableAlgorithmError(f"{refusal}; {collective.name} over {ranks} ranks is served by library, {can}")
+        raise UnsuitableAlgorithmError(f"{refusal}; {served}")
     return chosen
+
+
+def schedule(spec: Spec, call: Call) -> Schedule:
+    """The schedule of an algorithm for a call, with the spec's options. Raises `UnsuitableAlgorithmError`."""
+    chosen = algorithm(spec.name, call.collective, call.ranks)
+    return chosen.schedule(replace(call, options={**call.options, **dict(spec.options)}))

@@ -8,12 +8,14 @@ and staged otherwise. A rank waits for a message only where a later step needs t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from clusterbench.collectives.compiler import (
     AREG,
@@ -23,9 +25,11 @@ from clusterbench.collectives.compiler import (
     DREG,
     EXTRA,
     GROW,
+    INPUT,
     LENGTH,
     OP,
     OPEN,
+    OUTPUT,
     PEER,
     RECV,
     REDUCE,
@@ -38,9 +42,10 @@ from clusterbench.collectives.compiler import (
     WORK,
     compile_steps,
 )  # fmt: skip
-from clusterbench.collectives.schedule import Ints, Schedule, ScheduleError, chunk_offsets
+from clusterbench.collectives.messages import Columns, all_messages, messages_of
+from clusterbench.collectives.schedule import Count, Ints, Schedule, ScheduleError, layout
 
-MIN_WINDOW = 32
+MIN_WINDOW = 16
 """Messages that may be in flight on a rank, at least; twice the messages of its busiest round if that is more."""
 MESSAGE_BYTES = 1 << 30
 """Longer messages are cut, as MPI counts bytes in an int."""
@@ -48,12 +53,12 @@ MESSAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The steps of one rank, in chunks: int64 of shape (steps, columns of `compiler`)."""
+    """The steps of one rank, in chunks: int32 of shape (steps, columns of `compiler`)."""
 
     schedule: Schedule
     rank: int
     in_place: bool
-    steps: Ints
+    steps: NDArray[np.int32]
     requests: int
     """Messages in flight at once."""
     staging_chunks: int
@@ -78,87 +83,70 @@ class LoweredProgram:
 
 def compile_program(schedule: Schedule, rank: int, in_place: bool) -> Program:
     """The program of one rank. Raises `ScheduleError` where a transfer reads a chunk that has no value."""
-    messages, pieces = _messages(schedule, rank)
-    what, chunks = schedule.collective, schedule.chunks
-    takes = what.owned(what.takes, rank, schedule.ranks, chunks)
-    gives = what.owned(what.gives, rank, schedule.ranks, chunks)
+    return _compiled(schedule, rank, in_place, *messages_of(schedule, rank))
+
+
+def compile_programs(schedule: Schedule, in_place: bool) -> list[Program]:
+    """The programs of all ranks, compiled side by side on the cores that this process may use.
+
+    Their steps are views of one array, so that what follows all of them needs no copy; see `steps_of`.
+    """
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        given = zip(range(schedule.ranks), all_messages(schedule), strict=True)
+        programs = list(pool.map(lambda one: _compiled(schedule, one[0], in_place, *one[1]), given))
+    steps = np.concatenate([program.steps for program in programs])
+    end = 0
+    for rank, program in enumerate(programs):
+        first, end = end, end + len(program)
+        programs[rank] = replace(program, steps=steps[first:end])
+    return programs
+
+
+def steps_of(programs: list[Program]) -> NDArray[np.int32]:
+    """The steps of all programs behind one another; no copy where they come from `compile_programs`."""
+    whole = programs[0].steps.base
+    if whole is not None and all(p.steps.base is whole for p in programs) and len(whole) == sum(map(len, programs)):
+        return whole
+    return np.concatenate([program.steps for program in programs])
+
+
+def _compiled(schedule: Schedule, rank: int, in_place: bool, messages: Columns, pieces: Columns) -> Program:
     busiest = int(np.bincount(messages[:, 0]).max()) if len(messages) else 0
     window = max(MIN_WINDOW, 2 * busiest)
+    space = schedule.chunks + schedule.scratch_chunks
     steps, requests, staging, fault = compile_steps(
-        messages, pieces, chunks, chunks + schedule.scratch_chunks, takes, gives, in_place, window
+        messages, pieces, schedule.chunks, space, schedule.takes(rank), schedule.gives(rank), in_place, window
     )
     if fault >= 0:
         raise ScheduleError(f"round {int(messages[fault, 0])}: rank {rank} reads a chunk that has no value yet")
     return Program(schedule, rank, in_place, steps, int(requests), int(staging))
 
 
-def compile_programs(schedule: Schedule, in_place: bool) -> list[Program]:
-    """The programs of all ranks."""
-    return [compile_program(schedule, rank, in_place) for rank in range(schedule.ranks)]
+def lower(program: Program, count: Count, itemsize: int) -> LoweredProgram:
+    """The program for `count` elements a rank of `itemsize` bytes each.
 
-
-def _messages(schedule: Schedule, rank: int) -> tuple[Ints, Ints]:
-    """The rank's messages (round, 0 in / 1 out / 2 local, peer, first piece, end) and their pieces.
-
-    A piece is (source chunk, destination chunk, count, reduces). Messages stand in the order of rounds, and inside a
-    round in the order in which they are first listed.
+    Raises `ScheduleError` where parts are uneven and a chunk is put aside: nobody but its two ends knows its length.
     """
-    columns = list(_rank_columns(schedule, rank))
-    if not columns:
-        return np.zeros((0, 5), np.int64), np.zeros((0, 4), np.int64)
-    number, src, src_chunk, dst, dst_chunk, count, reduce = (np.concatenate(c) for c in zip(*columns, strict=True))
-    direction = np.where(src == dst, 2, np.where(src == rank, 1, 0))
-    peer = np.where(src == rank, dst, src)
-    key = (number * 3 + direction) * schedule.ranks + peer
-    _, first_listed, which = np.unique(key, return_index=True, return_inverse=True)
-    order = np.argsort(first_listed[which], kind="stable")  # rounds are listed in order, so this sorts them too
-    pieces = np.stack([src_chunk, dst_chunk, count, reduce], axis=1)[order]
-    starts = np.flatnonzero(np.diff(first_listed[which][order], prepend=-1))
-    ends = np.append(starts[1:], len(order))
-    heads = order[starts]
-    return np.stack([number[heads], direction[heads], peer[heads], starts, ends], axis=1), pieces
-
-
-def _rank_columns(schedule: Schedule, rank: int) -> Iterator[tuple[Ints, ...]]:
-    """Round, source, source chunk, destination, destination chunk, count and reduces of a rank's transfers."""
-    number = 0
-    for phase in schedule.phases():
-        mine = np.flatnonzero((phase.src == rank) | (phase.dst == rank))
-        repetition = np.arange(phase.repetitions, dtype=np.int64)
-        if len(mine) and phase.repetitions:
-            shape = (phase.repetitions, len(mine))
-            moved = np.multiply.outer(repetition, phase.step[mine])
-            yield tuple(
-                np.broadcast_to(column, shape).ravel()
-                for column in (
-                    number + repetition[:, None],
-                    phase.src[mine],
-                    (phase.src_chunk[mine] + moved) % phase.modulus,
-                    phase.dst[mine],
-                    (phase.dst_chunk[mine] + moved) % phase.modulus,
-                    phase.count[mine],
-                    phase.reduce[mine].astype(np.int64),
-                )
-            )
-        number += phase.repetitions
-
-
-def lower(program: Program, count: int, itemsize: int) -> LoweredProgram:
-    """The program for `count` elements a rank of `itemsize` bytes each."""
-    schedule = program.schedule
-    offsets = chunk_offsets(schedule, count) * itemsize
-    longest = int(np.diff(offsets).max())
-    work_bytes = int(offsets[-1]) if (program.steps[:, [DREG, SREG]] == WORK).any() else 0
+    schedule, steps = program.schedule, program.steps
+    places = layout(schedule, program.rank, count)
+    taken, given = places.taken * itemsize, places.given * itemsize
+    if schedule.collective.uneven and (steps[:, [DREG, SREG]] > OUTPUT).any():
+        raise ScheduleError(
+            f"rank {program.rank}: {schedule.collective.name} puts a chunk aside; expected all chunks to go straight "
+            "from an input to an output"
+        )
+    longest = int(np.diff(given).max())
+    work_bytes = int(given[-1]) if (steps[:, [DREG, SREG]] == WORK).any() else 0
     # Scratch holds the working copy of the vector, the scratch chunks, and the staging area, in this order.
     bases = np.zeros(5, np.int64)
     bases[EXTRA] = work_bytes
     bases[STAGING] = work_bytes + schedule.scratch_chunks * longest
     scratch_bytes = int(bases[STAGING]) + program.staging_chunks * longest
-    is_message = np.isin(program.steps[:, OP], (SEND, RECV))
-    longest_message = int(program.steps[is_message, COUNT].max(initial=0)) * longest
+    is_message = np.isin(steps[:, OP], (SEND, RECV))
+    longest_message = int(steps[is_message, COUNT].max(initial=0)) * max(longest, int(np.diff(taken).max()))
     cuts = max(1, -(-longest_message // MESSAGE_BYTES))
-    steps, used = _lower(program.steps, offsets, longest, bases, program.staging_chunks, cuts, MESSAGE_BYTES)
-    return LoweredProgram(steps[:used].copy(), program.requests * cuts, scratch_bytes)
+    lowered, used = _lower(steps, taken, given, longest, bases, program.staging_chunks, cuts, MESSAGE_BYTES)
+    return LoweredProgram(lowered[:used].copy(), program.requests * cuts, scratch_bytes)
 
 
 SCRATCH = WORK
@@ -166,7 +154,9 @@ SCRATCH = WORK
 
 
 @njit(cache=True)
-def _lower(steps: Any, offsets: Any, longest: int, bases: Any, staging_chunks: int, cuts: int, limit: int) -> Any:
+def _lower(
+    steps: Any, taken: Any, given: Any, longest: int, bases: Any, staging_chunks: int, cuts: int, limit: int
+) -> Any:  # fmt: skip
     out = np.zeros((len(steps) * cuts, 9), np.int64)
     filled = np.zeros(staging_chunks + 1, np.int64)  # bytes packed into, or applied from, a staging area so far
     expected = np.zeros(staging_chunks + 1, np.int64)  # bytes of the message that a staging area is to hold
@@ -178,6 +168,7 @@ def _lower(steps: Any, offsets: Any, longest: int, bases: Any, staging_chunks: i
         # A negative length chunk stands for scratch chunks, which have the length of the longest.
         length = step[COUNT] * longest
         if step[LENGTH] >= 0:
+            offsets = taken if step[SREG] == INPUT and op != RECV and op != GROW else given
             length = offsets[step[LENGTH] + step[COUNT]] - offsets[step[LENGTH]]
         if op == OPEN:
             filled[step[DCHUNK]] = expected[step[DCHUNK]] = 0
@@ -196,8 +187,8 @@ def _lower(steps: Any, offsets: Any, longest: int, bases: Any, staging_chunks: i
             filled[step[SCHUNK]] = 0
         if op == RECV and step[DREG] == STAGING:
             length = expected[step[DCHUNK]]
-        target = _byte(step[DREG], step[DCHUNK], offsets, longest, bases, filled)
-        source = _byte(step[SREG], step[SCHUNK], offsets, longest, bases, filled)
+        target = _byte(step[DREG], step[DCHUNK], given, longest, bases, filled)
+        source = _byte(step[SREG], step[SCHUNK], taken if step[SREG] == INPUT else given, longest, bases, filled)
         if op in (COPY, REDUCE):
             for region, chunk in ((step[DREG], step[DCHUNK]), (step[SREG], step[SCHUNK])):
                 if region == STAGING:

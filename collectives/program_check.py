@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from clusterbench.collectives.compiler import (
     AREG,
@@ -26,6 +27,7 @@ from clusterbench.collectives.compiler import (
     EXTRA,
     GROW,
     INPUT,
+    LENGTH,
     OP,
     OPEN,
     OUTPUT,
@@ -40,8 +42,11 @@ from clusterbench.collectives.compiler import (
     WAIT,
     WORK,
 )
-from clusterbench.collectives.program import Program, lower
+from clusterbench.collectives.program import Program, steps_of
 from clusterbench.collectives.schedule import Ints, Schedule
+
+Steps = NDArray[np.int32]
+Words = NDArray[np.uint64]
 
 _REGION_NAMES = {INPUT: "input", OUTPUT: "output", WORK: "working copy", EXTRA: "scratch", STAGING: "staging area"}
 _FINE, _OUTSIDE, _RACE, _WRITES_INPUT, _UNFINISHED = range(5)
@@ -50,17 +55,14 @@ _STUCK, _UNDEFINED, _ORIGIN, _RESULT = range(1, 5)
 
 def check_programs(schedule: Schedule, programs: list[Program]) -> str | None:
     """Check the programs of all ranks, in the order of ranks. Returns what is wrong, or None."""
-    for program in programs:
-        problem = _check_buffers(schedule, program)
+    starts = np.cumsum([0, *(len(program) for program in programs)])
+    signature = np.zeros(starts[-1], np.uint64)
+    for program, first, end in zip(programs, starts[:-1], starts[1:], strict=True):
+        problem = _check_buffers(schedule, program, signature[first:end])
         if problem is not None:
             return problem
-    starts = np.cumsum([0, *(len(program) for program in programs)])
-    steps = np.concatenate([program.steps for program in programs])
-    rank = np.repeat(np.arange(schedule.ranks), np.diff(starts))
-    sends, receives, problem = _match(rank, steps[:, OP], steps[:, PEER], steps[:, COUNT], "chunks")
-    if problem is not None:
-        return problem
-    problem = _check_bytes(schedule, programs)
+    steps = steps_of(programs)
+    sends, receives, problem = _match(starts, steps, signature)
     if problem is not None:
         return problem
     fault, who, where = _execute(schedule, programs, starts, steps, sends, receives)
@@ -76,19 +78,24 @@ def check_programs(schedule: Schedule, programs: list[Program]) -> str | None:
 
 def _ranges(schedule: Schedule, program: Program) -> Ints:
     """First chunk and end of every region of a rank, of shape (5, 2)."""
-    what, rank = schedule.collective, program.rank
     ranges = np.zeros((5, 2), np.int64)
-    ranges[INPUT] = what.owned(what.takes, rank, schedule.ranks, schedule.chunks)
-    ranges[OUTPUT] = what.owned(what.gives, rank, schedule.ranks, schedule.chunks)
+    ranges[INPUT], ranges[OUTPUT] = schedule.takes(program.rank), schedule.gives(program.rank)
     ranges[WORK] = (0, schedule.chunks)
     ranges[EXTRA] = (schedule.chunks, schedule.chunks + schedule.scratch_chunks)
     ranges[STAGING] = (0, program.staging_chunks)
     return ranges
 
 
-def _check_buffers(schedule: Schedule, program: Program) -> str | None:
+def _check_buffers(schedule: Schedule, program: Program, signature: Words) -> str | None:
+    """What is wrong with a program for itself; fills in, for every step, the signature of the message that it posts.
+
+    The signature is the sum of one random number for each chunk in the message, drawn for what a chunk's length depends
+    on: its place in its part, and where parts are uneven the two ranks between which it goes. Messages of equal
+    signatures have equal lengths for vectors of every size, but for a chance of 2^-64.
+    """
     ranges = _ranges(schedule, program)
-    fault, step, region = _walk(program.steps, ranges, program.in_place, program.requests)
+    weights = _length_weights(schedule, program.rank)
+    fault, step, region = _walk(program.steps, ranges, program.in_place, program.requests, *weights, signature)
     where = f"rank {program.rank}, step {step} of its program"
     if fault == _OUTSIDE:
         low, high = ranges[region]
@@ -98,23 +105,61 @@ def _check_buffers(schedule: Schedule, program: Program) -> str | None:
         return f"{where}: touches the {_REGION_NAMES[region]} while a message that uses it is in flight"
     if fault == _UNFINISHED:
         return f"{where}: a message is never waited for"
-    return f"{where}: writes to the input" if fault == _WRITES_INPUT else None
+    if fault == _WRITES_INPUT:
+        return f"{where}: writes to the input"
+    if schedule.collective.uneven and (program.steps[:, [DREG, SREG]] > OUTPUT).any():
+        return f"rank {program.rank}: puts a chunk aside whose length only its two ends know"
+    return None
 
 
-@njit(cache=True)
-def _walk(steps: Any, ranges: Any, in_place: bool, requests: int) -> tuple[int, int, int]:
-    """Walk a program with the ranges that its messages in flight use. Returns the fault, its step and region."""
+def _length_weights(schedule: Schedule, rank: int) -> tuple[Words, Words, np.uint64]:
+    """Running sums of the random numbers of a rank's chunks, as they are brought and as they are given (chunks + 1
+    numbers each), and the number of a scratch chunk."""
+    ranks, chunks, per_part = schedule.ranks, schedule.chunks, schedule.chunks_per_part
+    generator = np.random.default_rng(chunks)
+    inside = np.arange(chunks) % per_part
+    of_scratch = generator.integers(0, 2**64, dtype=np.uint64)
+    if schedule.collective.uneven:
+        pairs = generator.integers(0, 2**64, (ranks, ranks, per_part), dtype=np.uint64)
+        brought, given = pairs[rank].ravel(), pairs[:, rank].ravel()
+    else:
+        brought = given = generator.integers(0, 2**64, per_part, dtype=np.uint64)[inside]
+    nothing = np.zeros(1, np.uint64)
+    return (
+        np.concatenate([nothing, np.cumsum(brought, dtype=np.uint64)]),
+        np.concatenate([nothing, np.cumsum(given, dtype=np.uint64)]),
+        of_scratch,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    steps: Any, ranges: Any, in_place: bool, requests: int, brought: Any, given: Any, of_scratch: Any, signature: Any
+) -> tuple[int, int, int]:  # fmt: skip
+    """Walk a program with the ranges that its messages in flight use; fills in the signatures of its messages.
+
+    Returns the fault, its step and region.
+    """
     # Per request: region, first chunk, end, 1 if it is written. Region −1: not in flight.
     flight = np.full((requests, 4), -1, np.int64)
     staged = np.zeros(ranges[STAGING, 1] + 1, np.int64)  # chunks of the message in a staging area
+    packed = np.zeros(ranges[STAGING, 1] + 1, np.uint64)  # signature of what has been put, or is to come, there
     for s in range(len(steps)):
         op = steps[s, OP]
         if op == WAIT:
             flight[steps[s, REQ], 0] = -1
             continue
+        length, count = steps[s, LENGTH], steps[s, COUNT]
+        weight = np.uint64(count) * of_scratch
+        if length >= 0:
+            sums = brought if steps[s, SREG] == INPUT and op != RECV and op != GROW else given
+            if length + count >= len(sums):
+                return _OUTSIDE, s, OUTPUT
+            weight = sums[length + count] - sums[length]
         if op in (OPEN, GROW):
             area = steps[s, DCHUNK]
-            staged[area] = 0 if op == OPEN else staged[area] + steps[s, COUNT]
+            staged[area] = 0 if op == OPEN else staged[area] + count
+            packed[area] = np.uint64(0) if op == OPEN else packed[area] + weight
             if staged[area] + area > ranges[STAGING, 1]:
                 return _OUTSIDE, s, STAGING
             continue
@@ -126,7 +171,7 @@ def _walk(steps: Any, ranges: Any, in_place: bool, requests: int) -> tuple[int, 
                 continue
             region = steps[s, DREG] if side == 0 else steps[s, SREG] if side == 1 else steps[s, AREG]
             low = steps[s, SCHUNK] if side == 1 else steps[s, DCHUNK]
-            high = low + steps[s, COUNT]
+            high = low + count
             if region == INPUT and writes:
                 return _WRITES_INPUT, s, region
             if low < ranges[region, 0] or high > ranges[region, 1]:
@@ -138,56 +183,73 @@ def _walk(steps: Any, ranges: Any, in_place: bool, requests: int) -> tuple[int, 
                 if touches and (writes or flight[r, 3] == 1):
                     return _RACE, s, region
             if op in (SEND, RECV):
-                flight[steps[s, REQ]] = np.array([region, low, high, 1 if writes else 0])
+                request = steps[s, REQ]
+                flight[request, 0], flight[request, 1], flight[request, 2] = region, low, high
+                flight[request, 3] = 1 if writes else 0
+                signature[s] = packed[low] if region == STAGING else weight
+        if op == COPY and steps[s, DREG] == STAGING:
+            packed[steps[s, DCHUNK]] += weight
     for r in range(requests):
         if flight[r, 0] >= 0:
             return _UNFINISHED, len(steps), flight[r, 0]
     return _FINE, 0, 0
 
 
-def _match(rank: Ints, op: Ints, peer: Ints, amount: Ints, unit: str) -> tuple[Ints, Ints, str | None]:
+def _match(starts: Ints, steps: Steps, signature: Words) -> tuple[Ints, Ints, str | None]:
     """Pair the k-th message that a rank sends another with the k-th that this one receives from it.
 
     Returns the steps of sends and of receives, in the order of pairs, and what is wrong: a message without its other
     side, or of another length.
     """
-    sides, orders = [], []
-    for which in (SEND, RECV):
-        mine = np.flatnonzero(op == which)
-        pair = (rank[mine], peer[mine]) if which == SEND else (peer[mine], rank[mine])
-        order = mine[np.lexsort((pair[1], pair[0]))]  # stable: a pair's messages stay in their order
-        orders.append(order)
-        ends = (rank[order], peer[order]) if which == SEND else (peer[order], rank[order])
-        sides.append(np.stack([*ends, amount[order]]))
-    sent, received = sides
-    problem = None
-    if sent.shape != received.shape:
-        problem = f"{sent.shape[1]} messages are sent and {received.shape[1]} received"
-    elif (sent != received).any():
-        first = np.flatnonzero((sent != received).any(axis=0))[0]
-        src, dst, length = (int(value) for value in sent[:, first])
-        problem = (
-            f"rank {src} sends {length} {unit} to rank {dst}, "
-            f"where rank {received[1, first]} receives {received[2, first]} from rank {received[0, first]}"
-        )
-    return orders[0], orders[1], problem
+    sends, receives, pairs = _pair(starts, steps)
+    ranks = len(starts) - 1
+    differing = np.flatnonzero(pairs[0] != pairs[1])
+    if len(differing):
+        src, dst = divmod(int(differing[0]), ranks)
+        sent, received = (int(side[differing[0]]) for side in pairs)
+        return sends, receives, f"rank {src} sends rank {dst} {sent} messages, of which that receives {received}"
+    unlike = np.flatnonzero((signature[sends] != signature[receives]) | (steps[sends, COUNT] != steps[receives, COUNT]))
+    if len(unlike):
+        send, receive = int(sends[unlike[0]]), int(receives[unlike[0]])
+        src = int(np.searchsorted(starts, send, "right")) - 1
+        return sends, receives, (
+            f"rank {src}, step {send - starts[src]} of its program, sends {steps[send, COUNT]} chunks to rank "
+            f"{steps[send, PEER]}, which receives {steps[receive, COUNT]} chunks, or chunks of other lengths"
+        )  # fmt: skip
+    return sends, receives, None
 
 
-def _check_bytes(schedule: Schedule, programs: list[Program]) -> str | None:
-    """Messages match in bytes too, where the last chunk is short and where most chunks are empty."""
-    per_part = schedule.chunks // schedule.collective.parts(schedule.ranks)
-    for count in {1, 3 * per_part - 1}:
-        lowered = [lower(program, count, 4).steps for program in programs]
-        rank = np.repeat(np.arange(schedule.ranks), [len(steps) for steps in lowered])
-        steps = np.concatenate(lowered)
-        _, _, problem = _match(rank, steps[:, 0], steps[:, 1], steps[:, 7], "bytes")
-        if problem is not None:
-            return f"with {count} elements {problem}"
-    return None
+@njit(cache=True)
+def _pair(starts: Any, steps: Any) -> Any:
+    """Sends and receives in the order of pairs (source, destination), each pair's in theirs, and how many each has."""
+    ranks = len(starts) - 1
+    pairs = np.zeros((2, ranks * ranks), np.int64)
+    for filling in range(2):
+        if filling:
+            at = np.zeros((2, ranks * ranks), np.int64)
+            for side in range(2):
+                at[side, 1:] = np.cumsum(pairs[side])[:-1]
+            sends, receives = np.empty(pairs[0].sum(), np.int64), np.empty(pairs[1].sum(), np.int64)
+        for rank in range(ranks):
+            for s in range(starts[rank], starts[rank + 1]):
+                if steps[s, OP] != SEND and steps[s, OP] != RECV:
+                    continue
+                side = 0 if steps[s, OP] == SEND else 1
+                peer = steps[s, PEER]
+                pair = rank * ranks + peer if side == 0 else peer * ranks + rank
+                if not filling:
+                    pairs[side, pair] += 1
+                elif side == 0:
+                    sends[at[0, pair]] = s
+                    at[0, pair] += 1
+                else:
+                    receives[at[1, pair]] = s
+                    at[1, pair] += 1
+    return sends, receives, pairs
 
 
 def _execute(
-    schedule: Schedule, programs: list[Program], starts: Ints, steps: Ints, sends: Ints, receives: Ints
+    schedule: Schedule, programs: list[Program], starts: Ints, steps: Steps, sends: Ints, receives: Ints
 ) -> tuple[int, int, int]:
     """Run all programs symbolically. Returns the fault (or _FINE), the rank, and the step or chunk."""
     what, ranks, chunks = schedule.collective, schedule.ranks, schedule.chunks
@@ -195,35 +257,34 @@ def _execute(
     mark = np.random.default_rng(schedule.ranks).integers(0, 2**64, ranks, dtype=np.uint64)
     origin = np.full((ranks, 5, space), -1, np.int32)
     marks = np.zeros((ranks, 5, space), np.uint64)
-    wanted = np.zeros((ranks, chunks), np.uint64)
-    per_part = chunks // what.parts(ranks)
+    expected = np.stack([what.expected(rank, ranks, chunks, schedule.root) for rank in range(ranks)]).astype(np.int32)
     ranges = np.stack([_ranges(schedule, program) for program in programs])
     in_place = programs[0].in_place
     for rank in range(ranks):
         first, end = ranges[rank, INPUT]
         low, high = ranges[rank, OUTPUT]
-        origin[rank, INPUT, first:end] = np.arange(first, end)
-        marks[rank, INPUT, first:end] = mark[rank]
+        origin[rank, INPUT, :chunks] = what.brought(rank, ranks, chunks, schedule.root)
+        marks[rank, INPUT, first:end] = mark[rank] if what.reduces else 1
         if in_place:
             shared = slice(max(first, low), max(min(end, high), max(first, low)))
             origin[rank, OUTPUT, shared] = origin[rank, INPUT, shared]
-            marks[rank, OUTPUT, shared] = mark[rank]
-        wanted[rank, low:high] = mark.sum(dtype=np.uint64) if what.reduces else mark[np.arange(low, high) // per_part]
+            marks[rank, OUTPUT, shared] = marks[rank, INPUT, shared]
+    total = mark.sum(dtype=np.uint64) if what.reduces else np.uint64(1)
     # Where the values of a message wait between its sending and its receipt.
     room = np.zeros(len(steps) + 1, np.int64)
     room[sends] = np.cumsum(steps[sends, COUNT]) - steps[sends, COUNT]
     room[receives] = room[sends]
     requests = max(program.requests for program in programs) + 1
     fault: tuple[int, int, int] = _run(
-        starts, steps, room, int(steps[sends, COUNT].sum()), ranges, in_place, requests, origin, marks, wanted
+        starts, steps, room, int(steps[sends, COUNT].sum()), ranges, in_place, requests, origin, marks, expected, total
     )
     return fault
 
 
 @njit(cache=True)
 def _run(
-    starts: Any, steps: Any, room: Any, total: int, ranges: Any, in_place: bool, requests: int, origin: Any, marks: Any,
-    wanted: Any,
+    starts: Any, steps: Any, room: Any, moved_chunks: int, ranges: Any, in_place: bool, requests: int, origin: Any,
+    marks: Any, expected: Any, total: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     ranks = len(starts) - 1
     at = starts[:-1].copy()
@@ -231,7 +292,7 @@ def _run(
     receives = np.zeros((ranks, ranks), np.int32)
     flight = np.zeros((ranks, requests, 3), np.int64)  # the step of a message, its number in its pair, is a send
     cursor = np.zeros((ranks, origin.shape[2] + 1), np.int64)
-    sent_origin, sent_marks = np.empty(total, np.int32), np.empty(total, np.uint64)
+    sent_origin, sent_marks = np.empty(moved_chunks, np.int32), np.empty(moved_chunks, np.uint64)
     moved = True
     while moved:
         moved = False
@@ -271,7 +332,7 @@ def _run(
             return _STUCK, rank, at[rank] - starts[rank]
     for rank in range(ranks):
         for chunk in range(ranges[rank, OUTPUT, 0], ranges[rank, OUTPUT, 1]):
-            if origin[rank, OUTPUT, chunk] != chunk or marks[rank, OUTPUT, chunk] != wanted[rank, chunk]:
+            if origin[rank, OUTPUT, chunk] != expected[rank, chunk] or marks[rank, OUTPUT, chunk] != total:
                 return _RESULT, rank, chunk
     return _FINE, 0, 0
 

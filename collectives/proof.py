@@ -15,14 +15,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from clusterbench.collectives.collective import NOTHING
 from clusterbench.collectives.program import compile_programs
 from clusterbench.collectives.program_check import check_programs
-from clusterbench.collectives.schedule import Ints, Schedule
+from clusterbench.collectives.schedule import Schedule
 
-NOTHING = -1
-"""Origin of a chunk that holds no value yet."""
-
-_OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH, _LENGTH = range(8)
+_OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH, _LENGTH, _REDUCES = range(9)
 _READ, _COPIED, _REDUCED = range(3)
 
 
@@ -54,7 +52,7 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
     origin, members, depth = _initial(schedule)
     stamp = np.full(origin.shape, -1, dtype=np.int64)
     kind = np.zeros(origin.shape, dtype=np.int8)
-    per_part = schedule.chunks // schedule.collective.parts(schedule.ranks)
+    per_part = schedule.chunks_per_part
     rounds = transfers = moved = 0
     for phase in schedule.phases():
         for part in phase.rounds():
@@ -68,7 +66,7 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
     _check_result(schedule, origin, members)
     window = 0
     if programs:
-        for in_place in (False, True):
+        for in_place in (False,) if schedule.collective.uneven else (False, True):
             compiled = compile_programs(schedule, in_place)
             problem = check_programs(schedule, compiled)
             if problem is not None:
@@ -78,16 +76,19 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
 
 
 def _initial(schedule: Schedule) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
-    """Provenance of what every rank brings: origin, members as bit sets, and additions, per rank and chunk."""
-    ranks, chunks = schedule.ranks, schedule.chunks
+    """Provenance of what every rank brings: origin, members as bit sets, and additions, per rank and chunk.
+
+    Only a collective that reduces has members: elsewhere the origin says whose data a chunk holds.
+    """
+    ranks, chunks, what = schedule.ranks, schedule.chunks, schedule.collective
     space = chunks + schedule.scratch_chunks
     origin = np.full((ranks, space), NOTHING, dtype=np.int32)
-    members = np.zeros((ranks, space, -(-ranks // 64)), dtype=np.uint64)
-    what = schedule.collective
+    members = np.zeros((ranks, space, -(-ranks // 64) if what.reduces else 0), dtype=np.uint64)
     for rank in range(ranks):
-        first, end = what.owned(what.takes, rank, ranks, chunks)
-        origin[rank, first:end] = np.arange(first, end)
-        members[rank, first:end, rank // 64] = np.uint64(1) << np.uint64(rank % 64)
+        origin[rank, :chunks] = what.brought(rank, ranks, chunks, schedule.root)
+        if what.reduces:
+            first, end = schedule.takes(rank)
+            members[rank, first:end, rank // 64] = np.uint64(1) << np.uint64(rank % 64)
     return origin, members, np.zeros((ranks, space), dtype=np.int32)
 
 
@@ -137,6 +138,8 @@ def _replay_round(
             stamp[rank, chunk] = number
             kind[rank, chunk] = _REDUCED if reduce[t] else _COPIED
             if reduce[t]:
+                if words == 0:
+                    return _REDUCES, t, i
                 if origin[rank, chunk] != read_origin[at]:
                     return _ORIGIN, t, i
                 for w in range(words):
@@ -163,49 +166,47 @@ def _explain(schedule: Schedule, number: int, columns: Any, fault: tuple[int, in
     where = f"round {number}: rank {src} {verb} chunk {src_chunk + i} into chunk {dst_chunk + i} of rank {dst}"
     space = schedule.chunks + schedule.scratch_chunks
     found = int(origin[dst, dst_chunk + i]) if code == _ORIGIN else NOTHING
-    holds = "no value yet" if found == NOTHING else f"a part of chunk {found}"
     return {
         _RANK: f"{where}: there are ranks 0 to {schedule.ranks - 1} only",
         _RANGE: f"{where}, {count} chunks from there: expected at least 1 chunk within 0 to {space - 1}",
         _UNDEFINED: f"{where}: chunk {src_chunk + i} of rank {src} has no value yet",
-        _ORIGIN: f"{where}: chunk {dst_chunk + i} of rank {dst} holds {holds}, expected the same chunk as the sender's",
+        _ORIGIN: f"{where}: chunk {dst_chunk + i} of rank {dst} holds {_origin_name(schedule, found)}, "
+        "expected the same as the sender's",
         _TWICE: f"{where}: a rank's contribution to chunk {dst_chunk + i} would be added twice",
         _LENGTH: f"{where}: chunks at different places of a part differ in length; use scratch chunks to put one aside",
+        _REDUCES: f"{where}: {schedule.collective.name} reduces nothing",
         _CLASH: f"{where}: a copy and another write to that chunk in one round",
     }[code]
 
 
 def _check_result(schedule: Schedule, origin: Any, members: Any) -> None:
-    what, ranks = schedule.collective, schedule.ranks
-    per_part = schedule.chunks // what.parts(ranks)
+    what, ranks, chunks = schedule.collective, schedule.ranks, schedule.chunks
     everyone = np.zeros(members.shape[2], dtype=np.uint64)
-    for rank in range(ranks):
+    for rank in range(ranks if what.reduces else 0):
         everyone[rank // 64] |= np.uint64(1) << np.uint64(rank % 64)
     for rank in range(ranks):
-        first, end = what.owned(what.gives, rank, ranks, schedule.chunks)
-        for chunk in range(first, end):
-            found = int(origin[rank, chunk])
-            if found != chunk:
-                held = "no value" if found == NOTHING else f"chunk {found}"
-                raise ProofError(f"at the end: rank {rank} holds {held} in place of chunk {chunk}")
-        wanted = np.broadcast_to(everyone, (end - first, len(everyone)))
-        if not what.reduces:
-            wanted = _one_rank(np.arange(first, end) // per_part, len(everyone))
-        differs = np.flatnonzero((members[rank, first:end] != wanted).any(axis=1))
-        if len(differs):
-            chunk = first + int(differs[0])
-            missing = _names(wanted[differs[0]] & ~members[rank, chunk])
-            extra = _names(members[rank, chunk] & ~wanted[differs[0]])
+        expected = what.expected(rank, ranks, chunks, schedule.root)
+        wrong = np.flatnonzero((expected != NOTHING) & (origin[rank, :chunks] != expected))
+        if len(wrong):
+            held, wanted = int(origin[rank, wrong[0]]), int(expected[wrong[0]])
             raise ProofError(
-                f"at the end: chunk {chunk} of rank {rank} "
-                + (f"lacks the contribution of rank {missing}" if missing else f"contains that of rank {extra} too")
+                f"at the end: chunk {wrong[0]} of rank {rank} holds {_origin_name(schedule, held)}, "
+                f"expected {_origin_name(schedule, wanted)}"
             )
+        first, end = schedule.gives(rank)
+        lacking = np.flatnonzero((members[rank, first:end] != everyone).any(axis=1))
+        if len(lacking):
+            chunk = first + int(lacking[0])
+            missing = _names(everyone & ~members[rank, chunk])
+            raise ProofError(f"at the end: chunk {chunk} of rank {rank} lacks the contribution of rank {missing}")
 
 
-def _one_rank(rank: Ints, words: int) -> NDArray[np.uint64]:
-    sets = np.zeros((len(rank), words), dtype=np.uint64)
-    sets[np.arange(len(rank)), rank // 64] = np.uint64(1) << (rank % 64).astype(np.uint64)
-    return sets
+def _origin_name(schedule: Schedule, origin: int) -> str:
+    if origin == NOTHING:
+        return "no value"
+    if schedule.collective.exchanges:
+        return f"chunk {origin % schedule.chunks} of rank {origin // schedule.chunks}"
+    return f"chunk {origin}"
 
 
 def _names(words: NDArray[np.uint64]) -> str:

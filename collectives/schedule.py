@@ -116,16 +116,34 @@ class Schedule:
     chunks: int
     phases: Callable[[], Iterable[Phase]]
     scratch_chunks: int = 0
+    root: int = -1
+    """The root of a rooted collective; −1 for the others."""
 
     def __post_init__(self) -> None:
         parts = self.collective.parts(self.ranks)
         if self.ranks < 1 or self.chunks < 1 or self.scratch_chunks < 0:
             raise ScheduleError(f"{self.ranks} ranks and {self.chunks} chunks; expected at least one of each")
+        if self.collective.is_rooted != (0 <= self.root < self.ranks):
+            expected = f"a rank from 0 to {self.ranks - 1}" if self.collective.is_rooted else "-1, as it has none"
+            raise ScheduleError(f"root {self.root} of {self.collective.name}; expected {expected}")
         if self.chunks % parts:
             raise ScheduleError(
                 f"{self.chunks} chunks for {self.collective.name} over {self.ranks} ranks; "
                 f"expected a multiple of {parts}"
             )
+
+    @property
+    def chunks_per_part(self) -> int:
+        """Chunks in a part, or in the whole vector where it has no parts."""
+        return self.chunks // self.collective.parts(self.ranks)
+
+    def takes(self, rank: int) -> tuple[int, int]:
+        """The chunks [first, end) that a rank brings."""
+        return self.collective.owned(self.collective.takes, rank, self.ranks, self.chunks, self.root)
+
+    def gives(self, rank: int) -> tuple[int, int]:
+        """The chunks [first, end) that a rank must hold at the end."""
+        return self.collective.owned(self.collective.gives, rank, self.ranks, self.chunks, self.root)
 
     def rounds(self) -> Iterator[Phase]:
         """All rounds in order, each as a phase of one repetition."""
@@ -133,14 +151,42 @@ class Schedule:
             yield from phase_.rounds()
 
 
-def chunk_offsets(schedule: Schedule, count: int) -> Ints:
-    """First element of every chunk of the vector, and its end: `chunks` + 1 numbers.
+Count = int | Ints
+"""Elements a rank as nccl-tests counts them (of the vector where it has no parts, of a part otherwise); for a
+collective with uneven parts the matrix of elements that rank i sends to rank j, of shape (ranks, ranks)."""
 
-    `count` is the elements a rank of nccl-tests: of the vector where it has no parts, of a part otherwise. A part is
-    cut into equal chunks of ceil(count / chunks) elements, of which the last may be short or empty; nothing is padded.
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the chunks of one rank lie: first element of every chunk and the end, `chunks` + 1 numbers each.
+
+    `taken` counts from the start of the vector that the rank brings, `given` of that which it holds at the end; they
+    differ only where parts are uneven.
     """
-    parts = schedule.collective.parts(schedule.ranks)
-    per_part = schedule.chunks // parts
-    inside = np.minimum(np.arange(per_part, dtype=np.int64) * -(-count // per_part), count)
-    starts = (np.arange(parts, dtype=np.int64)[:, None] * count + inside).ravel()
-    return np.append(starts, parts * count)
+
+    taken: Ints
+    given: Ints
+
+
+def layout(schedule: Schedule, rank: int, count: Count) -> Layout:
+    """The layout of a rank.
+
+    A part is cut into equal chunks of ceil(length / chunks) elements, of which the last may be short or empty; nothing
+    is padded. Raises `ScheduleError` for a matrix where one number is expected, and the other way round.
+    """
+    parts, per_part = schedule.collective.parts(schedule.ranks), schedule.chunks_per_part
+    lengths = np.asarray(count, dtype=np.int64)
+    shape = (schedule.ranks, schedule.ranks) if schedule.collective.uneven else ()
+    if lengths.shape != shape:
+        raise ScheduleError(f"{schedule.collective.name} over {schedule.ranks} ranks has counts of shape {shape}; "
+                            f"found {lengths.shape}")  # fmt: skip
+    if not schedule.collective.uneven:
+        even = _offsets(np.full(parts, lengths), per_part)
+        return Layout(even, even)
+    return Layout(_offsets(lengths[rank], per_part), _offsets(lengths[:, rank], per_part))
+
+
+def _offsets(lengths: Ints, per_part: int) -> Ints:
+    inside = np.minimum(np.arange(per_part) * -(-lengths[:, None] // per_part), lengths[:, None])
+    starts = np.cumsum(lengths) - lengths
+    return np.append((starts[:, None] + inside).ravel(), lengths.sum())

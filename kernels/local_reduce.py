@@ -2,7 +2,8 @@
 
 Must cost: 3·N·itemsize bytes and N operations, so it runs at memory bandwidth once the buffers leave the cache.
 How wrong: not at all. One operation an element, correctly rounded for floats and wrapping for integers, so the
-result equals NumPy's bit for bit (minimum and maximum are C's and NumPy's fmin and fmax: a NaN loses).
+result equals NumPy's bit for bit (minimum and maximum are C's and NumPy's fmin and fmax: a NaN loses). The 16-bit
+floats are computed with in float32 and rounded once (`kernels/half.py`).
 Without a GPU: this *is* the CPU's version; LLVM vectorises it for the host.
 
 The functions are called from compiled code through their address, so that no Python runs between two steps of a
@@ -18,13 +19,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, float64, int64, types
+from numba import cfunc, float64, int64, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 from numpy.typing import DTypeLike
 
-DTYPES = ("float32", "float64", "int8", "uint8", "int32", "uint32", "int64", "uint64")
+from clusterbench.kernels.element_types import DTYPES, element_type
+from clusterbench.kernels.half import (
+    FLOAT16,
+    SHORT_FLOAT_TYPES,
+    ShortFloat,
+    converts_float16,
+    emit_narrowed,
+    emit_widened,
+)
+
 OPS = ("sum", "prod", "min", "max")
 
 
@@ -40,27 +50,39 @@ def _element(builder: Any, context: Any, pointer_type: Any, pointer: Any, index:
     return builder.gep(pointer, [index], source_etype=element), element
 
 
+def _computed(element: Any) -> Any:
+    """The type that is computed with: the element's own, and float32 for a 16-bit float."""
+    return types.float32 if isinstance(element, ShortFloat) else element
+
+
 @intrinsic
 def _load(typingctx: Any, pointer: Any, index: Any) -> Any:
     """pointer[index]; the pointer may have any alignment, as a chunk of a user's buffer may."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address, element = _element(builder, context, signature.args[0], args[0], args[1])
-        return builder.load(address, align=1, typ=element)
+        loaded = builder.load(address, align=1, typ=element)
+        kind = signature.args[0].dtype
+        if isinstance(kind, ShortFloat):
+            return emit_widened(builder, kind, loaded, converts_float16(context))
+        return loaded
 
-    return pointer.dtype(pointer, types.int64), codegen
+    return _computed(pointer.dtype)(pointer, types.int64), codegen
 
 
 @intrinsic
 def _store(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
-    """pointer[index] = value, converted to the element's type (integers wrap)."""
+    """pointer[index] = value, converted to the element's type (integers wrap, 16-bit floats are rounded)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address, _ = _element(builder, context, signature.args[0], args[0], args[1])
-        builder.store(args[2], address, align=1)
+        stored, kind = args[2], signature.args[0].dtype
+        if isinstance(kind, ShortFloat):
+            stored = emit_narrowed(builder, kind, stored, converts_float16(context))
+        builder.store(stored, address, align=1)
         return context.get_dummy_value()
 
-    return types.void(pointer, types.int64, pointer.dtype), codegen
+    return types.void(pointer, types.int64, _computed(pointer.dtype)), codegen
 
 
 @intrinsic
@@ -90,24 +112,42 @@ def _extremum(builder: Any, kind: Any, which: str, operands: Any) -> Any:
     return builder.call(function, operands)
 
 
-@intrinsic
-def _smaller(typingctx: Any, one: Any, other: Any) -> Any:
-    """The smaller of two values; a NaN loses."""
+def _short_extremum(builder: Any, which: str, operands: Any) -> Any:
+    """The minimum or maximum of two widened float16, by integers that are ordered as the floats are.
 
+    LLVM would take its own of the 16 bits, as that is the same, and would do so one element at a time.
+    """
+    word = ir.IntType(32)
+    bits = [builder.bitcast(value, word) for value in operands]
+    largest = ir.Constant(word, 0x7FFFFFFF)
+    signs = [builder.ashr(value, ir.Constant(word, 31)) for value in bits]
+    keys = [builder.xor(value, builder.and_(sign, largest)) for value, sign in zip(bits, signs, strict=True)]
+    first = builder.icmp_signed("<" if which == "min" else ">", *keys)
+    infinity = ir.Constant(word, 0x7F800000)
+    lost = [builder.icmp_unsigned(">", builder.and_(value, largest), infinity) for value in bits]
+    takes_first = builder.or_(lost[1], builder.and_(first, builder.not_(lost[0])))
+    return builder.bitcast(builder.select(takes_first, *bits), ir.FloatType())
+
+
+def _extremum_codegen(which: str) -> Callable[[Any, Any, Any, Any], Any]:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _extremum(builder, signature.args[0], "min", args)
+        if signature.args[0].dtype == FLOAT16:
+            return _short_extremum(builder, which, args[1:])
+        return _extremum(builder, signature.args[1], which, args[1:])
 
-    return one(one, one), codegen
+    return codegen
 
 
 @intrinsic
-def _larger(typingctx: Any, one: Any, other: Any) -> Any:
-    """The larger of two values; a NaN loses."""
+def _smaller(typingctx: Any, pointer: Any, one: Any, other: Any) -> Any:
+    """The smaller of two values of what the pointer points to; a NaN loses."""
+    return one(pointer, one, one), _extremum_codegen("min")
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _extremum(builder, signature.args[0], "max", args)
 
-    return one(one, one), codegen
+@intrinsic
+def _larger(typingctx: Any, pointer: Any, one: Any, other: Any) -> Any:
+    """The larger of two values of what the pointer points to; a NaN loses."""
+    return one(pointer, one, one), _extremum_codegen("max")
 
 
 @intrinsic
@@ -148,19 +188,19 @@ def _prod(dst: Any, a: Any, b: Any, count: Any) -> None:
 def _min(dst: Any, a: Any, b: Any, count: Any) -> None:
     if _same(dst, a):
         for i in range(count):
-            _store(dst, i, _smaller(_load(dst, i), _load(b, i)))
+            _store(dst, i, _smaller(dst, _load(dst, i), _load(b, i)))
     else:
         for i in range(count):
-            _store(dst, i, _smaller(_load(a, i), _load(b, i)))
+            _store(dst, i, _smaller(dst, _load(a, i), _load(b, i)))
 
 
 def _max(dst: Any, a: Any, b: Any, count: Any) -> None:
     if _same(dst, a):
         for i in range(count):
-            _store(dst, i, _larger(_load(dst, i), _load(b, i)))
+            _store(dst, i, _larger(dst, _load(dst, i), _load(b, i)))
     else:
         for i in range(count):
-            _store(dst, i, _larger(_load(a, i), _load(b, i)))
+            _store(dst, i, _larger(dst, _load(a, i), _load(b, i)))
 
 
 def _divide(dst: Any, divisor: Any, count: Any) -> None:
@@ -178,18 +218,50 @@ def _divide_narrow(dst: Any, divisor: Any, count: Any) -> None:
 
 _REDUCTIONS: dict[str, Callable[[Any, Any, Any, Any], None]] = {"sum": _sum, "prod": _prod, "min": _min, "max": _max}
 
+# The same as MPI's MPI_User_function has it (MPI 4.1, 6.9.5): both vectors, the second of which takes the result, the
+# address of their length, and that of the type, which is known here.
+
+_inner_sum, _inner_prod, _inner_min, _inner_max = njit(_sum), njit(_prod), njit(_min), njit(_max)
+
+
+def _user_sum(source: Any, target: Any, length: Any, kind: Any) -> None:
+    _inner_sum(target, target, source, int64(_load(length, 0)))
+
+
+def _user_prod(source: Any, target: Any, length: Any, kind: Any) -> None:
+    _inner_prod(target, target, source, int64(_load(length, 0)))
+
+
+def _user_min(source: Any, target: Any, length: Any, kind: Any) -> None:
+    _inner_min(target, target, source, int64(_load(length, 0)))
+
+
+def _user_max(source: Any, target: Any, length: Any, kind: Any) -> None:
+    _inner_max(target, target, source, int64(_load(length, 0)))
+
+
+_USER_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], None]] = {
+    "sum": _user_sum, "prod": _user_prod, "min": _user_min, "max": _user_max,
+}  # fmt: skip
+
 
 def _element_type(dtype: DTypeLike) -> Any:
-    name = np.dtype(dtype).name
+    name = (element_type(dtype) if isinstance(dtype, str) else np.dtype(dtype)).name
     if name not in DTYPES:
         raise LocalReduceError(f"no local reduction for type {name!r}; expected one of {', '.join(DTYPES)}")
-    return from_dtype(np.dtype(dtype))
+    return SHORT_FLOAT_TYPES[name] if name in SHORT_FLOAT_TYPES else from_dtype(np.dtype(name))
 
 
 @cache
 def _compiled_reduction(element: Any, op: str) -> Any:
     pointer = types.CPointer(element)
     return cfunc(types.void(pointer, pointer, pointer, types.int64), cache=True)(_REDUCTIONS[op])
+
+
+@cache
+def _compiled_user_operation(element: Any, op: str, length: Any) -> Any:
+    pointer = types.CPointer(element)
+    return cfunc(types.void(pointer, pointer, types.CPointer(length), types.voidptr), cache=True)(_USER_OPERATIONS[op])
 
 
 @cache
@@ -207,15 +279,31 @@ def reduction_address(dtype: DTypeLike, op: str) -> int:
 
     Raises `LocalReduceError` for a type outside `DTYPES` or an operation outside `OPS`.
     """
+    _refuse_unknown(op)
+    return int(_compiled_reduction(_element_type(dtype), op).address)
+
+
+def user_operation_address(dtype: DTypeLike, op: str, large: bool = False) -> int:
+    """Address of an `MPI_User_function`, or where `large` of an `MPI_User_function_c`, whose length has 64 bits.
+
+    It does what `reduction_address` does in place, with the same rounding, and gives the same for either order of its
+    operands, but for the bits of a NaN. Raises `LocalReduceError` as that does.
+    """
+    _refuse_unknown(op)
+    length = types.int64 if large else types.int32
+    return int(_compiled_user_operation(_element_type(dtype), op, length).address)
+
+
+def _refuse_unknown(op: str) -> None:
     if op not in _REDUCTIONS:
         raise LocalReduceError(f"no local reduction {op!r}; expected one of {', '.join(OPS)}")
-    return int(_compiled_reduction(_element_type(dtype), op).address)
 
 
 def scale_address(dtype: DTypeLike) -> int:
     """Address of `void f(char *dst, int64_t p, int64_t count)`: dst[i] = dst[i] / p, the second half of an average.
 
-    Division has C's meaning: correctly rounded for floats, cut off towards zero for integers; p is at least 1.
+    Division has C's meaning: correctly rounded for floats, cut off towards zero for integers; p is at least 1. 16-bit
+    floats are divided in float32 and rounded once.
 
     Raises `LocalReduceError` for a type outside `DTYPES`.
     """

@@ -40,7 +40,7 @@ class Measurement:
     # what
     run_id: str
     suite: str
-    """`kernels`, `collectives` or `roof` (the ceilings that the kernels are judged by)."""
+    """`kernels`, `collectives`, `point-to-point`, `pairs`, or `roof` (the ceilings that the kernels are judged by)."""
     name: str
     """The kernel or the collective, by its name in the catalogue: `triad`, `all_reduce`."""
     algorithm: str = ""

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clusterbench.collectives.algorithm import Algorithm
-from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.algorithm import Algorithm, Call
 from clusterbench.collectives.folding import Folding, fold
 from clusterbench.collectives.schedule import Phase, Schedule, phase
 
@@ -61,7 +60,8 @@ def _reduce_scatter(folding: Folding) -> Iterator[Phase]:
     yield from folding.give_own_part()
 
 
-def _build(collective: Collective, ranks: int) -> Schedule:
+def _build(call: Call) -> Schedule:
+    collective, ranks = call.collective, call.ranks
     folding = fold(ranks)
     rounds = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter}
     chunks = 1 if collective.name == "all_reduce" else ranks

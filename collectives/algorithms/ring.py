@@ -15,8 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clusterbench.collectives.algorithm import Algorithm
-from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.algorithm import Algorithm, Call
 from clusterbench.collectives.schedule import Phase, Schedule, phase
 
 
@@ -34,7 +33,9 @@ def _pass(ranks: int, first: int, reduce: bool) -> Phase:
     )
 
 
-def _build(collective: Collective, ranks: int) -> Schedule:
+def _build(call: Call) -> Schedule:
+    collective, ranks = call.collective, call.ranks
+
     def phases() -> Iterator[Phase]:
         if collective.name == "all_gather":
             yield _pass(ranks, 0, reduce=False)

@@ -1,5 +1,6 @@
 """Runs steps and times them: one compiled function holds the loop, the barrier, the clock and the call.
 
+It releases Python's lock, so that a watchdog can wake while a rank waits for another that will not come.
 The same loop times a schedule of ours and the library's own collective, so that both pay the same for being measured.
 """
 
@@ -28,7 +29,8 @@ from clusterbench.kernels.clock import now_ns
 CALL, SCALE = 100, 101
 """Operations beside those of a program: a call of the library, and the division by the number of ranks of an average.
 
-CALL's columns 1 to 8 are the number of arguments and their values, the function's address in `functions[2]`.
+CALL's columns 1 and 2 are the number of arguments, from 5 to 9, and where in `functions` they lie; the function's
+address is in `functions[2]`.
 SCALE divides what starts at (region column 2, byte column 3) in the number of elements of column 7.
 """
 
@@ -51,25 +53,36 @@ def _copy_bytes(typingctx: Any, target: Any, source: Any, length: Any) -> Any:
 
 
 @njit(cache=True)
+def _call_library(functions: Any, count: int, start: int) -> int:
+    """Call the library's function with `count` arguments that lie in `functions` from `start` on."""
+    f, g, i = functions[2], functions, start  # no slice: it would be counted like an object
+    if count == 6:
+        return call(f, (g[i], g[i + 1], g[i + 2], g[i + 3], g[i + 4], g[i + 5]))
+    if count == 7:
+        return call(f, (g[i], g[i + 1], g[i + 2], g[i + 3], g[i + 4], g[i + 5], g[i + 6]))
+    if count == 5:
+        return call(f, (g[i], g[i + 1], g[i + 2], g[i + 3], g[i + 4]))
+    if count == 8:
+        return call(f, (g[i], g[i + 1], g[i + 2], g[i + 3], g[i + 4], g[i + 5], g[i + 6], g[i + 7]))
+    return call(f, (g[i], g[i + 1], g[i + 2], g[i + 3], g[i + 4], g[i + 5], g[i + 6], g[i + 7], g[i + 8]))
+
+
+@njit(cache=True, nogil=True)
 def execute(repeats: int, steps: Any, bases: Any, requests: int, functions: Any, mpi: Any) -> int:
     """Run steps `repeats` times. Returns the first error code of MPI, or 0.
 
     The repetition is in here, and not around a call of this, as passing the arrays would cost 20 ns each time.
 
     `bases` are the addresses of chunk 0 in the input, the output and the scratch buffer; `requests` that of the
-    requests; `functions` the addresses of the reduction, of the division, and of the library's collective, then the
-    bytes of an element and the divisor.
+    requests; `functions` the addresses of the reduction, of the division, and of the library's collective, the bytes of
+    an element and the divisor, then the arguments of the collective.
     """
     for _ in range(repeats):
         for s in range(len(steps)):
             op = steps[s, 0]
             code = 0
             if op == CALL:
-                a1, a2, a3, a4, a5, a6 = steps[s, 2], steps[s, 3], steps[s, 4], steps[s, 5], steps[s, 6], steps[s, 7]
-                if steps[s, 1] == 6:
-                    code = call(functions[2], (a1, a2, a3, a4, a5, a6))
-                else:
-                    code = call(functions[2], (a1, a2, a3, a4, a5, a6, steps[s, 8]))
+                code = _call_library(functions, steps[s, 1], steps[s, 2])
             elif op == WAIT:
                 code = call(mpi[F_WAIT], (requests + steps[s, 8] * mpi[REQUEST_BYTES], mpi[STATUS]))
             elif op == SEND:
@@ -95,7 +108,7 @@ def execute(repeats: int, steps: Any, bases: Any, requests: int, functions: Any,
     return 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def time_samples(
     seconds: Any, batch: int, steps: Any, bases: Any, requests: int, functions: Any, mpi: Any
 ) -> int:  # fmt: skip

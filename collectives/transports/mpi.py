@@ -8,13 +8,13 @@ import numpy as np
 
 from clusterbench.collectives.compiler import INPUT, OUTPUT
 from clusterbench.collectives.program import SCRATCH, Program, lower
-from clusterbench.collectives.schedule import chunk_offsets
+from clusterbench.collectives.schedule import Count, layout
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, division_step, functions_for
 
 
 def prepare(
-    mpi: NativeMpi, program: Program, count: int, dtype: np.dtype[Any], op: str, buffers: Buffers
+    mpi: NativeMpi, program: Program, count: Count, dtype: np.dtype[Any], op: str, buffers: Buffers
 ) -> PreparedCall:
     """Make a program ready for `count` elements a rank (as nccl-tests counts them).
 
@@ -22,20 +22,19 @@ def prepare(
     program was compiled for in place.
     """
     schedule = program.schedule
-    what = schedule.collective
     lowered = lower(program, count, dtype.itemsize)
-    offsets = chunk_offsets(schedule, count) * dtype.itemsize
-    takes = what.owned(what.takes, program.rank, schedule.ranks, schedule.chunks)
-    gives = what.owned(what.gives, program.rank, schedule.ranks, schedule.chunks)
+    places = layout(schedule, program.rank, count)
+    takes, gives = schedule.takes(program.rank), schedule.gives(program.rank)
     scratch = np.zeros(max(1, lowered.scratch_bytes), np.uint8)
     bases = np.zeros(3, np.int64)
-    bases[INPUT] = address(buffers.send) - offsets[takes[0]]
-    bases[OUTPUT] = address(buffers.receive) - offsets[gives[0]]
+    bases[INPUT] = address(buffers.send) - places.taken[takes[0]] * dtype.itemsize
+    bases[OUTPUT] = address(buffers.receive) - places.given[gives[0]] * dtype.itemsize
     bases[SCRATCH] = address(scratch)
     steps = lowered.steps
     if op == "avg":
-        first, end = int(offsets[gives[0]]), int(offsets[gives[1]])
-        steps = np.concatenate([steps, division_step(OUTPUT, first, (end - first) // dtype.itemsize)])
+        first, end = (int(places.given[chunk]) for chunk in gives)
+        if end > first:
+            steps = np.concatenate([steps, division_step(OUTPUT, first * dtype.itemsize, end - first)])
     return PreparedCall(
         mpi=mpi,
         steps=steps,

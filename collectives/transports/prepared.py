@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.transports.executor import SCALE, execute, time_samples
+from clusterbench.collectives.transports.executor import CALL, SCALE, execute, time_samples
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.kernels.local_reduce import reduction_address, scale_address
 
 Buffer = NDArray[Any]
+
+FIRST_ARGUMENT = 5
+"""Where the arguments of a library's call start in `functions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class PreparedCall:
     buffers: Buffers
     """Held here because the steps name their addresses."""
 
+    def load(self) -> None:
+        """The buffers are where the call reads them: there is nothing to bring anywhere."""
+
+    def fetch(self) -> None:
+        """The result is where it is checked."""
+
     def run(self) -> None:
         """Run it once. Raises `MpiError`."""
         code = execute(1, self.steps, self.bases, self.requests.ctypes.data, self.functions, self.mpi.table)
@@ -66,11 +75,22 @@ class PreparedCall:
         return figures[:-1], float(figures[-1])
 
 
-def functions_for(dtype: np.dtype[Any], op: str, divisor: int, library_function: int = 0) -> Ints:
+def functions_for(dtype: np.dtype[Any], op: str, divisor: int) -> Ints:
     """The addresses and numbers that `executor.execute` takes as `functions`; `op` empty where nothing is reduced."""
     reduction = reduction_address(dtype, "sum" if op == "avg" else op) if op else 0
     division = scale_address(dtype) if op == "avg" else 0
-    return np.array([reduction, division, library_function, dtype.itemsize, divisor], np.int64)
+    return np.array([reduction, division, 0, dtype.itemsize, divisor], np.int64)
+
+
+def functions_for_call(dtype: np.dtype[Any], op: str, divisor: int, function: int, arguments: list[int]) -> Ints:
+    """The same for a call of the library's `function`, whose arguments come behind; it does the reduction itself."""
+    division = scale_address(dtype) if op == "avg" else 0
+    return np.array([0, division, function, dtype.itemsize, divisor, *arguments], np.int64)
+
+
+def call_step(arguments: int) -> Ints:
+    """The step that calls the library with so many arguments, of shape (1, 9)."""
+    return np.array([[CALL, arguments, FIRST_ARGUMENT, 0, 0, 0, 0, 0, 0]], np.int64)
 
 
 def division_step(region: int, byte: int, elements: int) -> Ints:

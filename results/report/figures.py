@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clusterbench.results.report import units
-from clusterbench.results.report.rows import COLLECTIVE_FIELDS, groups, lines
+from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,7 +49,7 @@ def evidence_suffix(evidence: str, origin: str) -> str:
     return f" ({', '.join(marks)})" if marks else ""
 
 
-def _size_ticks(smallest: float, largest: float, at_most: int = 6) -> dict[str, Any]:
+def size_ticks(smallest: float, largest: float, at_most: int = 6) -> dict[str, Any]:
     """Powers of two, evenly spaced, as ticks of a logarithmic axis."""
     low = max(0, int(smallest).bit_length() - 1)
     high = max(low + 1, int(largest).bit_length())
@@ -58,7 +58,7 @@ def _size_ticks(smallest: float, largest: float, at_most: int = 6) -> dict[str, 
     return {"tickvals": values, "ticktext": [units.size(value) for value in values]}
 
 
-def _decade_ticks(smallest: float, largest: float) -> dict[str, Any]:
+def decade_ticks(smallest: float, largest: float) -> dict[str, Any]:
     """1, 2 and 5 times powers of ten as ticks of a logarithmic axis, in full; over a wide range the powers alone."""
     powers = range(math.floor(math.log10(smallest)) - 1, math.ceil(math.log10(largest)) + 2)
     steps = (1, 2, 5) if len(powers) <= 6 else (1,)
@@ -66,7 +66,8 @@ def _decade_ticks(smallest: float, largest: float) -> dict[str, Any]:
     return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
 
 
-def _axis(title: str, **more: Any) -> dict[str, Any]:
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis; `more` is what plotly takes beside the title."""
     return {
         "title": {"text": title, "standoff": 10},
         "gridcolor": _GRID,
@@ -79,7 +80,8 @@ def _axis(title: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _figure(traces: Sequence[Any], x: dict[str, Any], y: dict[str, Any]) -> Figure:
+def figure(traces: Sequence[Any], x: dict[str, Any], y: dict[str, Any]) -> Figure:
+    """A figure of traces, its colours left to the page."""
     from plotly import graph_objects as go
 
     return go.Figure(
@@ -131,16 +133,16 @@ def _roofline(roof: DataFrame, points: DataFrame, device: str, anchor: str) -> P
         for (evidence, origin), group in groups(points[points["name"] == name], ("evidence", "origin")):
             traces.append(_kernel_points(group, name + evidence_suffix(evidence, origin), i, evidence != "measured"))
     bottom = min([top, *(low * bandwidth for bandwidth in bandwidths.values()), *points["flop_per_s"]])
-    x = _axis("arithmetic intensity, flop/byte", type="log", dtick=1, range=[math.log10(low), math.log10(high)])
+    x = axis("arithmetic intensity, flop/byte", type="log", dtick=1, range=[math.log10(low), math.log10(high)])
     # Room below the lowest point, and above the highest ceiling for its name.
-    y = _axis("GFLOP/s", type="log", dtick=1, range=[math.log10(bottom / 1.5e9), math.log10(top * 2.2e-9)])
+    y = axis("GFLOP/s", type="log", dtick=1, range=[math.log10(bottom / 1.5e9), math.log10(top * 2.2e-9)])
     missing = "" if bandwidths and peaks else " Part of the roof was not measured."
     caption = (
         "Lines are this machine's measured ceilings: memory bandwidth (sloped) and multiply-add peak (flat). A marker "
         "is one kernel at one size, larger for the largest; a kernel without arithmetic has no place here, see the "
         f"table.{missing}"
     )
-    return Picture(anchor, f"Roofline: {device or 'device not named'}", caption, _figure(traces, x, y))
+    return Picture(anchor, f"Roofline: {device or 'device not named'}", caption, figure(traces, x, y))
 
 
 def _ceilings(bandwidths: dict[Any, float], peaks: dict[Any, float], low: float, high: float) -> list[Any]:
@@ -227,12 +229,13 @@ def collective_title(key: dict[str, Any]) -> str:
     """What a figure or table of a collective is about, in words: `all_reduce sum float32, out of place, 4 ranks`."""
     what = " ".join(part for part in (key["name"], key["op"], key["dtype"]) if part)
     where = f"{key['ranks']} ranks" + (f" on {key['nodes']} hosts" if key["nodes"] > 1 else "")
-    return ", ".join(part for part in (what, str(key["placement"]).replace("_", " "), where) if part)
+    root = f"root {key['root']}" if key["root"] >= 0 else ""
+    return ", ".join(part for part in (what, str(key["placement"]).replace("_", " "), root, where) if part)
 
 
 def series_name(algorithm: str, transport: str, backend: str, evidence: str, origin: str) -> str:
     """A line of a figure: the algorithm, with what else tells it from others."""
-    where = f" over {transport}" if transport and transport != "mpi" and algorithm != "library" else ""
+    where = f" over {transport}" if transport not in ("", "mpi", LIBRARY) else ""
     on = f" on {backend}" if backend not in ("", "cpu") else ""  # host memory needs no mention
     return (algorithm or "unnamed") + where + on + evidence_suffix(evidence, origin)
 
@@ -242,25 +245,38 @@ _SERIES_FIELDS = ("algorithm", "transport", "backend", "evidence", "origin")
 
 def _colours(rows: DataFrame) -> dict[str, tuple[str, str]]:
     """Colour and symbol of each algorithm, the same in every figure; the library is ink, the line to compare with."""
-    names = sorted(set(rows["algorithm"]) - {"library"})
-    pairs = {name: (_SERIES[i % len(_SERIES)], _SYMBOLS[i % len(_SYMBOLS)]) for i, name in enumerate(names)}
-    return {"library": (_INK, "x"), **pairs}
+    names = sorted(set(rows["algorithm"]) - {LIBRARY})
+    return {LIBRARY: (_INK, "x"), **{name: look(i) for i, name in enumerate(names)}}
+
+
+def look(number: int) -> tuple[str, str]:
+    """Colour and symbol of a series by its number: 49 different ones."""
+    turn, place = divmod(number, len(_SERIES))
+    return _SERIES[place], _SYMBOLS[(place + turn) % len(_SYMBOLS)]
 
 
 def _over_size(rows: DataFrame, what: str, title: str, anchor: str, colours: dict[str, tuple[str, str]]) -> Picture:
+    if what == "busbw":
+        caption = "Higher is better. Bars are 95 % intervals of the median; lines join the sizes of one algorithm."
+    else:
+        caption = "Lower is better. Bars are 95 % intervals of the median, the slowest rank of each call."
+    return over_size(rows, what, title, anchor, caption, colours)
+
+
+def over_size(
+    rows: DataFrame, what: str, title: str, anchor: str, caption: str, colours: dict[str, tuple[str, str]]
+) -> Picture:
+    """busbw (`what` is `busbw`) or time (`time`) of every series over size; `colours` by algorithm."""
     traces = []
     for key, group in groups(rows, _SERIES_FIELDS):
         name = series_name(*key)
         traces.append(_line(group.sort_values("size_bytes"), what, name, colours[key[0]], key[3] != "measured"))
-    ticks = _size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max())
-    x = _axis("size, bytes (K = 1024)", type="log", **ticks)
+    x = axis("size, bytes (K = 1024)", type="log", **size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max()))
     if what == "busbw":
-        y = _axis("bus bandwidth, GB/s", rangemode="tozero")
-        caption = "Higher is better. Bars are 95 % intervals of the median; lines join the sizes of one algorithm."
+        y = axis("bus bandwidth, GB/s", rangemode="tozero")
     else:
-        y = _axis("time, µs", type="log", **_decade_ticks(rows["median_s"].min() * 1e6, rows["median_s"].max() * 1e6))
-        caption = "Lower is better. Bars are 95 % intervals of the median, the slowest rank of each call."
-    return Picture(anchor, title, caption, _figure(traces, x, y))
+        y = axis("time, µs", type="log", **decade_ticks(rows["median_s"].min() * 1e6, rows["median_s"].max() * 1e6))
+    return Picture(anchor, title, caption, figure(traces, x, y))
 
 
 def _line(rows: DataFrame, what: str, name: str, look: tuple[str, str], not_measured: bool) -> Any:

@@ -7,7 +7,7 @@ A content security policy in the page forbids every request, whatever a script i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from clusterbench.results.export import write_whole
 from clusterbench.results.record import VERDICTS, Run
-from clusterbench.results.report import figures, machine, tables, units
+from clusterbench.results.report import figures, machine, messages, tables, units, winners
+from clusterbench.results.report.cells import Table
+from clusterbench.results.report.drawings import drawings
 from clusterbench.results.report.rows import groups, lines, ordered
 
 if TYPE_CHECKING:
@@ -36,21 +38,29 @@ class _Section:
     evidence: str
     counts: tuple[tuple[str, int], ...]
     glance: tuple[tuple[str, str, str], ...]
-    failures: tables.Table | None
+    failures: Table | None
     cards: tuple[machine.Card, ...]
-    backends: tables.Table | None
-    roof: tables.Table | None
+    backends: Table | None
+    roof: Table | None
     roofline: list[figures.Picture]
-    kernels: tables.Table | None
+    kernels: Table | None
     collectives: list[figures.Picture]
-    winners: list[tables.Table]
-    not_measured: tables.Table | None
-    everything: tables.Table | None
+    crossovers: Table | None
+    winners: list[Table]
+    messages: list[figures.Picture]
+    pairs: list[figures.Picture]
+    pair_tables: list[Table]
+    not_measured: Table | None
+    everything: Table | None
     sample_units: Sequence[str]
 
 
-def render_report(runs: Sequence[Run], frame: DataFrame) -> str:
-    """The report of `runs` as HTML; `frame` holds their measurements (see `Store.frame`)."""
+def render_report(runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, str] | None = None) -> str:
+    """The report of `runs` as HTML; `frame` holds their measurements (see `Store.frame`).
+
+    `pictures` are of the schedules that ran: SVG by what they show, in words. Raises `DrawingRefusedError` for one that
+    has more in it than a drawing.
+    """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     templates = Environment(
@@ -61,20 +71,24 @@ def render_report(runs: Sequence[Run], frame: DataFrame) -> str:
         lstrip_blocks=True,
     )
     sections = [_section(run, frame[frame["run_id"] == run.run_id], f"run{i}") for i, run in enumerate(runs)]
-    pictures = [picture for section in sections for picture in (*section.roofline, *section.collectives)]
+    plots = [plot for s in sections for plot in (*s.roofline, *s.collectives, *s.messages, *s.pairs)]
     return templates.get_template("report.html").render(
         sections=sections,
-        figures={picture.anchor: script_json(picture.figure.to_json()) for picture in pictures},
+        drawings=drawings(pictures or {}, "drawing"),
+        figures={plot.anchor: script_json(plot.figure.to_json()) for plot in plots},
         style=_own_file("style.css"),
         script=_own_file("report.js"),
-        plotly=_plotly() if pictures else "",
+        plotly=_plotly() if plots else "",
         version=metadata.version("clusterbench"),
     )
 
 
-def write_report(path: Path, runs: Sequence[Run], frame: DataFrame) -> None:
-    """Write the report to a file, whole or not at all. Raises `ExportError` where it cannot be written."""
-    text = render_report(runs, frame)
+def write_report(path: Path, runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, str] | None = None) -> None:
+    """Write the report to a file, whole or not at all; see `render_report`.
+
+    Raises `ExportError` where it cannot be written.
+    """
+    text = render_report(runs, frame, pictures)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -104,11 +118,23 @@ def _section(run: Run, rows: DataFrame, anchor: str) -> _Section:
         roofline=figures.roofline(rows, anchor),
         kernels=tables.kernels(rows, f"{anchor}-kernels"),
         collectives=figures.collectives(rows, anchor),
-        winners=tables.winners(rows, f"{anchor}-winners"),
+        crossovers=winners.crossovers(rows, f"{anchor}-crossovers"),
+        winners=winners.winners(rows, f"{anchor}-winners"),
+        messages=messages.messages(rows, f"{anchor}-messages"),
+        pairs=messages.heat_maps(rows, anchor),
+        pair_tables=_present(
+            messages.named_pairs(rows, f"{anchor}-named-pairs"),
+            messages.pair_summary(rows, f"{anchor}-pair-summary"),
+            messages.message_table(rows, f"{anchor}-message-table"),
+        ),
         not_measured=tables.not_measured(rows, f"{anchor}-not-measured"),
         everything=tables.everything(rows, f"{anchor}-everything"),
         sample_units=tables.sample_units(rows),
     )
+
+
+def _present(*found: Table | None) -> list[Table]:
+    return [table for table in found if table is not None]
 
 
 def _host(run: Run, rows: DataFrame) -> str:

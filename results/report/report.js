@@ -43,6 +43,9 @@
       const rows = narrow ? data.length : Math.ceil(data.length / 2);
       layout.height = 380 + 26 * rows;
       layout.legend.y = -74 / (layout.height - 26 * rows - 40);
+      // A matrix has no legend and is square.
+      if (layout.showlegend === false) layout.height = Math.max(320, Math.min(plot.clientWidth, 620));
+      plot.style.minHeight = `${layout.height}px`;
       layout.dragmode = narrow ? false : "zoom";
       await Plotly.react(plot, data, layout, config);
     }

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "ranks", "nodes")
+COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "root", "ranks", "nodes")
 """Rows that agree in these belong in one figure, and compete in one table."""
+LIBRARY = "library"
+"""The algorithm that the MPI library chooses by itself; `library:ID` is one that it was told to use."""
 
 
 def ordered(frame: DataFrame) -> DataFrame:
@@ -17,8 +19,8 @@ def ordered(frame: DataFrame) -> DataFrame:
 
     By suite, name and type; out of place first; the library first of the algorithms; small sizes first.
     """
-    keys = frame.assign(own=frame["algorithm"] != "library", in_place=frame["placement"] == "in_place")
-    by = ["suite", "name", "dtype", "op", "ranks", "in_place", "own", "algorithm", "size_bytes"]
+    keys = frame.assign(own=frame["algorithm"] != LIBRARY, in_place=frame["placement"] == "in_place")
+    by = ["suite", "name", "dtype", "op", "root", "ranks", "in_place", "own", "algorithm", "size_bytes"]
     return frame.loc[keys.sort_values(by, kind="stable").index]
 
 
@@ -32,3 +34,8 @@ def groups(frame: DataFrame, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, .
     """The rows that agree in the fields `by`, in the order in which the groups appear."""
     for key, group in frame.groupby(list(by), sort=False):
         yield (key if isinstance(key, tuple) else (key,)), group
+
+
+def shape_fields(shape: str) -> dict[str, str]:
+    """The parts of a shape such as `bytes=8,src=0,dst=1`."""
+    return dict(part.split("=", 1) for part in shape.split(",") if "=" in part)

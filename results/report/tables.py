@@ -1,91 +1,27 @@
-"""The tables of the report, as rows of cells: what is shown, and the number or text by which a column sorts."""
+"""The tables of the report: kernels, roof, failures, what was not measured, back ends, all rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clusterbench.results.record import Run, gravest
 from clusterbench.results.report import units
-from clusterbench.results.report.figures import collective_title, evidence_suffix, series_name
-from clusterbench.results.report.rows import COLLECTIVE_FIELDS, groups, lines
-from clusterbench.results.statistics import faster, half_width
+from clusterbench.results.report.cells import (
+    Cell,
+    Table,
+    evidence_cell,
+    heads,
+    mark_cell,
+    number_cell,
+    table_of,
+    text_cell,
+    timing_cells,
+)
+from clusterbench.results.report.rows import groups, lines
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell. `sort` is what the column sorts by; `mark` names a badge (a verdict or an evidence), or is empty."""
-
-    text: str
-    sort: float | str
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head of a column; numbers are aligned to the right."""
-
-    text: str
-    numeric: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with its caption."""
-
-    anchor: str
-    caption: str
-    heads: tuple[Head, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-def _text(value: Any) -> Cell:
-    text = "" if value is None or value != value else str(value)
-    return Cell(text or units.NOTHING, text)
-
-
-def _number(value: Any, text: str) -> Cell:
-    missing = value is None or value != value
-    return Cell(units.NOTHING if missing else text, "" if missing else float(value))
-
-
-def _size(size_bytes: int) -> Cell:
-    return _number(size_bytes, units.size(size_bytes))
-
-
-def _mark(value: Any, otherwise: str = units.NOTHING) -> Cell:
-    text = value if isinstance(value, str) and value else ""
-    return Cell(text or otherwise, text, text.lower())
-
-
-def _evidence(row: Any) -> Cell:
-    text = row.evidence if row.origin == "own" else f"{row.evidence}, {row.origin}"
-    return Cell(text, text, row.evidence if row.origin == "own" else "imported")
-
-
-def _heads(*names: str) -> tuple[Head, ...]:
-    """Heads from names; a leading # marks a column of numbers."""
-    return tuple(Head(name.removeprefix("#"), name.startswith("#")) for name in names)
-
-
-def _timing(row: Any) -> tuple[Cell, Cell]:
-    return (
-        _number(row.median_s, units.time(row.median_s)),
-        _number(
-            half_width(row.median_s, row.ci95_low_s, row.ci95_high_s),
-            units.spread(row.median_s, row.ci95_low_s, row.ci95_high_s),
-        ),
-    )
-
-
-def _table(anchor: str, caption: str, heads: tuple[Head, ...], rows: tuple[tuple[Cell, ...], ...]) -> Table:
-    """A table without the columns in which no row has anything."""
-    kept = [i for i in range(len(heads)) if any(row[i].sort != "" for row in rows)]
-    return Table(anchor, caption, tuple(heads[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
 
 
 def kernels(rows: DataFrame, anchor: str) -> Table | None:
@@ -95,25 +31,25 @@ def kernels(rows: DataFrame, anchor: str) -> Table | None:
         return None
     listed = tuple(
         (
-            _text(row.name),
-            _text(row.dtype),
+            text_cell(row.name),
+            text_cell(row.dtype),
             Cell(row.shape or units.size(row.size_bytes), float(row.size_bytes)),
-            *_timing(row),
-            _number(row.bytes_per_s, units.giga(row.bytes_per_s)),
-            _number(row.flop_per_s, units.giga(row.flop_per_s)),
-            _number(row.bound_share, units.share(row.bound_share)),
-            _mark(row.verdict, "not judged"),
-            _evidence(row),
-            _text(row.bound_by),
-            _number(row.error_over_bound, units.digits(row.error_over_bound, 2)),
-            _text(row.backend),
-            _text(row.reason),
+            *timing_cells(row),
+            number_cell(row.bytes_per_s, units.giga(row.bytes_per_s)),
+            number_cell(row.flop_per_s, units.giga(row.flop_per_s)),
+            number_cell(row.bound_share, units.share(row.bound_share)),
+            mark_cell(row.verdict, "not judged"),
+            evidence_cell(row),
+            text_cell(row.bound_by),
+            number_cell(row.error_over_bound, units.digits(row.error_over_bound, 2)),
+            text_cell(row.backend),
+            text_cell(row.reason),
         )
         for row in lines(chosen)
     )
-    heads = _heads("Kernel", "Type", "Shape", "#Time", "#95 %", "#GB/s", "#GFLOP/s", "#Of roof", "Verdict", "Evidence")
-    more = _heads("Limited by", "#Error / bound", "Back end", "Reason")
-    return _table(anchor, "Kernels: median time, rates, and their share of the measured roof", heads + more, listed)
+    columns = heads("Kernel", "Type", "Shape", "#Time", "#95 %", "#GB/s", "#GFLOP/s", "#Of roof", "Verdict", "Evidence")
+    more = heads("Limited by", "#Error / bound", "Back end", "Reason")
+    return table_of(anchor, "Kernels: median time, rates, and their share of the measured roof", columns + more, listed)
 
 
 def roof(rows: DataFrame, anchor: str) -> Table | None:
@@ -124,77 +60,17 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
     names = {"copy": "copy bandwidth", "read": "read bandwidth", "fma": "multiply-add peak"}
     listed = tuple(
         (
-            _text(names.get(row.name, row.name)),
-            _text(row.dtype),
-            _number(row.bytes_per_s, f"{units.giga(row.bytes_per_s)} GB/s"),
-            _number(row.flop_per_s, f"{units.giga(row.flop_per_s)} GFLOP/s"),
-            _text(row.device),
-            _evidence(row),
+            text_cell(names.get(row.name, row.name)),
+            text_cell(row.dtype),
+            number_cell(row.bytes_per_s, f"{units.giga(row.bytes_per_s)} GB/s"),
+            number_cell(row.flop_per_s, f"{units.giga(row.flop_per_s)} GFLOP/s"),
+            text_cell(row.device),
+            evidence_cell(row),
         )
         for row in lines(chosen)
     )
-    heads = _heads("Ceiling", "Type", "#Bandwidth", "#Arithmetic", "Device", "Evidence")
-    return _table(anchor, "The roof: each measurement of a ceiling; the highest counts", heads, listed)
-
-
-def winners(rows: DataFrame, anchor: str) -> list[Table]:
-    """The fastest algorithm of each size, and how sure that is (see `how_sure`)."""
-    timed = rows[(rows["suite"] == "collectives") & rows["median_s"].notna()]
-    # What was measured never competes with what was not.
-    by = (*COLLECTIVE_FIELDS, "evidence", "origin")
-    tables = []
-    for number, (key, group) in enumerate(groups(timed, by)):
-        if group["algorithm"].nunique() < 2:
-            continue
-        title = collective_title(dict(zip(by, key, strict=True))) + evidence_suffix(*key[-2:])
-        listed = tuple(
-            _winner(size_bytes, found)
-            for (size_bytes,), found in groups(group.sort_values("size_bytes"), ("size_bytes",))
-        )
-        heads = _heads(
-            "#Size", "Fastest", "#Time", "#Bus GB/s", "How sure", "Runner-up", "#Slower by", "#Library / fastest"
-        )
-        tables.append(_table(f"{anchor}-{number}", f"Fastest by size: {title}", heads, listed))
-    return tables
-
-
-def _winner(size_bytes: int, found: DataFrame) -> tuple[Cell, ...]:
-    ranked = list(lines(found.sort_values("median_s", kind="stable")))
-    first, second = ranked[0], next((row for row in ranked[1:] if row.algorithm != ranked[0].algorithm), None)
-    library = next((row.median_s for row in ranked if row.algorithm == "library"), None)
-    return (
-        _size(size_bytes),
-        _text(_series(first)),
-        _number(first.median_s, units.time(first.median_s)),
-        _number(first.busbw, units.giga(first.busbw)),
-        _sure(how_sure(first, second)),
-        _text(None if second is None else _series(second)),
-        _number(*_slower(first, second)),
-        _number(*((None, "") if library is None else (library / first.median_s, f"{library / first.median_s:.2f}×"))),
-    )
-
-
-def _series(row: Any) -> str:
-    return series_name(row.algorithm, row.transport, row.backend, row.evidence, row.origin)
-
-
-def _slower(first: Any, second: Any) -> tuple[float | None, str]:
-    if second is None:
-        return None, ""
-    extra = second.median_s / first.median_s - 1
-    return extra, f"{units.digits(extra * 100, 2)} %"
-
-
-def how_sure(first: Any, second: Any) -> str:
-    """`clear`, `cannot tell` (see `statistics.faster`), or `alone` (no rival)."""
-    if second is None:
-        return "alone"
-    by = faster((first.ci95_low_s, first.ci95_high_s), (second.ci95_low_s, second.ci95_high_s))
-    return "clear" if by == "first" else "cannot tell"
-
-
-def _sure(text: str) -> Cell:
-    return Cell(text, text, "inconclusive" if text == "cannot tell" else text)
+    columns = heads("Ceiling", "Type", "#Bandwidth", "#Arithmetic", "Device", "Evidence")
+    return table_of(anchor, "The roof: each measurement of a ceiling; the highest counts", columns, listed)
 
 
 def failures(rows: DataFrame, anchor: str) -> Table | None:
@@ -204,24 +80,25 @@ def failures(rows: DataFrame, anchor: str) -> Table | None:
         return None
     listed = tuple(
         (
-            _mark(row.verdict),
-            _text(row.suite),
-            _text(_what(row)),
-            _text(row.shape or units.size(row.size_bytes)),
-            _text(row.reason),
-            _text(row.culprit),
-            _number(row.wrong, f"{row.wrong}"),
-            _text(row.host),
-            _evidence(row),
+            mark_cell(row.verdict),
+            text_cell(row.suite),
+            text_cell(_what(row)),
+            text_cell(row.shape or units.size(row.size_bytes)),
+            text_cell(row.reason),
+            text_cell(row.culprit),
+            number_cell(row.wrong, f"{row.wrong}"),
+            text_cell(row.host),
+            evidence_cell(row),
         )
         for row in lines(chosen)
     )
-    heads = _heads("Verdict", "Suite", "What", "Size", "Reason", "Culprit", "#Wrong elements", "Host", "Evidence")
-    return _table(anchor, "Rows that failed, or that cannot be", heads, listed)
+    columns = heads("Verdict", "Suite", "What", "Size", "Reason", "Culprit", "#Wrong elements", "Host", "Evidence")
+    return table_of(anchor, "Rows that failed, or that cannot be", columns, listed)
 
 
 def _what(row: Any) -> str:
-    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, row.placement.replace("_", " "))
+    root = f"root {row.root}" if row.root >= 0 else ""
+    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, row.placement.replace("_", " "), root)
     return " ".join(part for part in parts if part)
 
 
@@ -237,11 +114,17 @@ def not_measured(rows: DataFrame, anchor: str) -> Table | None:
         verdict = gravest(group["verdict"])
         text, mark = (evidence, evidence) if origin == "own" else (f"{evidence}, {origin}", "imported")
         what = ", ".join(dict.fromkeys(f"{row.name} {row.algorithm}".strip() for row in lines(group)))
-        head = (_text(backend), Cell(text, text, mark), _text(note), _text(what), _mark(verdict, "not judged"))
-        figures = (_number(worst, units.digits(worst, 2)), _number(len(group), str(len(group))))
-        listed.append((*head, *figures, _text(suite)))
-    heads = _heads("Back end", "Evidence", "How, and why", "What", "Verdict", "#Worst error / bound", "#Rows", "Suite")
-    return _table(anchor, "Not measured on this machine's own hardware", heads, tuple(listed))
+        head = (
+            text_cell(backend),
+            Cell(text, text, mark),
+            text_cell(note),
+            text_cell(what),
+            mark_cell(verdict, "not judged"),
+        )
+        figures = (number_cell(worst, units.digits(worst, 2)), number_cell(len(group), str(len(group))))
+        listed.append((*head, *figures, text_cell(suite)))
+    columns = heads("Back end", "Evidence", "How, and why", "What", "Verdict", "#Worst error / bound", "#Rows", "Suite")
+    return table_of(anchor, "Not measured on this machine's own hardware", columns, tuple(listed))
 
 
 def backends(run: Run, anchor: str) -> Table | None:
@@ -250,14 +133,19 @@ def backends(run: Run, anchor: str) -> Table | None:
     if not isinstance(listed, list) or not listed:
         return None
     listed = tuple(
-        (_text(row.get("backend")), _mark(row.get("mode")), _text(row.get("version")), _text(row.get("reason")))
+        (
+            text_cell(row.get("backend")),
+            mark_cell(row.get("mode")),
+            text_cell(row.get("version")),
+            text_cell(row.get("reason")),
+        )
         for row in listed
         if isinstance(row, dict)
     )
-    return _table(
+    return table_of(
         anchor,
         "Back ends: what runs natively, what is simulated",
-        _heads("Back end", "Mode", "Version", "Reason"),
+        heads("Back end", "Mode", "Version", "Reason"),
         listed,
     )
 
@@ -268,21 +156,21 @@ def everything(rows: DataFrame, anchor: str) -> Table | None:
         return None
     listed = tuple(
         (
-            _text(row.suite),
-            _text(_what(row)),
+            text_cell(row.suite),
+            text_cell(_what(row)),
             Cell(row.shape or units.size(row.size_bytes), float(row.size_bytes)),
-            _number(row.ranks, str(row.ranks)),
-            *_timing(row),
-            _number(row.n, f"{row.n:,}"),
-            _number(row.busbw if row.busbw is not None else row.bytes_per_s, _rate(row)),
-            _number(row.wrong, f"{row.wrong}"),
-            _mark(row.verdict, "not judged"),
-            _evidence(row),
-            _text(row.reason),
+            number_cell(row.ranks, str(row.ranks)),
+            *timing_cells(row),
+            number_cell(row.n, f"{row.n:,}"),
+            number_cell(row.busbw if row.busbw is not None else row.bytes_per_s, _rate(row)),
+            number_cell(row.wrong, f"{row.wrong}"),
+            mark_cell(row.verdict, "not judged"),
+            evidence_cell(row),
+            text_cell(row.reason),
         )
         for row in lines(rows)
     )
-    heads = _heads(
+    columns = heads(
         "Suite",
         "What",
         "#Size",
@@ -296,7 +184,12 @@ def everything(rows: DataFrame, anchor: str) -> Table | None:
         "Evidence",
         "Reason",
     )
-    return _table(anchor, "All rows; GB/s is bus bandwidth for collectives, memory traffic for kernels", heads, listed)
+    return table_of(
+        anchor,
+        "All rows; GB/s is bus bandwidth for collectives and messages, memory traffic for kernels",
+        columns,
+        listed,
+    )
 
 
 def _rate(row: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterbench.bench.sampling import Block, Rules, sample, timer_overhead_s
+from clusterbench.bench.sampling import Block, Rules, in_pieces, sample, timer_overhead_s
 from clusterbench.results.statistics import median_interval
 
 OVERHEAD_S = 20e-9
@@ -108,3 +108,25 @@ def test_it_always_ends_with_samples_that_add_up(
 
 def test_the_clock_has_an_overhead() -> None:
     assert 0 < timer_overhead_s() < 1e-3
+
+
+@pytest.mark.parametrize("call_s", [1e-6, 1e-3, 0.3, 5.0])
+def test_a_long_block_is_cut_so_that_it_shows_that_it_lives(call_s: float) -> None:
+    pieces: list[int] = []
+
+    def block(samples: int, batch: int) -> Block:
+        pieces.append(samples)
+        return Block(np.arange(samples, dtype=float), samples * batch * call_s)
+
+    lived = 0
+
+    def alive() -> None:
+        nonlocal lived
+        lived += 1
+
+    done = in_pieces(block, alive)(5000, 2)
+    assert len(done.seconds) == sum(pieces) == 5000
+    assert done.elapsed_s == pytest.approx(5000 * 2 * call_s)
+    assert lived == len(pieces)
+    # From the first piece on, which knows nothing yet, none lasts longer than a second, unless one call does.
+    assert all(piece * 2 * call_s <= max(1.0, 2 * call_s) for piece in pieces[1:])

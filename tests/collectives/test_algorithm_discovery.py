@@ -27,11 +27,11 @@ from clusterbench.collectives.algorithm import Algorithm
 from clusterbench.collectives.schedule import Schedule, phase
 
 
-def _build(collective, ranks):
-    others = np.arange(1, ranks)[{kept}]
+def _build(call):
+    others = np.arange(1, call.ranks)[{kept}]
     collected = phase(src=others, dst=0, chunk=0, reduce=True, modulus=1)
-    handed_out = phase(src=0, dst=np.arange(1, ranks), chunk=0, modulus=1)
-    return Schedule(collective, ranks, 1, lambda: [collected, handed_out] if ranks > 1 else [])
+    handed_out = phase(src=0, dst=np.arange(1, call.ranks), chunk=0, modulus=1)
+    return Schedule(call.collective, call.ranks, 1, lambda: [collected, handed_out] if call.ranks > 1 else [])
 
 
 ALGORITHM = Algorithm("star", "all through rank 0", {{"all_reduce": "2(p−1)(α + nβ) + (p−1)nγ"}}, "doi none", _build)
@@ -116,12 +116,18 @@ def test_a_file_that_begins_with_an_underscore_is_a_helper_and_no_algorithm(tree
 def test_every_file_of_the_folder_is_found() -> None:
     files = {path.stem.replace("_", "-") for path in (TREE / "collectives" / "algorithms").glob("[!_]*.py")}
     assert set(algorithms()) == files
-    assert {"ring", "recursive-doubling", "halving-doubling"} <= files
+    assert {"ring", "recursive-doubling", "halving-doubling", "bruck", "pairwise"} <= files
+
+
+def test_every_collective_is_served_at_any_number_of_ranks() -> None:
+    for what in COLLECTIVES.values():
+        for ranks in (1, 2, 3, 7, 16):
+            assert suitable(what, ranks), f"{what.name} over {ranks} ranks"
 
 
 def test_a_refusal_says_what_can_serve_the_call() -> None:
     what = COLLECTIVES["all_reduce"]
     assert algorithm("Recursive_Doubling", what, 4).name == "recursive-doubling"
-    with pytest.raises(UnsuitableAlgorithmError, match="served by library, halving-doubling") as refused:
+    with pytest.raises(UnsuitableAlgorithmError, match=r"unknown algorithm 'tree'.* is served by library, ") as refused:
         algorithm("tree", what, 4)
     assert all(name in str(refused.value) for name in suitable(what, 4))

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from collective_cases import count_for, numpy_results, schedule_of, some_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import run_schedule
 
 from clusterbench.collectives import program
-from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.collective import COLLECTIVES, Collective
 from clusterbench.collectives.compiler import RECV, SEND
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.program import compile_programs, lower
 from clusterbench.collectives.proof import ProofError, prove
-from clusterbench.collectives.schedule import Phase, Schedule, chunk_offsets, phase
+from clusterbench.collectives.schedule import Phase, Schedule, ScheduleError, layout, phase
 
 RANKS = 3
+Array = np.ndarray[Any, Any]
+SERVED = [(a, COLLECTIVES[name]) for a in algorithms().values() for name in a.cost]
 
 
-def replayed(schedule: Schedule, inputs: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """What the rounds of an all_reduce schedule do to the inputs, by their definition, chunk by chunk."""
-    offsets = chunk_offsets(schedule, count)
-    vector = [slice(first, end) for first, end in pairwise(offsets)]
-    memory = [[x[s].copy() for s in vector] + [np.zeros(0, x.dtype)] * schedule.scratch_chunks for x in inputs]
+def replayed(schedule: Schedule, inputs: list[Array], count: int) -> list[list[Array | None]]:
+    """What the rounds of a schedule do to the chunks of every rank, by their definition; None where there is none."""
+    memory = []
+    for rank in range(schedule.ranks):
+        offsets = layout(schedule, rank, count).taken
+        first, end = schedule.takes(rank)
+        chunks: list[Array | None] = [None] * (schedule.chunks + schedule.scratch_chunks)
+        for chunk in range(first, end):
+            chunks[chunk] = inputs[rank][offsets[chunk] - offsets[first] : offsets[chunk + 1] - offsets[first]].copy()
+        memory.append(chunks)
     for part in schedule.rounds():
-        before = [[chunk.copy() for chunk in chunks] for chunks in memory]
+        before = [list(chunks) for chunks in memory]
         order = sorted(
             range(len(part)), key=lambda t: next(
                 i for i in range(len(part)) if (part.src[i], part.dst[i]) == (part.src[t], part.dst[t])
@@ -36,29 +45,37 @@ def replayed(schedule: Schedule, inputs: list[np.ndarray], count: int) -> list[n
         for t in order:
             for i in range(part.count[t]):
                 value = before[part.src[t]][part.src_chunk[t] + i]
-                target = memory[part.dst[t]]
-                place = part.dst_chunk[t] + i
-                target[place] = target[place] + value if part.reduce[t] else value.copy()
-    return [np.concatenate(chunks[: schedule.chunks]) for chunks in memory]
+                target, place = memory[part.dst[t]], part.dst_chunk[t] + i
+                target[place] = target[place] + value if part.reduce[t] else value
+    return memory
 
 
 @st.composite
-def rounds(draw: st.DrawFn, chunks: int, scratch: int) -> list[Phase]:
-    """Random rounds: transfers between any ranks, local ones too, of one chunk each, copied or reduced."""
-    space = chunks + scratch
-    made = []
-    for _ in range(draw(st.integers(1, 5))):
-        transfers = draw(
-            st.lists(
-                st.tuples(
-                    st.integers(0, RANKS - 1), st.integers(0, RANKS - 1), st.integers(0, space - 1),
-                    st.integers(0, space - 1), st.booleans(),
-                ),
-                min_size=1, max_size=5,
-            )
-        )  # fmt: skip
-        src, dst, chunk, dst_chunk, reduce = zip(*transfers, strict=True)
-        made.append(phase(src=src, dst=dst, chunk=chunk, dst_chunk=dst_chunk, reduce=reduce, modulus=space))
+def transfers(draw: st.DrawFn, what: Collective, space: int) -> list[tuple[int, int, int, int, bool]]:
+    """Transfers of a round, between any ranks, local ones too; mostly of a chunk to its own place, or to scratch."""
+    rank, chunk = st.integers(0, RANKS - 1), st.integers(0, space - 1)
+    reduces = st.booleans() if what.reduces else st.just(False)
+    drawn = draw(st.lists(st.tuples(rank, chunk, rank, st.none() | st.just(space - 1) | chunk, reduces), max_size=6))
+    return [(src, src_chunk, dst, src_chunk if at is None else at, does) for src, src_chunk, dst, at, does in drawn]
+
+
+def round_of(listed: list[tuple[int, int, int, int, bool]], space: int) -> Phase:
+    src, chunk, dst, dst_chunk, reduce = zip(*listed, strict=True)
+    return phase(src=src, dst=dst, chunk=chunk, dst_chunk=dst_chunk, reduce=reduce, modulus=space)
+
+
+def followable(schedule: Schedule, drawn: list[list[tuple[int, int, int, int, bool]]]) -> list[Phase]:
+    """The drawn rounds, without the transfers that break a rule."""
+    space = schedule.chunks + schedule.scratch_chunks
+    made: list[Phase] = []
+    for listed in drawn:
+        kept: list[tuple[int, int, int, int, bool]] = []
+        for transfer in listed:
+            rounds = [*made, round_of([*kept, transfer], space)]
+            if is_followable(replace(schedule, phases=lambda rounds=rounds: rounds)):
+                kept.append(transfer)
+        if kept:
+            made.append(round_of(kept, space))
     return made
 
 
@@ -71,23 +88,42 @@ def is_followable(schedule: Schedule) -> bool:
     return True
 
 
-@settings(max_examples=400)
+def completion(schedule: Schedule, memory: list[list[Array | None]]) -> list[Phase]:
+    """A last round in which every rank gets some value, from whoever has one, for each chunk that it must hold."""
+    missing = [
+        (next(r for r in range(RANKS) if memory[r][chunk] is not None), rank, chunk)
+        for rank in range(RANKS)
+        for chunk in range(*schedule.gives(rank))
+        if memory[rank][chunk] is None
+    ]
+    if not missing:
+        return []
+    src, dst, chunk = zip(*missing, strict=True)
+    return [phase(src=src, dst=dst, chunk=chunk, modulus=schedule.chunks)]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, what in COLLECTIVES.items() if not what.uneven))
+@settings(max_examples=60)
 @given(data=st.data())
-def test_programs_do_what_their_rounds_do(data: st.DataObject) -> None:
-    chunks, scratch = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 2))
-    made: list[Phase] = []
-    for part in data.draw(rounds(chunks, scratch)):
-        if is_followable(Schedule(COLLECTIVES["all_reduce"], RANKS, chunks, lambda part=part: [*made, part], scratch)):
-            made.append(part)
-    schedule = Schedule(COLLECTIVES["all_reduce"], RANKS, chunks, lambda: made, scratch)
+def test_programs_do_what_their_rounds_do(name: str, data: st.DataObject) -> None:
+    what = COLLECTIVES[name]
+    chunks = data.draw(st.integers(1, 3 if what.parts(RANKS) == 1 else 2)) * what.parts(RANKS)
+    scratch = data.draw(st.integers(0, 2))
+    root = data.draw(st.integers(0, RANKS - 1)) if what.is_rooted else -1
+    schedule = Schedule(what, RANKS, chunks, list, scratch, root)
+    made = followable(schedule, data.draw(st.lists(transfers(what, chunks + scratch), max_size=4)))
+    schedule = replace(schedule, phases=lambda: made)
     count = data.draw(st.integers(1, 7))
-    inputs = [np.random.default_rng(rank).integers(1, 100, count, dtype=np.int64) for rank in range(RANKS)]
+    inputs = some_inputs(what, RANKS, count, root, np.int64)
+    made.extend(completion(schedule, replayed(schedule, inputs, count)))
     expected = replayed(schedule, inputs, count)
     outputs = run_schedule(
         schedule, inputs, count, in_place=data.draw(st.booleans()), seed=data.draw(st.integers(0, 9))
     )
     for rank in range(RANKS):
-        np.testing.assert_array_equal(outputs[rank], expected[rank])
+        first, end = schedule.gives(rank)
+        chunks_of_rank = [chunk for chunk in expected[rank][first:end] if chunk is not None]
+        np.testing.assert_array_equal(outputs[rank], np.concatenate([np.zeros(0, np.int64), *chunks_of_rank]))
 
 
 def test_a_local_copy_through_scratch_is_followed() -> None:
@@ -106,16 +142,30 @@ def test_a_local_copy_through_scratch_is_followed() -> None:
         np.testing.assert_array_equal(output, np.arange(5) * 11)
 
 
-@pytest.mark.parametrize("name", sorted(algorithms()))
-@pytest.mark.parametrize("in_place", [False, True])
-def test_messages_longer_than_mpi_counts_are_cut(name: str, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uneven_parts_cannot_be_put_aside() -> None:
+    """Only its two ends know the length of such a part, so a third rank has no place for it."""
+    what = COLLECTIVES["all_to_all_v"]
+    aside = phase(src=[0, 1], dst=[1, 0], chunk=[1, 0], dst_chunk=2, modulus=3)
+    home = phase(src=[0, 1], dst=[0, 1], chunk=2, dst_chunk=[1, 0], modulus=3)
+    schedule = Schedule(what, 2, 2, lambda: [aside, home], scratch_chunks=1)
+    prove(schedule, programs=False)
+    with pytest.raises(ScheduleError, match="rank 0: all_to_all_v puts a chunk aside"):
+        lower(compile_programs(schedule, in_place=False)[0], np.ones((2, 2), np.int64), 4)
+
+
+@pytest.mark.parametrize(("algorithm", "what"), SERVED, ids=[f"{what.name}-{a.name}" for a, what in SERVED])
+def test_messages_longer_than_mpi_counts_are_cut(algorithm: Any, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "MESSAGE_BYTES", 64)
-    schedule = algorithms()[name].schedule(COLLECTIVES["all_reduce"], 5)
-    for compiled in compile_programs(schedule, in_place):
-        lowered = lower(compiled, 1000, 4)
-        messages = lowered.steps[np.isin(lowered.steps[:, 0], (SEND, RECV))]
-        assert messages[:, 7].max() <= 64
-        assert messages[:, 8].max() < lowered.requests
-    inputs = [np.random.default_rng(rank).integers(-99, 99, 1000, dtype=np.int32) for rank in range(5)]
-    for output in run_schedule(schedule, inputs, 1000, in_place=in_place):
-        np.testing.assert_array_equal(output, np.sum(inputs, axis=0))
+    ranks = max(5, algorithm.min_ranks)
+    schedule = schedule_of(algorithm, what, ranks, 2 if what.is_rooted else -1, {})
+    count = count_for(what, ranks, 200, 1)
+    inputs = some_inputs(what, ranks, count, schedule.root)
+    for in_place in (False, True)[: 1 if what.uneven else 2]:
+        for compiled in compile_programs(schedule, in_place):
+            lowered = lower(compiled, count, 4)
+            messages = lowered.steps[np.isin(lowered.steps[:, 0], (SEND, RECV))]
+            assert messages[:, 7].max(initial=0) <= 64
+            assert messages[:, 8].max(initial=0) < lowered.requests
+        outputs = run_schedule(schedule, inputs, count, in_place=in_place)
+        for output, expected in zip(outputs, numpy_results(what, inputs, count, schedule.root), strict=True):
+            np.testing.assert_array_equal(output, expected)

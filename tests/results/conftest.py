@@ -133,6 +133,40 @@ class Synthetic:
                         rows.append(self.row(samples, suite="collectives", **what, **how, **rates, **unit))
         return rows
 
+    def messages(self, ranks: int = 4) -> list[Row]:
+        """Ping-pong and sendrecv over sizes, and all pairs once; rank 2 is slow, and its pair with rank 0 is named."""
+        rows = []
+        for name, algorithm, factor in (
+            ("pingpong", "latency", 1),
+            ("pingpong", "one-way", 1),
+            ("pingpong", "two-way", 2),
+            ("sendrecv", "sendrecv", 1),
+        ):
+            for size_bytes in (8, 1024, 1 << 17):
+                shape = f"bytes={size_bytes},src=0,dst={ranks - 1},window=64" if name == "pingpong" else ""
+                samples = self.times(5e-7 + size_bytes / 6e9)
+                rate = size_bytes / float(np.median(samples))
+                what = {"suite": "point-to-point", "name": name, "algorithm": algorithm, "transport": "mpi"}
+                how = {"dtype": "float32", "shape": shape, "size_bytes": size_bytes, "ranks": ranks, "wrong": 0}
+                rows.append(self.row(samples, **what, **how, algbw=rate, busbw=factor * rate, verdict="PASS"))
+        for src in range(ranks):
+            for dst in range(ranks):
+                for quantity, size_bytes in (("latency", 8), ("bandwidth", 1 << 20)):
+                    if src < dst or (src > dst and quantity == "bandwidth"):
+                        rows.append(self._pair(quantity, size_bytes, src, dst, ranks, "at-once"))
+        named = {"culprit": "rank 0 - rank 2", "reason": "10 us alone, where rank 0 to 1 has 1"}
+        rows.append(self._pair("latency", 8, 0, 2, ranks, "alone", **named))
+        rows.append(self._pair("latency", 8, 0, 1, ranks, "alone"))
+        return rows
+
+    def _pair(self, quantity: str, size_bytes: int, src: int, dst: int, ranks: int, how: str, **more: Any) -> Row:
+        samples = self.times((10 if 2 in (src, dst) else 1) * (1e-6 + size_bytes / 6e9 + 1e-8 * (src + 2 * dst)))
+        rate = size_bytes / float(np.median(samples))
+        shape = f"bytes={size_bytes},src={src},dst={dst}"
+        what = {"suite": "pairs", "name": quantity, "algorithm": how, "transport": "mpi", "shape": shape}
+        rates = {"size_bytes": size_bytes, "ranks": ranks, "algbw": rate, "busbw": rate, "verdict": "PASS"}
+        return self.row(samples, **what, **rates, **more)
+
     def write(self, folder: Path, rows: list[Row] | None = None, part: str = "", **changes: Any) -> Path:
         """A journal of these rows, or of all of them, finished."""
         with Journal.create(folder, self.run(**changes), part) as journal:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from clusterbench.results.columns import to_frame
 from clusterbench.results.export import ExportError
 from clusterbench.results.record import Measurement, Run
-from clusterbench.results.report import figures, machine, tables, units
+from clusterbench.results.report import figures, machine, tables, units, winners
 from clusterbench.results.report.page import render_report, script_json, write_report
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert(2)"> & ' " <b>bold</b> {{ 7 * 7 }} \u2028"""
@@ -194,34 +194,11 @@ def test_a_number_not_measured_here_never_looks_measured(
                 if mark in trace.name
             }
             assert looks == {("dash", True)}
-    competitions = [mark in table.caption for table in tables.winners(frame, "x")]
+    competitions = [mark in table.caption for table in winners.winners(frame, "x")]
     assert sorted(competitions) == [False, False, True, True]
     listed = tables.not_measured(frame, "x")
     assert listed is not None
     assert {cell.mark for row in listed.rows for cell in row if cell.text.startswith((evidence, origin))} == {mark}
-
-
-def test_how_sure_a_winner_is(synthetic: Callable[..., Any]) -> None:
-    def row(algorithm: str, median: float, low: float | None, high: float | None) -> Any:
-        figures = {"median_s": median, "ci95_low_s": low, "ci95_high_s": high, "size_bytes": 8}
-        return synthetic().row(suite="collectives", name="all_reduce", algorithm=algorithm, **figures)
-
-    def winner(*rows: Any) -> dict[str, str]:
-        (table,) = tables.winners(to_frame(r for r, _ in rows), "x")
-        return {head.text: cell.text for head, cell in zip(table.heads, table.rows[0], strict=True)}
-
-    clear = winner(row("ring", 1.0, 0.9, 1.1), row("library", 2.0, 1.9, 2.1))
-    assert clear == {
-        "Size": "8 B",
-        "Fastest": "ring",
-        "Time": "1.00 s",
-        "How sure": "clear",
-        "Runner-up": "library",
-        "Slower by": "100 %",
-        "Library / fastest": "2.00×",
-    }
-    assert winner(row("ring", 1.0, 0.9, 1.1), row("library", 1.1, 1.05, 1.2))["How sure"] == "cannot tell"
-    assert winner(row("ring", 1.0, None, None), row("library", 1.1, None, None))["How sure"] == "cannot tell"
 
 
 @pytest.mark.parametrize("rows", [[], [Measurement(run_id="r", suite="kernels", name="copy")]])

@@ -57,6 +57,11 @@ window.addEventListener("load", async () => {
 </script>"""
 
 
+DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" class="steps" width="900" height="40"><title>t &lt; u</title>
+<style>svg.steps .life { stroke: var(--ink, #000000); }</style>
+<line class="life" x1="1" x2="1" y1="0" y2="40"/></svg>"""
+
+
 def open_page(chromium: str, page: Path, profile: Path, *flags: str) -> tuple[str, list[str]]:
     """The document after its scripts have run, and the lines of the console."""
     command = [chromium, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
@@ -68,18 +73,20 @@ def open_page(chromium: str, page: Path, profile: Path, *flags: str) -> tuple[st
 def report(tmp_path_factory: pytest.TempPathFactory, synthetic: Callable[..., Any]) -> Path:
     maker = synthetic()
     path = tmp_path_factory.mktemp("report") / "report.html"
-    rows = maker.kernels() + maker.collectives()
-    write_report(path, [maker.run(failures=("<b>skipped</b>",))], to_frame(row for row, _ in rows))
+    rows = maker.kernels() + maker.collectives() + maker.messages()
+    write_report(path, [maker.run(failures=("<b>skipped</b>",))], to_frame(row for row, _ in rows), {"ring": DRAWING})
     return path
 
 
 def test_the_report_draws_every_figure_with_a_clean_console(chromium: str, report: Path, tmp_path: Path) -> None:
     dom, console = open_page(chromium, report, tmp_path / "profile")
     figures = len(re.findall(r'<script type="application/json" class="figure"', dom))
-    assert figures == 5
+    assert figures == 5 + 3 + 2
     assert f'data-drawn="{figures}"' in dom
     assert len(re.findall(r'<svg class="main-svg"[^>]*>(?=<defs id="defs-)', dom)) >= figures
-    assert len(re.findall(r'class="trace scatter', dom)) == 6 + 4 * 4
+    assert len(re.findall(r'class="trace scatter', dom)) == 6 + 4 * 4 + 1 + 2 + 1
+    assert len(re.findall(r'class="hm"', dom)) == 2
+    assert "<title>t &lt; u</title>" in dom
     assert console == []
 
 

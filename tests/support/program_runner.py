@@ -16,7 +16,7 @@ import numpy as np
 
 from clusterbench.collectives.compiler import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.program import SCRATCH, compile_programs, lower
-from clusterbench.collectives.schedule import Schedule, chunk_offsets
+from clusterbench.collectives.schedule import Count, Schedule, layout
 
 GARBAGE = 0xAB
 
@@ -54,26 +54,33 @@ class StuckError(RuntimeError):
 
 
 def run_schedule(
-    schedule: Schedule, inputs: list[np.ndarray[Any, Any]], count: int, *, in_place: bool, seed: int = 0
+    schedule: Schedule, inputs: list[np.ndarray[Any, Any]], count: Count, *, in_place: bool, seed: int = 0
 ) -> list[np.ndarray[Any, Any]]:
-    """Compile a schedule and run it on `inputs` (one array a rank), adding what it reduces. Returns the outputs."""
-    what, ranks = schedule.collective, schedule.ranks
+    """Compile a schedule and run it on `inputs` (one array a rank), adding what it reduces. Returns the outputs.
+
+    `count` is as in `layout`. A rank that brings nothing has an empty input, one that must hold nothing gets an empty
+    output. In place the smaller of the two lies inside the larger, at its place in the vector.
+    """
+    if in_place and schedule.collective.uneven:
+        raise ValueError(f"{schedule.collective.name} has no in-place form: its parts lie elsewhere afterwards")
     dtype = inputs[0].dtype
-    offsets = chunk_offsets(schedule, count) * dtype.itemsize
     states, outputs = [], []
     for rank, program in enumerate(compile_programs(schedule, in_place)):
-        takes = [int(offsets[c]) for c in what.owned(what.takes, rank, ranks, schedule.chunks)]
-        gives = [int(offsets[c]) for c in what.owned(what.gives, rank, ranks, schedule.chunks)]
+        places = layout(schedule, rank, count)
+        takes = [int(places.taken[chunk]) * dtype.itemsize for chunk in schedule.takes(rank)]
+        gives = [int(places.given[chunk]) * dtype.itemsize for chunk in schedule.gives(rank)]
         lowered = lower(program, count, dtype.itemsize)
         brought = inputs[rank].copy().view(np.uint8)
-        if not in_place:
-            result = np.full(gives[1] - gives[0], GARBAGE, np.uint8)
-        elif what.gives == "whole" and what.takes == "part":
-            result = np.full(gives[1] - gives[0], GARBAGE, np.uint8)
-            result[takes[0] : takes[1]] = brought
-            brought = result[takes[0] : takes[1]]
-        else:
+        if len(brought) != takes[1] - takes[0]:
+            raise ValueError(f"rank {rank} brings {len(brought)} bytes; expected {takes[1] - takes[0]}")
+        result = np.full(gives[1] - gives[0], GARBAGE, np.uint8)
+        if not in_place or takes[0] == takes[1] or gives[0] == gives[1]:
+            pass  # two memories, or one at most
+        elif takes[0] <= gives[0] and gives[1] <= takes[1]:
             result = brought[gives[0] - takes[0] : gives[1] - takes[0]]
+        else:
+            result[takes[0] - gives[0] : takes[1] - gives[0]] = brought
+            brought = result[takes[0] - gives[0] : takes[1] - gives[0]]
         scratch = np.full(lowered.scratch_bytes, GARBAGE, np.uint8)
         memory = {INPUT: brought, OUTPUT: result, SCRATCH: scratch}
         states.append(RankState(memory, {INPUT: takes[0], OUTPUT: gives[0], SCRATCH: 0}, lowered.steps))

@@ -1,0 +1,135 @@
+"""The schedules of one request on this rank: read or built, with segments chosen, proven, and compiled.
+
+All ranks make theirs alike. Rank 0 proves for all, before anything is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.world import AgreedError, World, agreed
+from clusterbench.collectives import discovery
+from clusterbench.collectives.algorithm import AUTO, Call, Spec, segments
+from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.program import Program, compile_program
+from clusterbench.collectives.proof import Proof, prove
+from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.transports.link import Link, measure_link
+from clusterbench.collectives.transports.native import NativeMpi
+
+PROVEN_RANKS = 256
+"""Ranks up to which a schedule of the catalogue is proven before it is run: about a second. `collectives prove` does it
+for more; a schedule that was read from a file is always proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A schedule that may be run."""
+
+    schedule: Schedule
+    proof: Proof | None
+    """None for a schedule of the catalogue over more ranks than are proven."""
+    note: str
+    """What a row says of it."""
+
+
+class Schedules:
+    """What a request needs, by algorithm and size."""
+
+    def __init__(
+        self,
+        world: World,
+        native: NativeMpi,
+        call: Call,
+        sizes: Mapping[Spec, tuple[int, ...]],
+        read: Mapping[str, Schedule],
+    ) -> None:
+        """Make ready the algorithms of `sizes` for the sizes in bytes that each is to be run with.
+
+        `read` has the schedules that came from files, by the name that their spec has. Raises `AgreedError` on every
+        rank where a schedule fails its proof or an option is refused.
+        """
+        self._world = world
+        self._native = native
+        self._call = replace(call, host_ranks=host_ranks(world))
+        self._read = read
+        self._link: Link | None = None
+        self._ready: dict[Spec, Ready] = {}
+        self._programs: dict[tuple[Spec, bool], Program] = {}
+        self._chosen = {(spec, size): self._resolved(spec, size) for spec, of in sizes.items() for size in of}
+        for spec in dict.fromkeys(self._chosen.values()):
+            self._ready[spec] = self._prepared(spec)
+
+    def ready(self, spec: Spec, size_bytes: int) -> Ready:
+        """The schedule of an algorithm for a size that was announced."""
+        return self._ready[self._chosen[spec, size_bytes]]
+
+    def program(self, spec: Spec, size_bytes: int, in_place: bool) -> Program:
+        """This rank's program; compiled at its first use."""
+        key = self._chosen[spec, size_bytes], in_place
+        if key not in self._programs:
+            self._programs[key] = compile_program(self._ready[key[0]].schedule, self._world.rank, in_place)
+        return self._programs[key]
+
+    def _resolved(self, spec: Spec, size_bytes: int) -> Spec:
+        """The spec with the number of segments that the formula gives, where it is left to the formula."""
+        if spec.name in self._read:
+            return spec
+        chosen = discovery.algorithm(spec.name, self._call.collective, self._call.ranks)
+        options = {name: option.default for name, option in chosen.options.items()} | dict(spec.options)
+        if chosen.fill is None or options.get("segments") != AUTO:
+            return spec
+        if self._link is None:
+            self._link = measure_link(self._native)
+        fill = chosen.fill(replace(self._call, options=options))
+        number = segments(fill, size_bytes, self._link.alpha_s, self._link.beta_s)
+        kept = tuple((name, value) for name, value in spec.options if name != "segments")
+        return replace(spec, options=(*kept, ("segments", str(number))))
+
+    def _prepared(self, spec: Spec) -> Ready:
+        from_file = spec.name in self._read
+        try:
+            schedule = self._read[spec.name] if from_file else discovery.schedule(spec, self._call)
+        except ValueError as error:  # the same call, so the same on every rank
+            raise AgreedError(str(error), getattr(error, "exit_code", exit_codes.USAGE)) from None
+        proof = None
+        if from_file or self._world.size <= PROVEN_RANKS:
+            proof = agreed(self._world, lambda: _proven(spec, schedule))
+        return Ready(schedule, proof, self._note(spec, proof))
+
+    def _note(self, spec: Spec, proof: Proof | None) -> str:
+        notes = []
+        if self._link is not None and spec not in {asked for asked, _ in self._chosen}:
+            count = dict(spec.options)["segments"]
+            notes.append(f"{count} segments by formula from {self._link}")
+        if proof is None:
+            notes.append(
+                f"the schedule was not proven for so many ranks; `clusterbench collectives prove {spec}` does it"
+            )
+        return "; ".join(notes)
+
+
+def _proven(spec: Spec, schedule: Schedule) -> Proof:
+    try:
+        return prove(schedule)
+    except ValueError as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        raise AgreedError(f"{spec} is not run, as it fails its proof: {error}", code) from None
+
+
+def host_ranks(world: World) -> int:
+    """Ranks on each host, where ranks lie on hosts in blocks of one size; 0 where they do not."""
+    hosts = [place.host for place in world.places]
+    size = hosts.count(hosts[0])
+    blocks = [hosts[first : first + size] for first in range(0, len(hosts), size)]
+    regular = all(len(block) == size and len(set(block)) == 1 for block in blocks)
+    return size if regular and len({block[0] for block in blocks}) == len(blocks) else 0
+
+
+def call_for(what: Collective, world: World, root: int) -> Call:
+    """The call that a request makes of an algorithm."""
+    return Call(what, world.size, root if what.is_rooted else -1, host_ranks(world))

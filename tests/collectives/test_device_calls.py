@@ -1,0 +1,59 @@
+"""Collectives on buffers that compiled code cannot touch, over NumPy arrays in the place of a GPU's, on real ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mpi
+import numpy as np
+import pytest
+
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import suitable
+from clusterbench.collectives.transports.device import device_type, divide
+from clusterbench.collectives.transports.gpu import NoDeviceBuffersError
+
+SCRIPT = Path(__file__).parents[1] / "support" / "device_ranks.py"
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_every_algorithm_and_the_library_are_right_on_device_buffers(ranks: int) -> None:
+    finished = mpi.ranks(ranks, str(SCRIPT), timeout_s=240)
+    assert finished.exit_code == 0, finished.stderr
+    calls = [line.split() for line in finished.stdout.splitlines()]
+    assert [call for call in calls if call[5:] != ["0", "True"]] == []
+    ran = {(call[0], call[1]) for call in calls}
+    assert ran == {(c.name, a) for c in COLLECTIVES.values() for a in ("library", *suitable(c, ranks))}
+    assert {call[2] for call in calls} == {"float32", "float16", "int32", "uint8", "float64"}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "float32"])
+def test_division_is_that_of_c(dtype: str) -> None:
+    values = np.array([-7, -6, -1, 0, 1, 5, 7, 100] if dtype[0] != "u" else [0, 1, 5, 7, 200], dtype)
+    summed = values.copy()
+    divide(np, summed, 3)
+    expected = values / np.float32(3) if dtype == "float32" else np.trunc(values / 3)
+    np.testing.assert_array_equal(summed, expected.astype(dtype))
+    if dtype != "float32":
+        divide(np, summed, 1000 if dtype in ("int8", "uint8") else 10**8)
+        assert not summed.any()
+
+
+def test_bfloat16_is_moved_but_not_reduced_on_the_device() -> None:
+    from clusterbench.kernels.element_types import element_type
+
+    assert device_type(element_type("bfloat16"), "") == np.uint16
+    with pytest.raises(NoDeviceBuffersError, match="use float16, --buffers host, or --transport nccl"):
+        device_type(element_type("bfloat16"), "sum")
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("arguments", [("--buffers", "device"), ("--transport", "nccl")])
+def test_buffers_on_a_device_that_is_not_there_are_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    finished = mpi.clusterbench(
+        2, "collectives", "run", "all_reduce", "-b", "8", *arguments, "--journal", str(tmp_path)
+    )
+    assert finished.exit_code == 2
+    assert finished.stderr.count("use --buffers host") == 1
+    assert "Traceback" not in finished.stderr

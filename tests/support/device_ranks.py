@@ -1,0 +1,81 @@
+"""Run by every rank of a test: collectives on "device" buffers that are NumPy arrays, checked like any others.
+
+Prints one line a call on rank 0: collective, algorithm, type, operation, placement, wrong elements over all ranks.
+"""
+
+from __future__ import annotations
+
+import mpi4py
+
+mpi4py.rc.threads = False
+
+import numpy as np  # noqa: E402 - mpi4py's settings come before everything that may import it
+from mpi4py import MPI  # noqa: E402
+
+from clusterbench.bench.collective_buffers import sizes, take_arena  # noqa: E402
+from clusterbench.collectives import data, discovery, traffic  # noqa: E402
+from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
+from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
+from clusterbench.collectives.program import compile_program  # noqa: E402
+from clusterbench.collectives.transports import device, library  # noqa: E402
+from clusterbench.collectives.transports.gpu import ArrayModule  # noqa: E402
+from clusterbench.collectives.transports.native import NativeMpi, native  # noqa: E402
+
+COMM = MPI.COMM_WORLD
+MODULE = ArrayModule(np, lambda: None, np.asarray, "NumPy")
+CASES = (("float32", "sum"), ("float16", "max"), ("int32", "avg"), ("uint8", "prod"), ("float64", "avg"))
+
+
+def problem_of(what: Collective, dtype: str, op: str) -> data.Problem:
+    weights = traffic.skewed(COMM.size, 1.0, 5)
+    count = traffic.counts(weights, 37) if what.uneven else 37
+    root = COMM.size - 1 if what.is_rooted else -1
+    return data.Problem(what, COMM.size, root, count, np.dtype(dtype), op if what.reduces else "", 11)
+
+
+def check(mpi: NativeMpi, problem: data.Problem, algorithm: str, in_place: bool) -> None:
+    what, rank = problem.collective, COMM.rank
+    placements = ["in_place" if in_place else "out_of_place"]
+    first = algorithm == "library" and in_place and library.puts_result_first(what)
+    buffers = take_arena([problem], placements, rank).buffers(problem, rank, in_place, first)
+    large, small = sizes([problem], placements, rank)
+    kind = device.device_type(problem.dtype, problem.op)
+    arena = type(take_arena([problem], placements, rank))(np.zeros(large, kind), np.zeros(small, kind))
+    cut = arena.buffers(problem, rank, in_place, first)
+    there = device.DeviceBuffers(cut.send, cut.receive, cut.result)
+    if algorithm == "library":
+        call = device.prepare_library(
+            mpi, MODULE, what, problem.count, problem.op, problem.root, in_place, buffers, there
+        )
+    else:
+        schedule = discovery.schedule(Spec(algorithm), Call(what, COMM.size, problem.root))
+        program = compile_program(schedule, rank, in_place)
+        call = device.prepare(mpi, MODULE, program, problem.count, problem.op, buffers, there)
+    data.poison(buffers.result)
+    data.fill(problem, buffers.send, rank)
+    call.load()
+    call.run()
+    call.fetch()
+    wrong = COMM.allreduce(data.check(problem, buffers.result, rank).count)
+    seconds = call.time(2, 2)[0]
+    if COMM.rank == 0:
+        timed = bool((seconds > 0).all())
+        print(  # noqa: T201 - what the test reads
+            what.name, algorithm, problem.dtype.name, problem.op or "none", placements[0], wrong, timed
+        )
+
+
+def main() -> None:
+    mpi = native(COMM)
+    for what in COLLECTIVES.values():
+        for dtype, op in CASES if what.reduces else CASES[:2]:
+            problem = problem_of(what, dtype, op)
+            names = [*discovery.suitable(what, COMM.size)]
+            if not (what.reduces and dtype == "float16"):
+                names.append("library")
+            for algorithm in names:
+                for in_place in (False, True) if library.works_in_place(what) else (False,):
+                    check(mpi, problem, algorithm, in_place)
+
+
+main()
