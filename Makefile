@@ -14,18 +14,20 @@ PRESET ?= quick
 FLOORS := kernels collectives bench results
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+# MPICH's environment is that of all other tests; the others need nothing but what tests under every MPI need.
+TEST_STAMP := $(if $(filter mpich,$(MPI)),$(DEV_STAMP),$(VENV)/.installed-mpi)
 TYPES := build/types/clusterbench
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet
 # Tests and commands find this environment's mpiexec first, as in an activated environment.
 INSIDE := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))"
 
-.PHONY: help run test test-all bench lint format clean
+.PHONY: help run test test-slow test-mpi test-all bench lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run       measure this machine (preset $(PRESET)) and write a report"
 	@echo "make test      the tests, without the slow ones"
-	@echo "make test-all  all tests, the slow ones and every benchmark too"
+	@echo "make test-all  all tests: the slow ones too, and those that run under each of three MPIs"
 	@echo "make bench     the suite's own benchmarks, by pytest-benchmark"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make format    let ruff format the code"
@@ -37,8 +39,16 @@ run: $(RUN_STAMP)
 test: $(DEV_STAMP)
 	@$(INSIDE) python -m pytest -m "not slow" --ignore=tests/benchmarks
 
-test-all: $(DEV_STAMP)
-	@$(INSIDE) python -m pytest
+test-slow: $(DEV_STAMP)
+	@$(INSIDE) python -m pytest -m "slow and not every_mpi" --ignore=tests/benchmarks
+	@for mpi in mpich openmpi impi; do $(MAKE) --no-print-directory test-mpi MPI=$$mpi || exit 1; done
+
+# What must hold under every MPI, under the one that is named.
+test-mpi: $(TEST_STAMP)
+	@echo "under $(MPI):"
+	@$(INSIDE) python -m pytest -m every_mpi --ignore=tests/benchmarks
+
+test-all: test test-slow
 
 bench: $(DEV_STAMP)
 	@$(INSIDE) python -m pytest tests/benchmarks
@@ -68,6 +78,11 @@ $(VENV)/bin/python:
 $(RUN_STAMP): pyproject.toml | $(VENV)/bin/python
 	@echo "installing clusterbench with $(MPI), triton and numba-cuda's simulator into $(VENV) (once, some minutes) ..."
 	@$(PIP) -e ".[$(MPI),triton,sim]"
+	@touch $@
+
+$(VENV)/.installed-mpi: pyproject.toml | $(VENV)/bin/python
+	@echo "installing clusterbench with $(MPI) and the tools for tests into $(VENV) ..."
+	@$(PIP) -e ".[$(MPI),dev]"
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml $(RUN_STAMP)

@@ -21,7 +21,7 @@ from clusterbench.bench.judge import Bound, judge_time
 from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.world import AgreedError, World
 from clusterbench.collectives import data, traffic
-from clusterbench.collectives.algorithm import Spec
+from clusterbench.collectives.algorithm import LIBRARY, Spec
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.program import lower
 from clusterbench.collectives.schedule import Count, Schedule
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from clusterbench.collectives.transports.device import DeviceCall
 
 PLACEMENTS = ("out_of_place", "in_place")
-LIBRARY = "library"
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
 
 AnyCall: TypeAlias = "PreparedCall | DeviceCall"

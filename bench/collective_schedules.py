@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from clusterbench.bench import exit_codes
 from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives import discovery
-from clusterbench.collectives.algorithm import AUTO, Call, Spec, segments
+from clusterbench.collectives.algorithm import AUTO, Call, Spec
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.program import Program, compile_program
 from clusterbench.collectives.proof import Proof, prove
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.transports.link import Link, measure_link
+from clusterbench.collectives.segments import Links, choose_segments
+from clusterbench.collectives.transports.link import measure_links
 from clusterbench.collectives.transports.native import NativeMpi
 
 PROVEN_RANKS = 256
@@ -55,7 +56,7 @@ class Schedules:
         self._native = native
         self._call = replace(call, host_ranks=host_ranks(world))
         self._read = read
-        self._link: Link | None = None
+        self._links: Links | None = None
         self._ready: dict[Spec, Ready] = {}
         self._programs: dict[tuple[Spec, bool], Program] = {}
         self._chosen = {(spec, size): self._resolved(spec, size) for spec, of in sizes.items() for size in of}
@@ -79,12 +80,15 @@ class Schedules:
             return spec
         chosen = discovery.algorithm(spec.name, self._call.collective, self._call.ranks)
         options = {name: option.default for name, option in chosen.options.items()} | dict(spec.options)
-        if chosen.fill is None or options.get("segments") != AUTO:
+        if options.get("segments") != AUTO:
             return spec
-        if self._link is None:
-            self._link = measure_link(self._native)
-        fill = chosen.fill(replace(self._call, options=options))
-        number = segments(fill, size_bytes, self._link.alpha_s, self._link.beta_s)
+        if self._links is None:
+            self._links = measure_links(self._native, self._call.host_ranks)
+
+        def build(count: int) -> Schedule:
+            return chosen.schedule(replace(self._call, options={**dict(spec.options), "segments": str(count)}))
+
+        number = choose_segments(build, size_bytes, self._links)
         kept = tuple((name, value) for name, value in spec.options if name != "segments")
         return replace(spec, options=(*kept, ("segments", str(number))))
 
@@ -101,9 +105,9 @@ class Schedules:
 
     def _note(self, spec: Spec, proof: Proof | None) -> str:
         notes = []
-        if self._link is not None and spec not in {asked for asked, _ in self._chosen}:
+        if self._links is not None and spec not in {asked for asked, _ in self._chosen}:
             count = dict(spec.options)["segments"]
-            notes.append(f"{count} segments by formula from {self._link}")
+            notes.append(f"segments={count}, chosen for {self._links.remote}")
         if proof is None:
             notes.append(
                 f"the schedule was not proven for so many ranks; `clusterbench collectives prove {spec}` does it"

@@ -28,7 +28,7 @@ _YIELD_WHEN_IDLE = {
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
     "MPIR_CVAR_POSIX_POLL_FREQUENCY": "1",
     "OMPI_MCA_mpi_yield_when_idle": "1",
-    "I_MPI_THREAD_YIELD": "1",
+    "I_MPI_THREAD_YIELD": "2",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -10,10 +9,10 @@ from typing import ClassVar
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Schedule
 
-MOST_SEGMENTS = 64
-"""Segments chosen by formula at most: programs grow with them, and so does what a message costs a processor."""
+LIBRARY = "library"
+"""The MPI library's own collective, which stands beside the algorithms."""
 AUTO = "auto"
-"""Value of the option `segments` that stands for the formula."""
+"""Value of the option `segments` that leaves the number to the size and the links."""
 
 
 class UnsuitableAlgorithmError(ValueError):
@@ -42,7 +41,7 @@ class Call:
         return int(text)
 
     def segments(self) -> int:
-        """The option `segments`; 1 where it is left to the formula, which needs a size that this call does not have."""
+        """The option `segments`; 1 where it is left to the size, which this call does not have."""
         return 1 if self.options["segments"] == AUTO else self.integer("segments", 1, 4096)
 
 
@@ -69,8 +68,11 @@ class Algorithm:
     build: Callable[[Call], Schedule]
     min_ranks: int = 1
     options: dict[str, Option] = field(default_factory=dict)
-    fill: Callable[[Call], float] | None = None
-    """For pipelines, which have the option `segments`: T(s) is proportional to (fill + s)(α + nβ/s); see `segments`."""
+    """A pipeline has the option `segments`, by default `AUTO`: see `segments.py`."""
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether it cuts the vector into segments that follow one another."""
+        return "segments" in self.options
 
     @property
     def collectives(self) -> tuple[str, ...]:
@@ -119,8 +121,8 @@ class Spec:
 def parse_specs(text: str) -> list[Spec]:
     """Algorithms with commas between, each with its options behind a colon, which commas part as well.
 
-    `chain:segments=4,two-level:dims=2x4,segments=2,ring` are three. Raises `UnsuitableAlgorithmError` where an option
-    has no value or no algorithm.
+    `chain:segments=4,two-level:dims=2x4,segments=2,ring` are three; `library:ID` is kept as one name. Raises
+    `UnsuitableAlgorithmError` where an option has no value, no algorithm, or two values.
     """
     specs: list[Spec] = []
     for piece in filter(None, (piece.strip() for piece in text.split(","))):
@@ -134,6 +136,9 @@ def parse_specs(text: str) -> list[Spec]:
                 raise UnsuitableAlgorithmError(f"{previous.name} is given {name} twice; expected it once")
             specs.append(replace(previous, options=(*previous.options, (name, value))))
             continue
+        if name.lower() == LIBRARY and colon:
+            specs.append(Spec(f"{LIBRARY}:{option.strip()}"))  # the ID is the library's own word
+            continue
         specs.append(Spec(name.lower().replace("_", "-"), (_option(option, piece),) if colon else ()))
     return specs
 
@@ -144,13 +149,3 @@ def _option(text: str, piece: str) -> tuple[str, str]:
         raise UnsuitableAlgorithmError(f"{piece!r}: expected NAME:OPTION=VALUE")
     return name, value
 
-
-def segments(fill: float, size_bytes: float, alpha_s: float, beta_s: float) -> int:
-    """How many segments of a pipeline take the least time for a vector of `size_bytes`.
-
-    A pipeline that is filled in f rounds needs f + s rounds for s segments, each of α + nβ/s seconds; the least of
-    (f + s)(α + nβ/s) is at s = sqrt(f·nβ/α). Rounded down to a power of two, so that few schedules serve all sizes,
-    and to at most `MOST_SEGMENTS`. `beta_s` is seconds a byte.
-    """
-    best = math.sqrt(max(0.0, fill) * size_bytes * beta_s / max(alpha_s, 1e-12))
-    return min(MOST_SEGMENTS, 1 << max(0, int(best).bit_length() - 1))

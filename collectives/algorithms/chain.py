@@ -56,6 +56,5 @@ ALGORITHM = Algorithm(
     },
     source="Pješivac-Grbović et al. 2007, doi 10.1007/s10586-007-0012-0",
     build=_build,
-    options={"segments": Option("into how many segments the vector is cut, or auto: by formula", AUTO)},
-    fill=lambda call: call.ranks - 2,
+    options={"segments": Option("into how many segments the vector is cut, or auto: by size and links", AUTO)},
 )

@@ -114,13 +114,6 @@ def _build(call: Call) -> Schedule:
     )
 
 
-def _fill(call: Call) -> float:
-    """Half of the rounds that fill it: a round has (4α + 2n/s β), or half of both, which is as α + n/2 β/s."""
-    if call.collective.is_rooted:
-        return ((call.ranks - 1).bit_length() - 1) / 2
-    return (2 * (call.ranks.bit_length() - 1) - 1) / 2
-
-
 ALGORITHM = Algorithm(
     name="double-binary-tree",
     summary="two complementary binary trees, each with half of the vector, pipelined",
@@ -131,6 +124,5 @@ ALGORITHM = Algorithm(
     },
     source="Sanders, Speck and Träff 2009, doi 10.1016/j.parco.2009.09.001",
     build=_build,
-    options={"segments": Option("into how many segments each half is cut, or auto: by formula", AUTO)},
-    fill=_fill,
+    options={"segments": Option("into how many segments each half is cut, or auto: by size and links", AUTO)},
 )

@@ -156,15 +156,6 @@ def _build(call: Call) -> Schedule:
     return Schedule(collective, ranks, shape.chunks, phases=lambda: _phases(shape, segments, up + down))
 
 
-def _fill(call: Call) -> float:
-    """Stages that fill it, over d_0, as a message is n/(d_0 s); 0 where nothing can overlap."""
-    dims = dimensions(call)
-    if call.host_ranks == call.ranks or len(dims) == 1:
-        return 0
-    passes = len(dims) * (2 if call.collective.name == "all_reduce" else 1)
-    return (passes - 1) / dims[0]
-
-
 ALGORITHM = Algorithm(
     name="two-level",
     summary="reduce-scatter, all-reduce, all-gather over the dimensions of a block of ranks",
@@ -178,7 +169,6 @@ ALGORITHM = Algorithm(
     build=_build,
     options={
         "dims": Option("the dimensions, innermost first, as in 2x4x2, or auto: ranks of a host x hosts", AUTO),
-        "segments": Option("into how many segments each part is cut, or auto: by formula", AUTO),
+        "segments": Option("into how many segments each part is cut, or auto: by size and links", AUTO),
     },
-    fill=_fill,
 )

@@ -1,63 +1,80 @@
-"""What a message costs between two ranks: α seconds and β seconds a byte, from a ping-pong of two sizes.
+"""Measures what messages and reductions cost, from which a pipeline's number of segments is chosen (`segments.py`).
 
-From them the formula of a pipeline chooses its number of segments (see `algorithm.segments`). The two ranks are the
-first and the last, which are as far apart as ranks of a block placement are.
+Between hosts it asks the first and the last rank, inside a host the first two: a message there and back of two sizes
+gives α and β, and two messages at once what they cost each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from clusterbench.collectives.compiler import INPUT, OUTPUT, RECV, SEND, WAIT
+from clusterbench.collectives.compiler import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.segments import Link, Links
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for
 
 SHORT_BYTES, LONG_BYTES = 8, 1 << 20
-SAMPLES, WARMUP = 21, 5
+SAMPLES, WARMUP = 15, 3
+
+Step = list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The Hockney model of a message: α + β · bytes."""
+def measure_links(mpi: NativeMpi, host_ranks: int) -> Links:
+    """Measure them; all ranks call it together, and get the same. `host_ranks` as in `algorithm.Call`.
 
-    alpha_s: float
-    beta_s: float
-    """Seconds a byte."""
-
-    def __str__(self) -> str:
-        return f"α = {self.alpha_s * 1e6:.2f} µs, 1/β = {1e-9 / self.beta_s:.2f} GB/s"
-
-
-def measure_link(mpi: NativeMpi) -> Link:
-    """Measure it; all ranks call it together, and get the same. Raises `MpiError`."""
-    if mpi.comm.size == 1:
-        return Link(1e-6, 1e-10)  # nothing is sent: any will do
-    short_s, long_s = (_one_way_s(mpi, size) for size in (SHORT_BYTES, LONG_BYTES))
-    return Link(short_s, max(long_s - short_s, 1e-9) / (LONG_BYTES - SHORT_BYTES))
+    Raises `MpiError`.
+    """
+    ranks = mpi.comm.size
+    if ranks == 1:
+        alone = Link(1e-6, 1e-10)  # nothing is sent: any will do
+        return Links(alone, alone, 0.0, host_ranks)
+    remote = _link(mpi, ranks - 1)
+    local = _link(mpi, 1) if 1 < host_ranks < ranks else remote
+    return Links(local, remote, _reduce_s(mpi) / LONG_BYTES, host_ranks)
 
 
-def _one_way_s(mpi: NativeMpi, size_bytes: int) -> float:
-    rank, last = mpi.comm.rank, mpi.comm.size - 1
-    sent, received = np.zeros(size_bytes, np.uint8), np.zeros(size_bytes, np.uint8)
-    peer = last if rank == 0 else 0
-    send = [SEND, peer, 0, 0, INPUT, 0, 0, size_bytes, 0]
-    receive = [RECV, peer, OUTPUT, 0, 0, 0, 0, size_bytes, 0]
-    wait = [WAIT, -1, 0, 0, 0, 0, 0, 0, 0]
-    steps: list[list[int]] = []
-    if rank in (0, last):
-        steps = [send, wait, receive, wait] if rank == 0 else [receive, wait, send, wait]
+def _link(mpi: NativeMpi, last: int) -> Link:
+    peer = last if mpi.comm.rank == 0 else 0
+    takes_part = mpi.comm.rank in (0, last)
+
+    def there_and_back_s(size_bytes: int) -> float:
+        send, receive = _message(SEND, peer, size_bytes, 0), _message(RECV, peer, size_bytes, 0)
+        steps = [send, _wait(0), receive, _wait(0)] if mpi.comm.rank == 0 else [receive, _wait(0), send, _wait(0)]
+        return _seconds(mpi, steps if takes_part else [], size_bytes)
+
+    short_s, long_s = there_and_back_s(SHORT_BYTES) / 2, there_and_back_s(LONG_BYTES) / 2
+    exchange = [_message(RECV, peer, LONG_BYTES, 0), _message(SEND, peer, LONG_BYTES, 1), _wait(1), _wait(0)]
+    both_s = _seconds(mpi, exchange if takes_part else [], LONG_BYTES)
+    beta_s = max(long_s - short_s, 1e-9) / (LONG_BYTES - SHORT_BYTES)
+    return Link(short_s, beta_s, float(np.clip(both_s / long_s, 1.0, 2.0)))
+
+
+def _reduce_s(mpi: NativeMpi) -> float:
+    return _seconds(mpi, [[REDUCE, -1, OUTPUT, 0, INPUT, 0, OUTPUT, LONG_BYTES, 0]], LONG_BYTES)
+
+
+def _message(op: int, peer: int, size_bytes: int, request: int) -> Step:
+    return [op, peer, OUTPUT, 0, INPUT, 0, 0, size_bytes, request]
+
+
+def _wait(request: int) -> Step:
+    return [WAIT, -1, 0, 0, 0, 0, 0, 0, request]
+
+
+def _seconds(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> float:
+    """Median time of steps over buffers of floats; the slowest rank's, and so the same on all."""
+    sent, received = np.ones(size_bytes, np.uint8), np.ones(size_bytes, np.uint8)
     call = PreparedCall(
         mpi=mpi,
         steps=np.array(steps, np.int64).reshape(len(steps), 9),
         bases=np.array([address(sent), address(received), 0], np.int64),
-        functions=functions_for(np.dtype(np.uint8), "", 1),
-        requests=np.zeros(int(mpi.table[REQUEST_BYTES]), np.uint8),
+        functions=functions_for(np.dtype(np.float32), "max", 1),
+        requests=np.zeros(2 * int(mpi.table[REQUEST_BYTES]), np.uint8),
         scratch=np.zeros(1, np.uint8),
         buffers=Buffers(sent, received, received),
     )
     call.time(WARMUP, 1)
     seconds: Any = call.time(SAMPLES, 1)[0]
-    return float(np.median(seconds)) / 2
+    return float(np.median(seconds))

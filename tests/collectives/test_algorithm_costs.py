@@ -13,7 +13,7 @@ from collective_cases import named
 from clusterbench.collectives.algorithm import Call, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.algorithms import double_binary_tree, multi_ring, swing, two_level
 from clusterbench.collectives.collective import COLLECTIVES
-from clusterbench.collectives.discovery import algorithms, schedule
+from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.proof import prove
 from clusterbench.collectives.schedule import Schedule
 
@@ -208,13 +208,3 @@ def test_dimensions_are_those_of_the_hosts_or_nearest_to_each_other() -> None:
     assert dims(12, 5) == (3, 4)
     assert dims(17, 0) == (17,)
     assert dims(1, 1) == (1,)
-
-
-def test_a_pipeline_on_one_host_or_of_one_dimension_has_one_segment_by_formula() -> None:
-    two_levels = algorithms()["two-level"]
-    assert two_levels.fill is not None
-    auto = {"dims": "auto", "segments": "auto"}
-    what = COLLECTIVES["all_reduce"]
-    assert two_levels.fill(Call(what, 32, host_ranks=32, options=auto)) == 0
-    assert two_levels.fill(Call(what, 17, host_ranks=1, options=auto)) == 0
-    assert two_levels.fill(Call(what, 32, host_ranks=8, options=auto)) > 0

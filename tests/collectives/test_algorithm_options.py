@@ -1,4 +1,4 @@
-"""Algorithms with options, as they are written on the command line; segments by formula; Bruck's radix."""
+"""Algorithms with options, as they are written on the command line; Bruck's radix."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program_runner import run_schedule
 
-from clusterbench.collectives.algorithm import (
-    MOST_SEGMENTS,
-    Call,
-    Spec,
-    UnsuitableAlgorithmError,
-    parse_specs,
-    segments,
-)
+from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.compiler import OP, PEER, RECV, SEND
 from clusterbench.collectives.discovery import algorithms, schedule
@@ -28,7 +21,7 @@ from clusterbench.collectives.schedule import Schedule
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 VALUES = st.from_regex(r"[a-z0-9x]{1,5}", fullmatch=True)
-SPECS = st.builds(Spec, NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=3).map(tuple))
+SPECS = st.builds(Spec, NAMES, st.dictionaries(NAMES, VALUES, max_size=3).map(lambda d: tuple(d.items())))
 
 
 def test_options_go_to_the_algorithm_before_them() -> None:
@@ -48,7 +41,7 @@ def test_what_is_written_is_read_again(specs: list[Spec]) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("segments=4,chain", "option 'segments=4' stands before any algorithm"),
+        ("segments=4,chain", "'segments=4' stands before any algorithm"),
         ("chain:segments", "'chain:segments': expected NAME:OPTION=VALUE"),
         ("chain:segments=", "'chain:segments=': expected NAME:OPTION=VALUE"),
         ("chain:=4", "'chain:=4': expected NAME:OPTION=VALUE"),
@@ -76,34 +69,6 @@ def test_a_malformed_option_is_refused(text: str, complaint: str) -> None:
 def test_an_option_that_an_algorithm_cannot_take_is_refused(spec: str, collective: str, complaint: str) -> None:
     with pytest.raises(UnsuitableAlgorithmError, match=complaint):
         schedule(parse_specs(spec)[0], Call(COLLECTIVES[collective], 4))
-
-
-@given(
-    fill=st.floats(0, 100),
-    size_bytes=st.integers(0, 1 << 34),
-    alpha_s=st.floats(1e-8, 1e-3),
-    beta_s=st.floats(1e-13, 1e-7),
-)
-def test_segments_by_formula_take_about_the_least_time(
-    fill: float, size_bytes: int, alpha_s: float, beta_s: float
-) -> None:
-    def time_s(count: float) -> float:
-        return (fill + count) * (alpha_s + size_bytes * beta_s / count)
-
-    chosen = segments(fill, size_bytes, alpha_s, beta_s)
-    assert 1 <= chosen <= MOST_SEGMENTS
-    assert chosen & (chosen - 1) == 0
-    # Never slower than unsegmented, and of the powers of two that are allowed the best or its neighbour.
-    assert time_s(chosen) <= time_s(1) * (1 + 1e-9)
-    allowed = [1 << k for k in range(MOST_SEGMENTS.bit_length())]
-    best = min(allowed, key=time_s)
-    assert chosen in (best, best // 2, best * 2)
-    assert time_s(chosen) <= 1.3 * time_s(best)
-
-
-@given(st.floats(0.1, 20), st.integers(1, 1 << 30))
-def test_segments_grow_with_the_size(fill: float, size_bytes: int) -> None:
-    assert segments(fill, size_bytes, 1e-6, 1e-10) <= segments(fill, 4 * size_bytes, 1e-6, 1e-10)
 
 
 def bruck(collective: str, ranks: int, radix: int) -> Schedule:

@@ -121,4 +121,3 @@ def test_it_says_what_it_costs_and_where_it_is_from(algorithm: Algorithm, what: 
     assert ("γ" in algorithm.cost[what.name]) == what.reduces
     assert "doi" in algorithm.source
     assert algorithm.summary
-    assert ("segments" in algorithm.options) == (algorithm.fill is not None)

@@ -1,0 +1,43 @@
+"""Every collective by every algorithm on 2 to 8 real ranks, with counts that nothing divides, under the MPI at hand.
+
+`make test-all` runs this file under MPICH, Open MPI and Intel MPI, each in an environment of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mpi
+import pytest
+
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import suitable
+from clusterbench.results.journal import read_journal
+
+SCRIPT = Path(__file__).parents[1] / "support" / "every_collective.py"
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.every_mpi
+@pytest.mark.parametrize("ranks", [2, 3, 4, 5, 7, 8])
+def test_nothing_is_wrong_anywhere(ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ranks > 2:
+        # MPICH's collectives through shared memory spin where ranks share cores, up to half a second a call; those over
+        # messages yield.
+        monkeypatch.setenv("MPIR_CVAR_DEVICE_COLLECTIVES", "none")
+    finished = mpi.ranks(ranks, str(SCRIPT), str(tmp_path), "-n", "1", "-w", "0", timeout_s=900)
+    assert finished.exit_code == 0, finished.stderr
+    rows = [row for path in tmp_path.glob("*.jsonl") for row in read_journal(path).measurements]
+    assert [row for row in rows if row.wrong != 0 or row.verdict == "FAIL"] == []
+    measured = {(row.name, row.algorithm, row.count, row.placement) for row in rows}
+    assert measured == {
+        (what.name, algorithm, count, placement)
+        for what in COLLECTIVES.values()
+        for algorithm in ("library", *suitable(what, ranks))
+        for count in (1, 3, 1_000_003)
+        for placement in (("out_of_place",) if what.uneven else ("out_of_place", "in_place"))
+    }
+    assert {row.ranks for row in rows} == {ranks}
+    assert {row.root for row in rows if COLLECTIVES[row.name].is_rooted} == {0, ranks - 1}
+    assert all(row.error_over_bound is None or row.error_over_bound <= 1 for row in rows)
