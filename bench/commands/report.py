@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from clusterbench.results.record import Measurement, Run
 
-DRAWN_RANKS = 8
-"""Ranks of a picture of a schedule at most: what ran on more is drawn for so many."""
-
 
 @click.command()
 @click.option(
@@ -41,12 +38,13 @@ DRAWN_RANKS = 8
 )
 def report(output: Path, url: str, journals: tuple[Path, ...], run_texts: tuple[str, ...]) -> int:
     """Write the report of a run: verdicts, roofline, kernels, collectives, messages, schedules, what was skipped."""
+    from clusterbench.bench.pictures import pictures
     from clusterbench.results.report.page import write_report
 
     if journals and run_texts:
         raise click.UsageError("--journal and --run exclude each other")
     runs, frame = _from_journals(journals) if journals else _from_store(url, run_texts or ("latest",))
-    write_report(output, runs, frame, _pictures(frame))
+    write_report(output, runs, frame, pictures(frame))
     click.echo(f"report: {output}")
     return exit_codes.GOOD
 
@@ -75,36 +73,3 @@ def _from_store(url: str, run_texts: tuple[str, ...]) -> tuple[list[Run], DataFr
     with Store.open(url, create=False) as store:
         runs = list({run.run_id: run for run in map(store.find_run, run_texts)}.values())
         return runs, store.frame(run_id=[run.run_id for run in runs])
-
-
-def _pictures(frame: DataFrame) -> dict[str, str]:
-    """The steps of every algorithm that the rows name, as SVG by what it shows; what cannot be drawn is said."""
-    chosen = frame[(frame["suite"] == "collectives") & ~frame["algorithm"].str.startswith(("library", "file:"))]
-    asked = chosen[["name", "algorithm", "ranks", "root"]].drop_duplicates()
-    asked = asked.assign(ranks=asked["ranks"].clip(upper=DRAWN_RANKS)).sort_values(["name", "algorithm", "ranks"])
-    pictures: dict[str, str] = {}
-    for name, text, ranks, root in asked.itertuples(index=False):
-        title = f"{name} by {text}, {ranks} ranks"
-        if title in pictures:
-            continue
-        try:
-            pictures[title] = _picture(name, text, int(ranks), int(root))
-        except Exception as error:
-            if getattr(error, "exit_code", None) is None:
-                raise
-            note(f"no picture of {title}: {error}")
-    return pictures
-
-
-def _picture(name: str, text: str, ranks: int, root: int) -> str:
-    from clusterbench.collectives import discovery
-    from clusterbench.collectives.algorithm import Call, UnsuitableAlgorithmError, parse_specs
-    from clusterbench.collectives.collective import collective
-    from clusterbench.collectives.drawing import steps_svg
-
-    specs, what = parse_specs(text), collective(name)
-    if len(specs) != 1:
-        raise UnsuitableAlgorithmError(f"{text!r} names {len(specs)} algorithms")
-    # A row of a root beyond the ranks drawn is shown by the picture of root 0: only the numbers of the ranks differ.
-    call = Call(what, ranks, (root if 0 <= root < ranks else 0) if what.is_rooted else -1)
-    return steps_svg(discovery.schedule(specs[0], call), str(specs[0]))

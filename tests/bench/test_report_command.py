@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clusterbench.bench.commands.report import _pictures, report
+from clusterbench.bench.commands.report import report
+from clusterbench.bench.pictures import pictures
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
 from clusterbench.results.columns import to_frame
@@ -31,9 +32,9 @@ def test_every_algorithm_can_be_drawn_into_a_page() -> None:
         for ranks in (3, 4)
         for name in suitable(what, ranks)
     ]
-    pictures = _pictures(to_frame(rows))
-    assert len(pictures) == len(rows)
-    assert len(drawings(pictures, "x")) == len(rows)
+    drawn = pictures(to_frame(rows))
+    assert len(drawn) == len(rows)
+    assert len(drawings(drawn, "x")) == len(rows)
 
 
 def test_what_cannot_be_drawn_is_said_and_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +47,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is(capsys: pytest.CaptureFixt
         Measurement(name="all_reduce", algorithm="gone-since", **fields),
         Measurement(name="moved", algorithm="ring", **fields),
     ]
-    assert list(_pictures(to_frame(rows))) == ["all_reduce by ring, 8 ranks"]
+    assert list(pictures(to_frame(rows))) == ["all_reduce by ring, 8 ranks"]
     said = capsys.readouterr().err
     assert "gone-since" in said
     assert "moved" in said

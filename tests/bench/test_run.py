@@ -62,6 +62,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(main_job, "print_findings", lambda findings: None)
     monkeypatch.setattr(main_job, "diagnose", lambda environment, status: [])
     monkeypatch.setattr(MainJob, "_kernels", lambda self, step: made.run_kernels(step))
+    monkeypatch.setattr(MainJob, "_pairs", lambda self, step: Outcome(0))
     monkeypatch.setattr(MainJob, "_collective", lambda self, plan, step: made.run_collective(plan, step))
     return made
 

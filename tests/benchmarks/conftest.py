@@ -72,10 +72,17 @@ def show_samples(benchmark: Any) -> Callable[[Measurement, Sequence[float]], Non
 def show_ratio(request: pytest.FixtureRequest) -> Callable[[Paired, str, str], None]:
     """Notes a paired comparison for the list of ratios at the end of the session."""
 
-    def show(paired: Paired, a: str, b: str) -> None:
-        request.config.stash.setdefault(_RATIOS, []).append(paired.line(a, b))
+    return lambda paired, a, b: _note(request.config, paired.line(a, b))
 
-    return show
+
+@pytest.fixture
+def show_line(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Notes a line for the list at the end of the session."""
+    return lambda text: _note(request.config, text)
+
+
+def _note(config: pytest.Config, text: str) -> None:
+    config.stash.setdefault(_RATIOS, []).append(text)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
