@@ -36,8 +36,10 @@ help:
 run: $(RUN_STAMP)
 	@$(INSIDE) clusterbench run --preset $(PRESET)
 
+# What computes only runs side by side on all cores; what starts ranks, or looks at times, has them for itself.
 test: $(DEV_STAMP)
-	@$(INSIDE) python -m pytest -m "not slow" --ignore=tests/benchmarks
+	@$(INSIDE) python -m pytest -n auto -m "not slow and not mpi and not serial" --ignore=tests/benchmarks
+	@$(INSIDE) python -m pytest -m "not slow and (mpi or serial)" --ignore=tests/benchmarks
 
 test-slow: $(DEV_STAMP)
 	@$(INSIDE) python -m pytest -m "slow and not every_mpi" --ignore=tests/benchmarks

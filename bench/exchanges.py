@@ -5,7 +5,7 @@ The ranks that take part decide together when to stop, and without the others, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import sleep
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.sampling import Block, Rules, Samples, sample
+from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample
 from clusterbench.bench.world import AgreedError, World
 from clusterbench.collectives.transports import point_to_point
 from clusterbench.collectives.transports.native import NativeMpi
@@ -111,10 +111,12 @@ def measure(
     rules: Rules,
     overhead_s: float,
     check_seed: int | None,
+    alive: Callable[[], None],
 ) -> Found:
     """Check an exchange, time it, and check it again. All ranks in it call this together, and only they.
 
-    `check_seed` is the seed of the data, None where it is not to be checked. Raises `MpiError`.
+    `check_seed` is the seed of the data, None where it is not to be checked; `alive` is called from time to time.
+    Raises `MpiError`.
     """
     e = exchange
     call = _prepared(mpi, e, room, e.window, apart=False)
@@ -130,7 +132,7 @@ def measure(
     def block(samples: int, batch: int) -> Block:
         return _together(world, e, *call.time(samples, batch))
 
-    taken = sample(block, rules, overhead_s, lambda done: _agree(world, e, done))
+    taken = sample(in_pieces(block, alive), rules, overhead_s, lambda done: _agree(world, e, done))
     taken = replace(taken, seconds=taken.seconds / e.messages)
     if check_seed is None:
         return Found(taken, None)
@@ -140,10 +142,14 @@ def measure(
     return Found(taken, sum(found.count for _, _, found in wrong), *_said(wrong, e, when))
 
 
-def await_all(world: World) -> None:
-    """A barrier in which ranks sleep while they wait, so that those that measure have the machine to themselves."""
+def await_all(world: World, alive: Callable[[], None]) -> None:
+    """A barrier in which ranks sleep while they wait, so that those that measure have the machine to themselves.
+
+    `alive` is called meanwhile: whether those that measure still do is for their own watchdogs to find out.
+    """
     request = world.comm.Ibarrier()
     while not request.Test():
+        alive()
         sleep(IDLE_S)
 
 

@@ -170,6 +170,7 @@ class PairRuns:
         self.room = room_for(world, [e for e in largest if e is not None], "-b")
         self.native = native(world.comm)
         self.overhead_s = float(max(world.comm.allgather(timer_overhead_s())))
+        self.alive: Callable[[], None] = lambda: None
         self.times_s = {quantity: np.full((world.size, world.size), np.nan) for quantity in QUANTITIES}
         """Seconds a message by sender and receiver, on rank 0; of latency both ways are the same."""
         self.skipped: list[str] = []
@@ -188,6 +189,7 @@ class PairRuns:
         Each row is handed to `finished` with its samples; those of the second pass when all of it is done, as a rank is
         only found guilty by all its pairs. Raises `MpiError` where MPI fails.
         """
+        self.alive = lambda: step("", 0)
         for number, pairs in enumerate(self.rounds):
             step(f"round {number + 1} of {len(self.rounds)}", 0)
             for pair in self._round(pairs):
@@ -212,7 +214,7 @@ class PairRuns:
                 found = self._measure(quantity, src, dst)
                 if found is not None and self.world.rank == mine[0]:
                     done.append(found)
-            await_all(self.world)
+            await_all(self.world, self.alive)
         gathered = self.world.comm.gather(done)
         return [pair for there in gathered or [] for pair in there]
 
@@ -223,7 +225,7 @@ class PairRuns:
             return None
         started, request = now_iso(), self.request
         seed = request.seed if request.check else None
-        found = measure(self.world, self.native, exchange, self.room, request.rules, self.overhead_s, seed)
+        found = measure(self.world, self.native, exchange, self.room, request.rules, self.overhead_s, seed, self.alive)
         return _Pair(quantity, src, dst, found, started)
 
     def _exchange(self, quantity: str, src: int, dst: int) -> Exchange | None:
@@ -267,7 +269,7 @@ class PairRuns:
     def _alone(self, quantity: str, src: int, dst: int) -> _Pair:
         """Measure one pair while the others sleep; all ranks get what was found."""
         pair = self._measure(quantity, src, dst)
-        await_all(self.world)
+        await_all(self.world, self.alive)
         found: _Pair = self.world.comm.bcast(pair, root=src)
         return found
 

@@ -101,14 +101,18 @@ class PointToPointRuns:
         """
         request = self.request
         check_seed = request.seed if request.check else None
+
+        def alive() -> None:
+            step("", 0)
+
         for kind, count in request.points():
             step(f"{kind}, {count} elements", 0)
             started, exchange, found = now_iso(), self._exchange(kind, count), None
             if exchange is not None:
                 found = measure(
-                    self.world, self.native, exchange, self.room, request.rules, self.overhead_s, check_seed
+                    self.world, self.native, exchange, self.room, request.rules, self.overhead_s, check_seed, alive
                 )
-            await_all(self.world)
+            await_all(self.world, alive)
             found = self.world.comm.bcast(found)  # rank 0 is in every exchange
             row = replace(self._row(kind, count, found, started), run_id=run_id, device=device)
             finished(row, found.samples.seconds)

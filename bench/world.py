@@ -164,7 +164,8 @@ def agreed(world: World, action: Callable[[], Value]) -> Value:
             outcome = action(), "", exit_codes.GOOD
         except Exception as error:
             code = getattr(error, "exit_code", None)
-            if code is None:
+            if code is None:  # a defect: its traceback is rank 0's to show, and the others must not wait for it
+                world.comm.bcast((None, f"rank 0: {type(error).__name__}: {error}", exit_codes.FAILED))
                 raise
             outcome = None, str(error), code
     value, message, code = world.comm.bcast(outcome)

@@ -69,6 +69,7 @@ class Algorithm:
     min_ranks: int = 1
     options: dict[str, Option] = field(default_factory=dict)
     """A pipeline has the option `segments`, by default `AUTO`: see `segments.py`."""
+
     @property
     def is_pipeline(self) -> bool:
         """Whether it cuts the vector into segments that follow one another."""
@@ -148,4 +149,3 @@ def _option(text: str, piece: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise UnsuitableAlgorithmError(f"{piece!r}: expected NAME:OPTION=VALUE")
     return name, value
-

@@ -176,7 +176,8 @@ def _named_schedule(document: Any) -> tuple[str, Schedule]:
     if not isinstance(document["phases"], list):
         raise ScheduleError(f"phases: found {reprlib.repr(document['phases'])}; expected a list")
     made: list[Phase] = []
-    schedule = Schedule(what, ranks, chunks, lambda: made, scratch_chunks, root)
+    # A method of the list, unlike a lambda, can be sent to other ranks.
+    schedule = Schedule(what, ranks, chunks, made.copy, scratch_chunks, root)
     space = chunks + scratch_chunks
     made.extend(_checked(schedule, (_phase(number, part, space) for number, part in enumerate(document["phases"]))))
     return document["name"], schedule

@@ -1,6 +1,7 @@
 """Every command that the documentation shows in a `console` block is run, in its order, and must end with 0.
 
-Blocks in `text` are for clusters (srun, several hosts) and are not run here.
+Blocks in `text` are for clusters (srun, several hosts) and are not run here. Schedules in `json` blocks are proven, and
+the table of algorithms is that of the catalogue.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def test_the_readme_shows_its_two_commands_and_runs_them() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_what_is_shown_is_either_run_or_named_as_text(document: Path) -> None:
     languages = set(re.findall(r"^```(\w*)$", document.read_text(), re.MULTILINE)) - {""}
-    assert languages <= {"console", "text", "yaml", "python"}
+    assert languages <= {"console", "text", "yaml", "python", "json"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -83,6 +84,49 @@ def test_links_to_files_of_the_repository_lead_somewhere(document: Path) -> None
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
     broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert broken == []
+
+
+def test_the_schedules_that_are_shown_are_proven(tmp_path: Path) -> None:
+    from clusterbench.collectives.proof import prove
+    from clusterbench.collectives.schedule_file import read_schedule
+
+    shown = [block for document in DOCUMENTS for block in blocks(document.read_text(), "json")]
+    assert shown
+    for block in shown:
+        path = tmp_path / "shown.json"
+        path.write_text(block)
+        assert prove(read_schedule(path)).transfers > 0
+
+
+def test_the_table_of_algorithms_is_that_of_the_catalogue() -> None:
+    from clusterbench.collectives.collective import COLLECTIVES
+    from clusterbench.collectives.discovery import algorithms
+
+    text = (ROOT / "docs" / "collectives.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| ?(.*?) ?\| (.*?, doi .*?) \|$", text, re.MULTILINE)
+    shown = {
+        name: ("all nine" if served == "all nine" else sorted(re.findall(r"`(\w+)`", served)), options, source)
+        for name, served, options, source in rows
+    }
+    assert shown == {
+        a.name: (
+            "all nine" if set(a.cost) == set(COLLECTIVES) else sorted(a.cost),
+            ", ".join(f"`{option}` ({o.default})" for option, o in a.options.items()),
+            a.source,
+        )
+        for a in algorithms().values()
+    }
+
+
+def test_every_collective_option_and_type_is_explained() -> None:
+    from clusterbench.collectives.collective import COLLECTIVES
+    from clusterbench.collectives.discovery import algorithms
+    from clusterbench.kernels.element_types import DTYPES
+
+    text = (ROOT / "docs" / "collectives.md").read_text()
+    options = {option for a in algorithms().values() for option in a.options}
+    assert [name for name in (*COLLECTIVES, *options) if f"\n| `{name}`" not in text] == []
+    assert [name for name in DTYPES if f"`{name}`" not in text] == []
 
 
 def test_every_command_of_the_suite_is_in_the_readme() -> None:

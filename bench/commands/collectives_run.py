@@ -287,7 +287,7 @@ def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool
 
 def _run_messages(options: dict[str, Any]) -> int:
     context = click.get_current_context()
-    for parameter in ("algorithm", "files", "op", "root", "placement", "traffic_text", "transport"):
+    for parameter in ("algorithm", "files", "op", "root", "placement", "traffic_text", "transport", "buffers"):
         source = context.get_parameter_source(parameter)
         if source is not None and source.name == "COMMANDLINE":
             flag = {"files": "schedule", "traffic_text": "traffic"}.get(parameter, parameter)
