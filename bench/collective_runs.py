@@ -154,8 +154,9 @@ class CollectiveRuns:
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):
             largest = max(self.request.counts)
+            count = self.request.problem(largest, self.world.size).count
             try:
-                self.native.address(library.function_name(self.request.collective, largest))
+                self.native.address(library.function_name(self.request.collective, count))
             except MpiError as error:  # the same library, so the same on every rank
                 raise AgreedError(
                     f"-e asks the library for {largest} elements a rank, more than an int counts, and {error}; "

@@ -5,13 +5,14 @@ All ranks make theirs alike. Rank 0 proves for all, before anything is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from clusterbench.bench import exit_codes
 from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives import discovery
-from clusterbench.collectives.algorithm import AUTO, Call, Spec
+from clusterbench.collectives.algorithm import AUTO, Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.program import Program, compile_program
 from clusterbench.collectives.proof import Proof, prove
@@ -20,9 +21,11 @@ from clusterbench.collectives.segments import Links, choose_segments
 from clusterbench.collectives.transports.link import measure_links
 from clusterbench.collectives.transports.native import NativeMpi
 
+Made = TypeVar("Made")
+
 PROVEN_RANKS = 256
-"""Ranks up to which a schedule of the catalogue is proven before it is run: about a second. `collectives prove` does it
-for more; a schedule that was read from a file is always proven."""
+"""Ranks up to which a schedule of the catalogue is proven before it is run, which takes some seconds at most.
+`collectives prove` does it for more; a schedule that was read from a file is always proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ class Schedules:
         self._links: Links | None = None
         self._ready: dict[Spec, Ready] = {}
         self._programs: dict[tuple[Spec, bool], Program] = {}
-        self._chosen = {(spec, size): self._resolved(spec, size) for spec, of in sizes.items() for size in of}
+        self._chosen = {
+            (spec, size): _alike(partial(self._resolved, spec, size)) for spec, of in sizes.items() for size in of
+        }
         for spec in dict.fromkeys(self._chosen.values()):
             self._ready[spec] = self._prepared(spec)
 
@@ -80,7 +85,7 @@ class Schedules:
             return spec
         chosen = discovery.algorithm(spec.name, self._call.collective, self._call.ranks)
         options = {name: option.default for name, option in chosen.options.items()} | dict(spec.options)
-        if options.get("segments") != AUTO:
+        if not chosen.is_pipeline or options["segments"] != AUTO:
             return spec
         if self._links is None:
             self._links = measure_links(self._native, self._call.host_ranks)
@@ -94,10 +99,7 @@ class Schedules:
 
     def _prepared(self, spec: Spec) -> Ready:
         from_file = spec.name in self._read
-        try:
-            schedule = self._read[spec.name] if from_file else discovery.schedule(spec, self._call)
-        except ValueError as error:  # the same call, so the same on every rank
-            raise AgreedError(str(error), getattr(error, "exit_code", exit_codes.USAGE)) from None
+        schedule = self._read[spec.name] if from_file else _alike(partial(discovery.schedule, spec, self._call))
         proof = None
         if from_file or self._world.size <= PROVEN_RANKS:
             proof = agreed(self._world, lambda: _proven(spec, schedule))
@@ -113,6 +115,14 @@ class Schedules:
                 f"the schedule was not proven for so many ranks; `clusterbench collectives prove {spec}` does it"
             )
         return "; ".join(notes)
+
+
+def _alike(action: Callable[[], Made]) -> Made:
+    """What `action` makes; it does the same on every rank, so where it is refused all refuse by themselves."""
+    try:
+        return action()
+    except UnsuitableAlgorithmError as error:
+        raise AgreedError(str(error), error.exit_code) from None
 
 
 def _proven(spec: Spec, schedule: Schedule) -> Proof:

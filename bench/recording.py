@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -99,10 +100,19 @@ def recorded(
 
     run_id = agreed(world, start)
     rows: list[Measurement] = []
-    finished: Finished = journal.append if journal else lambda row, seconds: None
+    one_at_a_time = threading.Lock()
+    given_up = False
 
-    def give_up(message: str) -> None:
+    def finished(row: Measurement, seconds: NDArray[float64]) -> None:
+        with one_at_a_time:
+            if journal and not given_up:
+                journal.append(row, seconds)
+
+    def give_up(message: str) -> None:  # called by the watchdog's thread
+        nonlocal given_up
         if journal:
+            with one_at_a_time:
+                given_up = True
             journal.finish(exit_codes.TIMED_OUT, [f"{part}: {message}"])
             show(journal.run, device, rows)
 

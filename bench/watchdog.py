@@ -21,6 +21,8 @@ from clusterbench.bench.world import World
 GRACE_S = 2.0
 """Rank 0 ends first, as it still has something to write; a launcher ends the rest as soon as one has ended."""
 
+LAST_WORDS_S = 30.0
+
 
 class Watchdog:
     """Ends this process with exit code 124 after `timeout_s` seconds without a call of `feed`; 0 never does."""
@@ -62,6 +64,8 @@ class Watchdog:
         message = f"nothing went on for {self._timeout_s:g} s in {self._doing}" + (
             f"; {'; '.join(missing)}" if missing else ""
         )
+        # What is still to be said may block, too: on a full pipe, or a disk that does not answer.
+        threading.Timer(LAST_WORDS_S, os._exit, (exit_codes.TIMED_OUT,)).start()
         try:
             sys.stderr.write(f"clusterbench: rank {self._world.rank}: {message}\n")
             self._last_words(message)

@@ -61,7 +61,8 @@ def compile_steps(
                         if not has_value and not _is_awaited(flight, state, chunk):
                             return steps[: state[_NEXT]], 0, 0, m
                     _settle(low, high, start, False, steps, state, flight, free, written, pieces, given)
-        # From here to the end of the round `written` is as before it, so that reads find the values before the round.
+        # Reads find the values before the round: what is brought together is a copy of them, and what this round
+        # writes counts as written only at its end.
         for m in range(start, end):
             if messages[m, 1] == OUT:
                 _bring_together(m, messages, pieces, steps, state, written, given)
@@ -419,7 +420,7 @@ def _receive(
             count = left if length >= 0 and length + left <= given[2] else 1
             _emit(steps, state, GROW, -1, STAGING, stage, 0, 0, 0, length, count, 0)
             i += count
-    _emit(steps, state, RECV, peer, STAGING, stage, 0, 0, 0, 0, size, request)
+    _emit(steps, state, RECV, peer, STAGING, stage, 0, 0, 0, -1, size, request)
 
 
 @njit(cache=True)
@@ -436,7 +437,10 @@ def _goes_straight(first: int, end: int, pieces: Any, written: Any, given: Any) 
 
 @njit(cache=True)
 def _bring_together(m: int, messages: Any, pieces: Any, steps: Any, state: Any, written: Any, given: Any) -> None:
-    """Copy what a message still has in the input to where the rest of it lies."""
+    """Copy what a message still has in the input to where the rest of it lies.
+
+    What another message of the round brings may leave one that was passed over in two places: that one is packed.
+    """
     first, end = messages[m, 3], messages[m, 4]
     straight, there = _goes_straight(first, end, pieces, written, given)
     low, high = pieces[first, 0], pieces[first, 0] + _size(first, end, pieces)
@@ -459,7 +463,7 @@ def _send(
     peer, first, end = messages[m, 2], messages[m, 3], messages[m, 4]
     size = _size(first, end, pieces)
     straight, there = _goes_straight(first, end, pieces, written, given)
-    if straight:
+    if straight and (there == 0 or there == size):
         low = pieces[first, 0]
         # What lies in the input is never written: nobody has to wait until it is sent.
         high = low + size if there else low
@@ -470,4 +474,4 @@ def _send(
     stage = _stage(size, state, flight)
     request = _launch(_SENT, 0, 0, stage, size, 0, 0, m, steps, state, flight, free, written, pieces, given)
     _pack(first, end, stage, pieces, steps, state, written, given)
-    _emit(steps, state, SEND, peer, 0, 0, STAGING, stage, 0, 0, size, request)
+    _emit(steps, state, SEND, peer, 0, 0, STAGING, stage, 0, -1, size, request)

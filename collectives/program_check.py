@@ -49,7 +49,7 @@ Steps = NDArray[np.int32]
 Words = NDArray[np.uint64]
 
 _REGION_NAMES = {INPUT: "input", OUTPUT: "output", WORK: "working copy", EXTRA: "scratch", STAGING: "staging area"}
-_FINE, _OUTSIDE, _RACE, _WRITES_INPUT, _UNFINISHED = range(5)
+_FINE, _OUTSIDE, _RACE, _WRITES_INPUT, _UNFINISHED, _NOTHING_POSTED, _LENGTH = range(7)
 _STUCK, _UNDEFINED, _ORIGIN, _RESULT = range(1, 5)
 
 
@@ -107,6 +107,10 @@ def _check_buffers(schedule: Schedule, program: Program, signature: Words) -> st
         return f"{where}: a message is never waited for"
     if fault == _WRITES_INPUT:
         return f"{where}: writes to the input"
+    if fault == _NOTHING_POSTED:
+        return f"{where}: waits for a message that is not in flight"
+    if fault == _LENGTH:
+        return f"{where}: takes the length of another chunk than its operand's"
     if schedule.collective.uneven and (program.steps[:, [DREG, SREG]] > OUTPUT).any():
         return f"rank {program.rank}: puts a chunk aside whose length only its two ends know"
     return None
@@ -143,10 +147,13 @@ def _walk(
     # Per request: region, first chunk, end, 1 if it is written. Region −1: not in flight.
     flight = np.full((requests, 4), -1, np.int64)
     staged = np.zeros(ranges[STAGING, 1] + 1, np.int64)  # chunks of the message in a staging area
+    cursor = np.zeros(ranges[STAGING, 1] + 1, np.int64)  # chunks of it that have been put, or taken out, so far
     packed = np.zeros(ranges[STAGING, 1] + 1, np.uint64)  # signature of what has been put, or is to come, there
     for s in range(len(steps)):
         op = steps[s, OP]
         if op == WAIT:
+            if flight[steps[s, REQ], 0] < 0:
+                return _NOTHING_POSTED, s, 0
             flight[steps[s, REQ], 0] = -1
             continue
         length, count = steps[s, LENGTH], steps[s, COUNT]
@@ -158,6 +165,9 @@ def _walk(
             weight = sums[length + count] - sums[length]
         if op in (OPEN, GROW):
             area = steps[s, DCHUNK]
+            if area < 0 or area >= len(staged):
+                return _OUTSIDE, s, STAGING
+            cursor[area] = 0 if op == OPEN else cursor[area]
             staged[area] = 0 if op == OPEN else staged[area] + count
             packed[area] = np.uint64(0) if op == OPEN else packed[area] + weight
             if staged[area] + area > ranges[STAGING, 1]:
@@ -171,6 +181,8 @@ def _walk(
                 continue
             region = steps[s, DREG] if side == 0 else steps[s, SREG] if side == 1 else steps[s, AREG]
             low = steps[s, SCHUNK] if side == 1 else steps[s, DCHUNK]
+            if region == STAGING and op in (COPY, REDUCE) and 0 <= low < len(cursor):
+                low += cursor[low]
             high = low + count
             if region == INPUT and writes:
                 return _WRITES_INPUT, s, region
@@ -187,12 +199,28 @@ def _walk(
                 flight[request, 0], flight[request, 1], flight[request, 2] = region, low, high
                 flight[request, 3] = 1 if writes else 0
                 signature[s] = packed[low] if region == STAGING else weight
+        if not _has_length_of_operand(steps[s]):
+            return _LENGTH, s, 0
         if op == COPY and steps[s, DREG] == STAGING:
             packed[steps[s, DCHUNK]] += weight
+            cursor[steps[s, DCHUNK]] += count
+        elif op in (COPY, REDUCE) and steps[s, SREG] == STAGING:
+            cursor[steps[s, SCHUNK]] += count
     for r in range(requests):
         if flight[r, 0] >= 0:
             return _UNFINISHED, len(steps), flight[r, 0]
     return _FINE, 0, 0
+
+
+@njit(cache=True)
+def _has_length_of_operand(step: Any) -> bool:
+    """Whether the chunk whose length counts is that of an operand that lies in a vector, if there is one."""
+    op = step[OP]
+    if op != SEND and (step[DREG] == OUTPUT or step[DREG] == WORK):
+        return step[LENGTH] == step[DCHUNK]
+    if op != RECV and (step[SREG] == INPUT or step[SREG] == OUTPUT or step[SREG] == WORK):
+        return step[LENGTH] == step[SCHUNK]
+    return True
 
 
 def _match(starts: Ints, steps: Steps, signature: Words) -> tuple[Ints, Ints, str | None]:

@@ -110,7 +110,8 @@ def counts(weights: Weights, count: int) -> Ints:
     Fractions are rounded by largest remainders, so that the sum is exact.
     """
     total = weights.size * count
-    exact = weights * (total / weights.sum())
+    shares = weights / weights.max()  # first, as the weights may be as small as numbers can be
+    exact = shares * (total / shares.sum())
     whole = np.floor(exact).astype(np.int64)
     left = total - int(whole.sum())
     by_remainder = np.argsort((whole - exact).ravel(), kind="stable")

@@ -136,6 +136,7 @@ def _request(
     options: dict[str, Any], world: World, what: Collective, specs: list[Spec], read: dict[str, Schedule]
 ) -> Request:
     from clusterbench.bench.collective_runs import PLACEMENTS, Request, is_library
+    from clusterbench.bench.world import agreed
     from clusterbench.collectives import discovery, traffic
     from clusterbench.collectives.algorithm import Spec
     from clusterbench.collectives.transports.library import works_in_place
@@ -177,7 +178,9 @@ def _request(
         rules=_rules(options),
         seed=seed,
         root=root,
-        weights=traffic.traffic(options["traffic_text"], world.size, seed) if what.uneven else None,
+        weights=agreed(world, lambda: traffic.traffic(options["traffic_text"], world.size, seed))
+        if what.uneven
+        else None,
         read=read,
     )
 

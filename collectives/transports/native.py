@@ -121,7 +121,7 @@ def call(typingctx: Any, address: Any, arguments: Any) -> Any:
     return types.int32(types.int64, arguments), codegen
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def barrier(mpi: Any) -> int:
     """Dissemination barrier of our own: ⌈lg p⌉ rounds of empty messages, the same under every library.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Count
-from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall
+from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall, divide
 from clusterbench.collectives.transports.gpu import ArrayModule, NoDeviceBuffersError
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.prepared import Buffers
@@ -45,11 +45,19 @@ def prepare(
     mpi: NativeMpi, comm: Any, module: ArrayModule, what: Collective, count: Count, dtype: np.dtype[Any], op: str,
     root: int, buffers: Buffers, device: DeviceBuffers,
 ) -> DeviceCall:  # fmt: skip
-    """NCCL's collective for `count` elements a rank, in place where the buffers are; an average is NCCL's own."""
+    """NCCL's collective for `count` elements a rank, in place where the buffers are.
+
+    An average is the sum and a division, as everywhere in this suite: NCCL's own divides every input before it adds,
+    which rounds otherwise. Raises `NoDeviceBuffersError` for what CuPy has no name for.
+    """
     from cupy.cuda import nccl
 
-    kind = getattr(nccl, _TYPES[dtype.name])
-    operation = getattr(nccl, f"NCCL_{op.upper()}") if op else 0
+    kind = getattr(nccl, _TYPES[dtype.name], None)
+    if kind is None:
+        raise NoDeviceBuffersError(f"this CuPy knows no {_TYPES[dtype.name]}; a newer one does")
+    if op == "avg" and dtype.name == "bfloat16":
+        raise NoDeviceBuffersError("CuPy divides no bfloat16, which an average needs; use float16 or --op sum")
+    operation = getattr(nccl, f"NCCL_{'SUM' if op == 'avg' else op.upper()}") if op else 0
     stream = module.xp.cuda.get_current_stream().ptr
     send, receive = device.send.data.ptr, device.receive.data.ptr
     ranks, rank = mpi.comm.size, mpi.comm.rank
@@ -89,4 +97,11 @@ def prepare(
         "scatter": lambda: grouped(parts(even) if at_root else [], [(root, 0, n)]),
         "gather": lambda: grouped([(root, 0, n)], parts(even) if at_root else []),
     }
-    return DeviceCall(mpi, module, buffers, device, calls[what.name]())
+    call = calls[what.name]()
+
+    def action() -> None:
+        call()
+        if op == "avg" and len(device.result):
+            divide(module.xp, device.result, ranks)
+
+    return DeviceCall(mpi, module, buffers, device, action)

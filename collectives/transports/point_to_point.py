@@ -232,7 +232,7 @@ def _post(function: int, start: int, other: int, first: int, plan: Any, mpi: Any
     return 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _exchange(plan: Any, functions: Any, mpi: Any) -> int:
     """One exchange of the plan's kind. Returns the first error code of MPI, or 0."""
     kind, leads, to, source = plan[_KIND], plan[_LEADS] != 0, plan[_TO], plan[_FROM]
@@ -288,7 +288,7 @@ def _meet(plan: Any, functions: Any, mpi: Any) -> int:
     return code
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _time_samples(seconds: Any, batch: int, plan: Any, functions: Any, mpi: Any) -> int:
     """Fill `seconds` with samples: meet, clock, `batch` exchanges, clock; seconds an exchange on this rank."""
     for i in range(len(seconds)):

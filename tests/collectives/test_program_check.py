@@ -58,10 +58,25 @@ def first_step(steps: Steps, op: int) -> int:
     return int(np.flatnonzero(steps[:, OP] == op)[0])
 
 
-def set_value(op: int, column: int, value: int) -> Change:
+def set_values(op: int, columns: tuple[int, ...], value: int) -> Change:
     def change(steps: Steps) -> Steps:
-        steps[first_step(steps, op), column] = value
+        steps[first_step(steps, op), list(columns)] = value
         return steps
+
+    return change
+
+
+def set_value(op: int, column: int, value: int) -> Change:
+    return set_values(op, (column,), value)
+
+
+def posted_never(op: int) -> Change:
+    """Neither posted nor waited for."""
+
+    def change(steps: Steps) -> Steps:
+        posted = first_step(steps, op)
+        waits = np.flatnonzero((steps[:, OP] == WAIT) & (steps[:, REQ] == steps[posted, REQ]))
+        return np.delete(steps, [posted, waits[waits > posted][0]], axis=0)
 
     return change
 
@@ -71,8 +86,10 @@ def dropped(op: int) -> Change:
 
 
 MUTANTS: dict[str, tuple[Change, str]] = {
-    "a send is forgotten": (dropped(SEND), "rank 1 sends rank 2 5 messages, of which that receives 6"),
-    "a receive is forgotten": (dropped(RECV), "rank 0 sends rank 1 6 messages, of which that receives 5"),
+    "a send is forgotten": (posted_never(SEND), "rank 1 sends rank 2 5 messages, of which that receives 6"),
+    "a receive is forgotten": (posted_never(RECV), "rank 0 sends rank 1 6 messages, of which that receives 5"),
+    "a message is waited for that was never sent": (dropped(SEND), "rank 1, step .* that is not in flight"),
+    "the length of another chunk": (set_value(REDUCE, LENGTH, 2), "rank 1, step .* length of another chunk"),
     "a message to the wrong rank": (set_value(SEND, PEER, 3), "rank 1 sends rank 2 5 messages"),
     "a message of the wrong length": (set_value(SEND, COUNT, 2), "rank 1, step .* sends 2 chunks|outside the input"),
     "a reduction outside the output": (set_value(REDUCE, DCHUNK, 9), "rank 1, step .* chunk 9 lies outside the output"),
@@ -84,7 +101,10 @@ MUTANTS: dict[str, tuple[Change, str]] = {
         "rank 0, step .* to rank 1, .* chunks of other lengths",
     ),
     "a reduction turned into a copy": (set_value(REDUCE, OP, COPY), "at the end: chunk . of the output of rank"),
-    "a reduction into a different chunk": (set_value(REDUCE, DCHUNK, 2), "rank 1, step .* reduces a chunk into a diff"),
+    "a reduction into a different chunk": (
+        set_values(REDUCE, (DCHUNK, LENGTH), 2),
+        "rank 1, step .* reduces a chunk into a diff",
+    ),
     "a reduction written to the input": (set_value(REDUCE, DREG, INPUT), "rank 1, step .* writes to the input"),
     "a wait for another message": (set_value(WAIT, REQ, 1), "rank 1, step .* (never waited for|while a message)"),
 }
@@ -168,7 +188,8 @@ def test_blocks_that_arrive_in_each_others_slots_are_rejected() -> None:
     def crossed(steps: Steps) -> Steps:
         into_output = np.flatnonzero((steps[:, OP] == RECV) & (steps[:, DREG] == OUTPUT))
         assert len(into_output) >= 2
-        steps[into_output[[0, 1]], DCHUNK] = steps[into_output[[1, 0]], DCHUNK]
+        for column in (DCHUNK, LENGTH):
+            steps[into_output[[0, 1]], column] = steps[into_output[[1, 0]], column]
         return steps
 
     assert check_programs(schedule, programs) is None

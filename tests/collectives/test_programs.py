@@ -21,6 +21,8 @@ from clusterbench.collectives.proof import ProofError, prove
 from clusterbench.collectives.schedule import Phase, Schedule, ScheduleError, layout, phase
 
 RANKS = 3
+Transfer = tuple[int, int, int, int, int, bool]
+"""Source, its chunk, destination, its chunk, chunks, whether it reduces."""
 Array = np.ndarray[Any, Any]
 SERVED = [(a, COLLECTIVES[name]) for a in algorithms().values() for name in a.cost]
 
@@ -51,25 +53,26 @@ def replayed(schedule: Schedule, inputs: list[Array], count: int) -> list[list[A
 
 
 @st.composite
-def transfers(draw: st.DrawFn, what: Collective, space: int) -> list[tuple[int, int, int, int, bool]]:
+def transfers(draw: st.DrawFn, what: Collective, space: int) -> list[Transfer]:
     """Transfers of a round, between any ranks, local ones too; mostly of a chunk to its own place, or to scratch."""
     rank, chunk = st.integers(0, RANKS - 1), st.integers(0, space - 1)
     reduces = st.booleans() if what.reduces else st.just(False)
-    drawn = draw(st.lists(st.tuples(rank, chunk, rank, st.none() | st.just(space - 1) | chunk, reduces), max_size=6))
-    return [(src, src_chunk, dst, src_chunk if at is None else at, does) for src, src_chunk, dst, at, does in drawn]
+    place, count = st.none() | st.just(space - 1) | chunk, st.integers(1, 3)
+    drawn = draw(st.lists(st.tuples(rank, chunk, rank, place, count, reduces), max_size=6))
+    return [(src, first, dst, first if at is None else at, n, does) for src, first, dst, at, n, does in drawn]
 
 
-def round_of(listed: list[tuple[int, int, int, int, bool]], space: int) -> Phase:
-    src, chunk, dst, dst_chunk, reduce = zip(*listed, strict=True)
-    return phase(src=src, dst=dst, chunk=chunk, dst_chunk=dst_chunk, reduce=reduce, modulus=space)
+def round_of(listed: list[Transfer], space: int) -> Phase:
+    src, chunk, dst, dst_chunk, count, reduce = zip(*listed, strict=True)
+    return phase(src=src, dst=dst, chunk=chunk, dst_chunk=dst_chunk, count=count, reduce=reduce, modulus=space)
 
 
-def followable(schedule: Schedule, drawn: list[list[tuple[int, int, int, int, bool]]]) -> list[Phase]:
+def followable(schedule: Schedule, drawn: list[list[Transfer]]) -> list[Phase]:
     """The drawn rounds, without the transfers that break a rule."""
     space = schedule.chunks + schedule.scratch_chunks
     made: list[Phase] = []
     for listed in drawn:
-        kept: list[tuple[int, int, int, int, bool]] = []
+        kept: list[Transfer] = []
         for transfer in listed:
             rounds = [*made, round_of([*kept, transfer], space)]
             if is_followable(replace(schedule, phases=lambda rounds=rounds: rounds)):
@@ -169,3 +172,31 @@ def test_messages_longer_than_mpi_counts_are_cut(algorithm: Any, what: Any, monk
         outputs = run_schedule(schedule, inputs, count, in_place=in_place)
         for output, expected in zip(outputs, numpy_results(what, inputs, count, schedule.root), strict=True):
             np.testing.assert_array_equal(output, expected)
+
+
+def schedule_from(name: str, ranks: int, chunks: int, scratch: int, rounds: list[list[Transfer]]) -> Schedule:
+    what = COLLECTIVES[name]
+    made = [round_of(listed, chunks + scratch) for listed in rounds]
+    return Schedule(what, ranks, chunks, lambda: made, scratch, 0 if what.is_rooted else -1)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_messages_that_share_chunks_of_which_one_is_still_in_the_input_are_sent_right(in_place: bool) -> None:
+    """The first lies in the input; the second, of the same round, lies half elsewhere and is brought together."""
+    copies = [[(0, 0, 1, 0, 1)], [(1, 0, 0, 0, 1)], [(0, 1, 1, 1, 2), (0, 0, 2, 0, 2)], [(1, 2, 2, 2, 1)]]
+    rounds = [[(*transfer, False) for transfer in listed] for listed in copies]
+    schedule = schedule_from("broadcast", 3, 3, 0, rounds)
+    assert prove(schedule).rounds == 4
+    inputs = some_inputs(COLLECTIVES["broadcast"], 3, 7, 0)
+    for output in run_schedule(schedule, inputs, 7, in_place=in_place):
+        np.testing.assert_array_equal(output, inputs[0])
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_message_of_more_chunks_than_the_vector_has_is_packed_and_unpacked(in_place: bool) -> None:
+    rounds = [[(0, 0, 0, 1, 1, False)], [(0, 0, 1, 0, 1, True), (0, 1, 1, 1, 1, False)], [(1, 0, 0, 0, 1, False)]]
+    schedule = schedule_from("all_reduce", 2, 1, 1, rounds)
+    assert prove(schedule).additions == 1
+    inputs = some_inputs(COLLECTIVES["all_reduce"], 2, 5, -1)
+    for output in run_schedule(schedule, inputs, 5, in_place=in_place):
+        np.testing.assert_array_equal(output, inputs[0] + inputs[1])

@@ -12,7 +12,7 @@ mpi4py.rc.threads = False
 import numpy as np  # noqa: E402 - mpi4py's settings come before everything that may import it
 from mpi4py import MPI  # noqa: E402
 
-from clusterbench.bench.collective_buffers import sizes, take_arena  # noqa: E402
+from clusterbench.bench.collective_buffers import Arena, sizes, take_arena  # noqa: E402
 from clusterbench.collectives import data, discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
@@ -40,8 +40,7 @@ def check(mpi: NativeMpi, problem: data.Problem, algorithm: str, in_place: bool)
     buffers = take_arena([problem], placements, rank).buffers(problem, rank, in_place, first)
     large, small = sizes([problem], placements, rank)
     kind = device.device_type(problem.dtype, problem.op)
-    arena = type(take_arena([problem], placements, rank))(np.zeros(large, kind), np.zeros(small, kind))
-    cut = arena.buffers(problem, rank, in_place, first)
+    cut = Arena(np.zeros(large, kind), np.zeros(small, kind)).buffers(problem, rank, in_place, first)
     there = device.DeviceBuffers(cut.send, cut.receive, cut.result)
     if algorithm == "library":
         call = device.prepare_library(
