@@ -149,7 +149,6 @@ def test_the_pair_to_compare_with_is_of_the_class_and_does_not_stand_out(ranks: 
         assert classes[pair] == which
         assert not np.isnan(times_s[pair])
         assert pair not in {(o.src, o.dst) for o in out}
-        assert outlier.time_s > 1.2 * outlier.median_s or outlier.median_s > 0
 
 
 def everyone(ranks: int) -> list[tuple[int, int]]:
@@ -278,7 +277,8 @@ def measure(world, mpi, exchange, *more):
 pair_runs.measure = measure
 pair_runs.pair_classes = lambda places: np.zeros((len(places), len(places)), np.int64)
 def step(text, done):
-    state["alone"] = "alone" in text
+    if text:  # else only a sign of life
+        state["alone"] = "alone" in text
 request = pair_runs.PairsRequest(8, 64, 2, True, Rules(iterations=8, warmup=1), 1)
 runs = pair_runs.PairRuns(world, request)
 kept = []
