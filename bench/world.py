@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _YIELD_WHEN_IDLE = {
-    # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning. It
-    # helps messages; collectives that a library runs through shared memory may spin all the same.
+    # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning.
+    # MPICH's collectives through shared memory spin all the same, up to seconds a call: those over messages yield.
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
     "MPIR_CVAR_POSIX_POLL_FREQUENCY": "1",
+    "MPIR_CVAR_DEVICE_COLLECTIVES": "none",
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "I_MPI_THREAD_YIELD": "2",
 }

@@ -21,11 +21,7 @@ SCRIPT = Path(__file__).parents[1] / "support" / "every_collective.py"
 @pytest.mark.slow
 @pytest.mark.every_mpi
 @pytest.mark.parametrize("ranks", [2, 3, 4, 5, 7, 8])
-def test_nothing_is_wrong_anywhere(ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if ranks > 2:
-        # MPICH's collectives through shared memory spin where ranks share cores, up to half a second a call; those over
-        # messages yield.
-        monkeypatch.setenv("MPIR_CVAR_DEVICE_COLLECTIVES", "none")
+def test_nothing_is_wrong_anywhere(ranks: int, tmp_path: Path) -> None:
     finished = mpi.ranks(ranks, str(SCRIPT), str(tmp_path), "-n", "1", "-w", "0", timeout_s=900)
     assert finished.exit_code == 0, finished.stderr
     rows = [row for path in tmp_path.glob("*.jsonl") for row in read_journal(path).measurements]
