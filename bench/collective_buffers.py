@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from clusterbench.collectives.data import Problem
-from clusterbench.collectives.transports.prepared import Buffer, Buffers
-
-ALIGNMENT = 4096
+from clusterbench.collectives.transports.prepared import Buffer, Buffers, page_aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +45,5 @@ def sizes(problems: Sequence[Problem], placements: Sequence[str], rank: int) -> 
 def take_arena(problems: Sequence[Problem], placements: Sequence[str], rank: int) -> Arena:
     """The memory of a rank for all of `problems`, which are of one type."""
     large, small = sizes(problems, placements, rank)
-    return Arena(_aligned(large, problems[0].dtype), _aligned(small, problems[0].dtype))
-
-
-def _aligned(elements: int, dtype: np.dtype[Any]) -> Buffer:
-    """Zeroed elements at a page boundary, every page touched."""
-    size = elements * dtype.itemsize
-    room = np.zeros(size + ALIGNMENT, np.uint8)
-    room.fill(0)
-    skip = -room.ctypes.data % ALIGNMENT
-    return room[skip : skip + size].view(dtype)
+    dtype = problems[0].dtype
+    return Arena(*(page_aligned(elements * dtype.itemsize).view(dtype) for elements in (large, small)))

@@ -57,7 +57,7 @@ class Schedules:
         """
         self._world = world
         self._native = native
-        self._call = replace(call, host_ranks=host_ranks(world))
+        self._call = call
         self._read = read
         self._links: Links | None = None
         self._ready: dict[Spec, Ready] = {}

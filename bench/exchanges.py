@@ -19,6 +19,7 @@ from clusterbench.bench.world import AgreedError, World
 from clusterbench.collectives.transports import point_to_point
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.point_to_point import WrongBits
+from clusterbench.collectives.transports.prepared import page_aligned
 
 CHECKED_BYTES = 1 << 26
 """Messages of a window that are checked in places of their own: as many as fit in here, at least one."""
@@ -100,7 +101,7 @@ def room_for(world: World, exchanges: Sequence[Exchange], flag: str) -> Room:
                 f"has {free / 2**30:.1f} GiB free; choose a smaller {flag}",
                 exit_codes.USAGE,
             )
-    return Room(point_to_point.page_aligned(needed), point_to_point.page_aligned(needed))
+    return Room(page_aligned(needed), page_aligned(needed))
 
 
 def measure(

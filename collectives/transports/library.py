@@ -16,7 +16,7 @@ from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.compiler import COPY, INPUT, OUTPUT
 from clusterbench.collectives.schedule import Count, Ints
 from clusterbench.collectives.transports.library_types import carrier, marking
-from clusterbench.collectives.transports.native import COMM, MpiError, NativeMpi
+from clusterbench.collectives.transports.native import COMM, LARGEST_INT, MpiError, NativeMpi
 from clusterbench.collectives.transports.prepared import (
     Buffers,
     PreparedCall,
@@ -40,7 +40,6 @@ _FUNCTIONS = {
     "gather": "MPI_Gather",
 }
 
-_LARGEST_INT = 2**31 - 1
 _NO_ARRAYS = np.zeros((1, 1), np.int32)
 
 
@@ -49,7 +48,7 @@ def function_name(collective: Collective, count: Count) -> str:
 
     Of a matrix of counts the largest sum of a row or column decides, as places are counted from a buffer's start.
     """
-    return _FUNCTIONS[collective.name] + ("_c" if _most(count) > _LARGEST_INT else "")
+    return _FUNCTIONS[collective.name] + ("_c" if _most(count) > LARGEST_INT else "")
 
 
 def _most(count: Count) -> int:
@@ -88,7 +87,7 @@ def prepare(
     if in_place and not works_in_place(collective):
         raise MpiError(f"the library has no {collective.name} in place; expected it out of place")
     function = mpi.address(function_name(collective, count))
-    carried = carrier(dtype.name, "sum" if op == "avg" else op, _most(count) > _LARGEST_INT)
+    carried = carrier(dtype.name, "sum" if op == "avg" else op, _most(count) > LARGEST_INT)
     arrays = _counts_and_places(np.asarray(count, np.int64), mpi.comm.rank) if collective.uneven else _NO_ARRAYS
     if collective.uneven:
         arguments = _uneven(arrays, buffers, carried.datatype)
@@ -151,7 +150,7 @@ def _counts_and_places(lengths: Ints, rank: int) -> NDArray[Any]:
     """Counts and displacements of what a rank sends, then of what it receives: shape (4, ranks), as MPI takes them."""
     sent, received = lengths[rank], lengths[:, rank]
     rows = np.stack([sent, np.cumsum(sent) - sent, received, np.cumsum(received) - received])
-    return np.ascontiguousarray(rows, np.int64 if _most(lengths) > _LARGEST_INT else np.int32)
+    return np.ascontiguousarray(rows, np.int64 if _most(lengths) > LARGEST_INT else np.int32)
 
 
 def _in_place() -> int:

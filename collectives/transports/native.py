@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 a place for a status, and this rank's number among how many."""
 
 BARRIER_TAG, MESSAGE_TAG = 1, 2
+LARGEST_INT = 2**31 - 1
+"""The most elements that a count in MPI's C interface can say; MPI 4.0's functions ending in `_c` have wider ones."""
 
 
 class MpiError(RuntimeError):

@@ -29,6 +29,7 @@ from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.native import (
     BYTE,
     COMM,
+    LARGEST_INT,
     MESSAGE_TAG,
     STATUS,
     MpiError,
@@ -53,8 +54,6 @@ _COUNTED = ("MPI_Send", "MPI_Recv", "MPI_Isend", "MPI_Irecv", "MPI_Sendrecv")
 """Entries of the plan that compiled code gets."""
 
 _MEETING_TAG = 3
-_LARGEST_INT = 2**31 - 1
-_PAGE = 4096
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -121,7 +120,7 @@ def prepare(
     plan[_SEND_AT], plan[_RECEIVE_AT] = send.ctypes.data, receive.ctypes.data
     plan[_REQUESTS], plan[_REQUEST_BYTES] = requests.ctypes.data, _request_bytes()
     plan[_STATUSES] = statuses.ctypes.data
-    wide = size_bytes > _LARGEST_INT
+    wide = size_bytes > LARGEST_INT
     names = [name + "_c" if wide and name in _COUNTED else name for name in _FUNCTIONS]
     return Exchange(
         mpi, plan, np.array([_address(mpi, n, size_bytes) for n in names]), (send, receive, requests, statuses)
@@ -145,14 +144,6 @@ def _status_bytes() -> int:
     from mpi4py import MPI
 
     return MPI._sizeof(MPI.Status)
-
-
-def page_aligned(size_bytes: int) -> NDArray[np.uint8]:
-    """Zeroed bytes at a page boundary, every page touched."""
-    room = np.zeros(size_bytes + _PAGE, np.uint8)
-    room.fill(0)
-    skip = -room.ctypes.data % _PAGE
-    return room[skip : skip + size_bytes]
 
 
 def fill(buffer: NDArray[np.uint8], itemsize: int, rank: int, seed: int) -> None:

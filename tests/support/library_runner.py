@@ -70,7 +70,7 @@ def main() -> None:
     rank, ranks = mpi.comm.rank, mpi.comm.size
     names = sys.argv[1].split(",")
     if "large" in sys.argv:
-        library._LARGEST_INT = 2
+        library.LARGEST_INT = 2
     if "own" in sys.argv:
         library_types._extensions = lambda type_name: iter(())
     faults, tried, worst = [], 0, 0.0
