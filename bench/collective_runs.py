@@ -7,7 +7,7 @@ a machine that changes with time does not favour one algorithm or size. Each is 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +18,7 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, take_arena
 from clusterbench.bench.collective_schedules import Schedules, call_for
 from clusterbench.bench.judge import Bound, judge_time
+from clusterbench.bench.memory import refuse_too_large
 from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.world import AgreedError, World
 from clusterbench.collectives import data, traffic
@@ -29,7 +30,7 @@ from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import PreparedCall
 from clusterbench.kernels.element_types import is_float
-from clusterbench.results import rates
+from clusterbench.results import notes, rates
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import summarise
@@ -74,8 +75,12 @@ class Request:
     """Of a rooted collective; −1 for the others."""
     weights: NDArray[np.float64] | None = None
     """The traffic matrix of an all_to_all_v, in proportions; see `collectives/traffic.py`."""
+    traffic: str = ""
+    """What its rows call that traffic (`traffic.traffic_name`); empty for any other collective."""
     read: Mapping[str, Schedule] = field(default_factory=dict)
     """Schedules from files."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where they were read, by the same names."""
     buffers: str = "host"
     """Where buffers are: `host` or `device`."""
 
@@ -109,6 +114,15 @@ class _Verified:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A sum of rounding data on one rank."""
+
+    bits: int
+    """A checksum of its bits."""
+    wrong: data.Wrong
+
+
 class CollectiveRuns:
     """The points of one request on one rank. All ranks make theirs alike and call `run` together."""
 
@@ -125,6 +139,7 @@ class CollectiveRuns:
         self.schedules = Schedules(
             world, self.native, call_for(request.collective, world, request.root), ours, request.read
         )
+        world.begin("compiling programs")
         self._refuse_uncountable()
         self._refuse_too_large()
         problems = [request.problem(count, world.size) for count in request.counts]
@@ -132,7 +147,10 @@ class CollectiveRuns:
         if request.buffers == "device":
             from clusterbench.bench.device_calls import DeviceCalls
 
-            self.gpu = DeviceCalls(world, self.native, request.transport, problems, request.placements)
+            world.begin("setting up the GPU")
+            uses_library = any(is_library(spec) for spec in request.algorithms)
+            self.gpu = DeviceCalls(world, self.native, request.transport, problems, request.placements, uses_library)
+        world.begin("taking buffers")
         self.arena: Arena = take_arena(problems, request.placements, world.rank)
         self.overhead_s = world.comm.allreduce(timer_overhead_s(), _max())
 
@@ -165,8 +183,6 @@ class CollectiveRuns:
                 ) from None
 
     def _refuse_too_large(self) -> None:
-        import psutil
-
         request, world = self.request, self.world
         largest = max(request.counts)
         problem, size_bytes = request.problem(largest, world.size), request.size_bytes(largest, world.size)
@@ -180,18 +196,7 @@ class CollectiveRuns:
         ]
         needed = (sum(sides) if "out_of_place" in request.placements else max(sides)) * itemsize
         needed += max((lowered.scratch_bytes for lowered in scratch), default=0)
-        host, free = world.places[world.rank].host, psutil.virtual_memory().available
-        asked = world.comm.allgather((host, needed, free))
-        for there in dict.fromkeys(name for name, _, _ in asked):
-            wanted = sum(bytes_ for name, bytes_, _ in asked if name == there)
-            has = min(bytes_ for name, _, bytes_ in asked if name == there)
-            if wanted > has:
-                ranks = sum(name == there for name, _, _ in asked)
-                raise AgreedError(
-                    f"-e needs {wanted / 2**30:.1f} GiB on host {there} for the buffers of {ranks} ranks, which has "
-                    f"{has / 2**30:.1f} GiB free; choose a smaller -e",
-                    exit_codes.USAGE,
-                )
+        refuse_too_large(world, needed, "-e")
 
     def _prepare(self, algorithm: Spec, problem: data.Problem, size_bytes: int, placement: str) -> AnyCall:
         in_place, of_library = placement == "in_place", is_library(algorithm)
@@ -239,46 +244,36 @@ class CollectiveRuns:
         wrong, reason, culprit = self._count_wrong(call, problem)
         if problem.op not in ("sum", "avg") or not is_float(problem.dtype):
             return _Verified(wrong, None, reason, culprit)
-        data.fill_rounding(problem, call.buffers.send, rank)
-        call.load()
-        call.run()
-        call.fetch()
         proof = None if is_library(algorithm) else self.schedules.ready(algorithm, size_bytes).proof
-        mine = data.error_over_bound(problem, call.buffers.result, rank, proof.additions if proof else None)
-        errors = self.world.comm.allgather(mine)
-        error = max(errors)
-        if not error <= 1 and not reason:
-            culprit = f"rank {errors.index(error)}"
-            reason = f"{culprit}: error is {error:.3g} times its bound"
-        return _Verified(wrong, error, reason, culprit, self._unlike_bits(call, problem))
+        found = self._sums(call, problem, proof.additions if proof else None)
+        for number, when in enumerate(("", "in the second call, ")):
+            if not reason:  # the gravest first: exact data, then those that round
+                wrong, reason, culprit = _said([calls[number].wrong for calls in found], when)
+        error = max(one.wrong.error_over_bound or 0.0 for calls in found for one in calls)
+        return _Verified(wrong, error, reason, culprit, _unlike_bits(problem, found))
 
-    def _unlike_bits(self, call: AnyCall, problem: data.Problem) -> str:
-        """Whether the sums of rounding data differ in bits: between ranks, or between two calls."""
-        before = zlib.crc32(call.buffers.result.view(np.uint8).data)
-        data.fill_rounding(problem, call.buffers.send, self.world.rank)
-        call.load()
-        call.run()
-        call.fetch()
-        prints = self.world.comm.allgather((before, zlib.crc32(call.buffers.result.view(np.uint8).data)))
-        notes = []
-        unsteady = [str(rank) for rank, (first, again) in enumerate(prints) if first != again]
-        if unsteady:
-            notes.append(f"results of two calls differ in bits on rank {', '.join(unsteady)}")
-        if problem.collective.gives == "whole":
-            differing = [str(rank) for rank, (first, _) in enumerate(prints) if first != prints[0][0]]
-            if differing:
-                notes.append(f"results of rank {', '.join(differing)} differ in bits from rank 0's")
-        return "; ".join(notes)
+    def _sums(self, call: AnyCall, problem: data.Problem, additions: int | None) -> list[tuple[_Sum, _Sum]]:
+        """What two calls with the same rounding data gave, on every rank."""
+
+        def summed() -> int:
+            data.fill_rounding(problem, call.buffers.send, self.world.rank)
+            call.load()
+            call.run()
+            call.fetch()
+            return zlib.crc32(call.buffers.result.view(np.uint8).data)
+
+        def compared() -> data.Wrong:
+            return data.check_rounding(problem, call.buffers.result, self.world.rank, additions)
+
+        first = _Sum(summed(), compared())
+        bits = summed()
+        again = first if bits == first.bits else _Sum(bits, compared())  # the same bits are as right as they were
+        return self.world.comm.allgather((first, again))
 
     def _count_wrong(self, call: AnyCall, problem: data.Problem) -> tuple[int, str, str]:
-        """Wrong elements over all ranks, and what is wrong on the first rank that has any."""
+        """Wrong elements of exact data over all ranks, and what is wrong on the first rank that has any."""
         call.fetch()
-        found = self.world.comm.allgather(data.check(problem, call.buffers.result, self.world.rank))
-        total = sum(wrong.count for wrong in found)
-        for rank, wrong in enumerate(found):
-            if wrong.count:
-                return total, f"rank {rank}: {wrong.text()}", f"rank {rank}"
-        return total, "", ""
+        return _said(self.world.comm.allgather(data.check(problem, call.buffers.result, self.world.rank)))
 
     def _row(
         self, algorithm: Spec, count: int, placement: str, samples: Samples, verified: _Verified, started: str
@@ -302,6 +297,7 @@ class CollectiveRuns:
             placement=placement,
             count=count,
             size_bytes=size_bytes,
+            shape=f"bytes={size_bytes},traffic={request.traffic}" if request.traffic else "",
             ranks=size,
             nodes=self.world.nodes,
             algbw=rates.algbw(size_bytes, summary.median_s),
@@ -312,7 +308,7 @@ class CollectiveRuns:
             reason=reason,
             culprit=verified.culprit,
             host=self.world.places[0].host,
-            note="; ".join(filter(None, self._notes(algorithm, count, verified))),
+            note=notes.joined(self._notes(algorithm, count, verified)),
             started_at=started,
         )
         return with_samples(row, samples, summary, SAMPLE_UNIT)
@@ -320,14 +316,43 @@ class CollectiveRuns:
     def _notes(self, algorithm: Spec, count: int, verified: _Verified) -> Iterator[str]:
         yield verified.note
         if self.world.oversubscribed:
-            yield "more ranks than cores"
+            yield notes.SHARED_CORES
         if is_library(algorithm):
-            yield library.marking(self.request.dtype, self.request.op) if self.gpu is None else ""
+            marking = library.marking if self.gpu is None else self.gpu.marking
+            yield marking(self.request.dtype, self.request.op)
         else:
             yield self.schedules.ready(algorithm, self.request.size_bytes(count, self.world.size)).note
+            if str(algorithm) in self.request.paths:
+                yield notes.ran_as(self.request.paths[str(algorithm)])
+        if self.gpu is not None:
+            yield self.gpu.shared
+        if self.request.check and data.averages_to_zero(self.request.problem(count, self.world.size)):
+            yield f"an average of {self.request.dtype.name} over so many ranks is 0 whatever they bring"
         if self.request.weights is not None:
             busiest = traffic.imbalance(traffic.counts(self.request.weights, count))
             yield f"the busiest rank sends or receives {busiest:.2f} times the mean"
+
+
+def _said(found: Sequence[data.Wrong], when: str = "") -> tuple[int, str, str]:
+    """Wrong elements over all ranks, and what is wrong on the first rank that has any: in words, and the rank."""
+    total = sum(wrong.count for wrong in found)
+    for rank, wrong in enumerate(found):
+        if wrong.count:
+            return total, f"{when}rank {rank}: {wrong.text()}", f"rank {rank}"
+    return total, "", ""
+
+
+def _unlike_bits(problem: data.Problem, found: Sequence[tuple[_Sum, _Sum]]) -> str:
+    """Whether the sums of rounding data differ in bits: between two calls, or between ranks."""
+    remarks = []
+    unsteady = [str(rank) for rank, (first, again) in enumerate(found) if first.bits != again.bits]
+    if unsteady:
+        remarks.append(f"results of two calls differ in bits on rank {', '.join(unsteady)}")
+    if problem.collective.gives == "whole":
+        differing = [str(rank) for rank, (first, _) in enumerate(found) if first.bits != found[0][0].bits]
+        if differing:
+            remarks.append(f"results of rank {', '.join(differing)} differ in bits from rank 0's")
+    return notes.joined(remarks)
 
 
 def _max() -> MPI.Op:

@@ -5,14 +5,13 @@ All ranks make theirs alike. Rank 0 proves for all, before anything is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
-from clusterbench.bench.world import AgreedError, World, agreed
+from clusterbench.bench.world import AgreedError, World, agreed, alike
 from clusterbench.collectives import discovery
-from clusterbench.collectives.algorithm import AUTO, Call, Spec, UnsuitableAlgorithmError
+from clusterbench.collectives.algorithm import AUTO, Call, Spec
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.program import Program, compile_program
 from clusterbench.collectives.proof import Proof, prove
@@ -20,12 +19,14 @@ from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.segments import Links, choose_segments
 from clusterbench.collectives.transports.link import measure_links
 from clusterbench.collectives.transports.native import NativeMpi
-
-Made = TypeVar("Made")
+from clusterbench.results import notes
 
 PROVEN_RANKS = 256
 """Ranks up to which a schedule of the catalogue is proven before it is run, which takes some seconds at most.
 `collectives prove` does it for more; a schedule that was read from a file is always proven."""
+
+PROOF_S_A_WORD = 5e-6
+"""About three times what rings of 1,024 and 2,048 ranks took on two busy cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Schedules:
         self._ready: dict[Spec, Ready] = {}
         self._programs: dict[tuple[Spec, bool], Program] = {}
         self._chosen = {
-            (spec, size): _alike(partial(self._resolved, spec, size)) for spec, of in sizes.items() for size in of
+            (spec, size): alike(partial(self._resolved, spec, size)) for spec, of in sizes.items() for size in of
         }
         for spec in dict.fromkeys(self._chosen.values()):
             self._ready[spec] = self._prepared(spec)
@@ -88,41 +89,41 @@ class Schedules:
         if not chosen.is_pipeline or options["segments"] != AUTO:
             return spec
         if self._links is None:
+            self._world.begin("measuring links")
             self._links = measure_links(self._native, self._call.host_ranks)
 
         def build(count: int) -> Schedule:
             return chosen.schedule(replace(self._call, options={**dict(spec.options), "segments": str(count)}))
 
+        self._world.begin(f"choosing the segments of {spec}")
         number = choose_segments(build, size_bytes, self._links)
         kept = tuple((name, value) for name, value in spec.options if name != "segments")
         return replace(spec, options=(*kept, ("segments", str(number))))
 
     def _prepared(self, spec: Spec) -> Ready:
         from_file = spec.name in self._read
-        schedule = self._read[spec.name] if from_file else _alike(partial(discovery.schedule, spec, self._call))
+        self._world.begin(f"building {spec}")
+        schedule = self._read[spec.name] if from_file else alike(partial(discovery.schedule, spec, self._call))
         proof = None
         if from_file or self._world.size <= PROVEN_RANKS:
+            self._world.begin(f"proving {spec}", _longest_proof_s(schedule))
             proof = agreed(self._world, lambda: _proven(spec, schedule))
         return Ready(schedule, proof, self._note(spec, proof))
 
     def _note(self, spec: Spec, proof: Proof | None) -> str:
-        notes = []
+        remarks = []
         if self._links is not None and spec not in {asked for asked, _ in self._chosen}:
-            count = dict(spec.options)["segments"]
-            notes.append(f"segments={count}, chosen for {self._links.remote}")
+            remarks += [notes.ran_as(str(spec)), f"segments chosen for {self._links.remote}"]
         if proof is None:
-            notes.append(
+            remarks.append(
                 f"the schedule was not proven for so many ranks; `clusterbench collectives prove {spec}` does it"
             )
-        return "; ".join(notes)
+        return notes.joined(remarks)
 
 
-def _alike(action: Callable[[], Made]) -> Made:
-    """What `action` makes; it does the same on every rank, so where it is refused all refuse by themselves."""
-    try:
-        return action()
-    except UnsuitableAlgorithmError as error:
-        raise AgreedError(str(error), error.exit_code) from None
+def _longest_proof_s(schedule: Schedule) -> float:
+    """What a proof may take on a slow machine: it grows as the words in which it keeps who contributed to a chunk."""
+    return schedule.ranks * schedule.chunks * -(-schedule.ranks // 64) * PROOF_S_A_WORD
 
 
 def _proven(spec: Spec, schedule: Schedule) -> Proof:

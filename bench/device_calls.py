@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, sizes
 from clusterbench.bench.world import AgreedError, World
@@ -13,6 +15,7 @@ from clusterbench.collectives.data import Problem
 from clusterbench.collectives.program import Program
 from clusterbench.collectives.transports import device, nccl
 from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall
+from clusterbench.collectives.transports.device_values import device_type
 from clusterbench.collectives.transports.gpu import ArrayModule, NoDeviceBuffersError, cupy_module, refuse_unaware
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.prepared import Buffers
@@ -24,19 +27,31 @@ class DeviceCalls:
     """The GPU of one rank. All ranks make theirs alike."""
 
     def __init__(
-        self, world: World, native: NativeMpi, transport: str, problems: Sequence[Problem], placements: Sequence[str]
+        self,
+        world: World,
+        native: NativeMpi,
+        transport: str,
+        problems: Sequence[Problem],
+        placements: Sequence[str],
+        uses_library: bool,
     ) -> None:
-        """Choose the device and take its memory.
+        """Choose the device and take its memory; `uses_library` tells whether the library's own collective is to run.
 
-        Raises `AgreedError` on every rank where one of them has no device, too little memory on it, or a library that
-        may not be given its addresses.
+        Raises `AgreedError` on every rank where one of them has no device, too little memory on it, a library that
+        may not be given its addresses, or for NCCL a device that is another rank's too.
         """
         self._native = native
         self._transport = transport
         local_rank = world.places[world.rank].local_rank
-        reduced_here = problems[0].op if transport != NCCL else ""
-        dtype = _all_can(world, lambda: device.device_type(problems[0].dtype, reduced_here))
+        dtype = device_type(problems[0].dtype)
+        if uses_library and transport != NCCL:
+            _all_can(world, lambda: device.refuse_unreduced(problems[0].dtype, problems[0].op))
         self.module: ArrayModule = _all_can(world, lambda: cupy_module(local_rank))
+        self.shared = shared_by([(place.host, bus) for place, bus in
+                                 zip(world.places, world.comm.allgather(self.module.bus), strict=True)])  # fmt: skip
+        """Words for what ranks share a GPU; empty where each has its own."""
+        if self.shared and transport == NCCL:
+            raise AgreedError(f"{self.shared}; NCCL wants one each: start fewer ranks a host", exit_codes.USAGE)
         if transport != NCCL:
             _all_can(world, lambda: refuse_unaware(native))
         self._comm: Any = _all_can(world, lambda: nccl.communicator(native)) if transport == NCCL else None
@@ -45,6 +60,11 @@ class DeviceCalls:
         _all_can(world, lambda: _refuse_too_large(self.module, needed))
         xp = self.module.xp
         self._arena = Arena(xp.zeros(large, dtype), xp.zeros(small, dtype))
+
+    def marking(self, dtype: np.dtype[Any], op: str) -> str:
+        """What a row of the library's own collective says of how it reduces, as `library.marking`."""
+        whose = "NCCL's own rounds otherwise" if self._transport == NCCL else "MPI has no average"
+        return f"avg by sum and a timed division: {whose}" if op == "avg" else ""
 
     def prepare(
         self, problem: Problem, rank: int, program: Program | None, in_place: bool, result_first: bool, buffers: Buffers
@@ -63,6 +83,15 @@ class DeviceCalls:
         return device.prepare_library(
             self._native, self.module, what, problem.count, problem.op, problem.root, in_place, buffers, on_device
         )
+
+
+def shared_by(gpus: Sequence[tuple[str, str]]) -> str:
+    """Which ranks use the same GPU, in words; empty where none do. `gpus` has the host and bus of each rank's."""
+    for gpu in dict.fromkeys(gpus):
+        ranks = [str(rank) for rank, other in enumerate(gpus) if other == gpu]
+        if len(ranks) > 1:
+            return f"ranks {', '.join(ranks)} share one GPU ({gpu[1]} on {gpu[0]})"
+    return ""
 
 
 def _all_can(world: World, action: Any) -> Any:

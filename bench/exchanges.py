@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import sleep
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.bench import exit_codes
+from clusterbench.bench.memory import refuse_too_large
 from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample
-from clusterbench.bench.world import AgreedError, World
+from clusterbench.bench.world import World
 from clusterbench.collectives.transports import point_to_point
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.point_to_point import WrongBits
@@ -23,8 +22,6 @@ from clusterbench.collectives.transports.prepared import page_aligned
 
 CHECKED_BYTES = 1 << 26
 """Messages of a window that are checked in places of their own: as many as fit in here, at least one."""
-IDLE_S = 0.0005
-"""How often an idle rank looks whether the others are ready: one that spins slows its neighbours."""
 _FIGURES_TAG, _WORD_TAG, _WRONG_TAG = 11, 12, 13
 
 SAMPLE_UNITS = {
@@ -88,19 +85,9 @@ def room_for(world: World, exchanges: Sequence[Exchange], flag: str) -> Room:
 
     Raises `AgreedError` on every rank where a host cannot hold them; `flag` is the option to choose smaller.
     """
-    import psutil
-
     needed = max((e.size_bytes * e.checked for e in exchanges), default=0)
-    there = world.comm.allgather((2 * needed, psutil.virtual_memory().available))
-    for host in dict.fromkeys(place.host for place in world.places):
-        local = [there[place.rank] for place in world.places if place.host == host]
-        wanted, free = sum(bytes_ for bytes_, _ in local), min(free for _, free in local)
-        if wanted > free:
-            raise AgreedError(
-                f"{flag} needs {wanted / 2**30:.1f} GiB on host {host} for the buffers of {len(local)} ranks, which "
-                f"has {free / 2**30:.1f} GiB free; choose a smaller {flag}",
-                exit_codes.USAGE,
-            )
+    refuse_too_large(world, 2 * needed, flag)
+    world.begin("taking buffers")
     return Room(page_aligned(needed), page_aligned(needed))
 
 
@@ -141,17 +128,6 @@ def measure(
     if not before:  # what was sent is unchanged, so what arrived last must still be right
         wrong, when = _wrong(world, e, room, 1, check_seed), "after timing, "
     return Found(taken, sum(found.count for _, _, found in wrong), *_said(wrong, e, when))
-
-
-def await_all(world: World, alive: Callable[[], None]) -> None:
-    """A barrier in which ranks sleep while they wait, so that those that measure have the machine to themselves.
-
-    `alive` is called meanwhile: whether those that measure still do is for their own watchdogs to find out.
-    """
-    request = world.comm.Ibarrier()
-    while not request.Test():
-        alive()
-        sleep(IDLE_S)
 
 
 def _prepared(mpi: NativeMpi, e: Exchange, room: Room, window: int, apart: bool) -> point_to_point.Exchange:

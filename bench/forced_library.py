@@ -44,3 +44,21 @@ def forced_environment(collective: str, identifier: str) -> dict[str, str]:
         f"MPIR_CVAR_{name.upper()}_INTRA_ALGORITHM": identifier,
         f"I_MPI_ADJUST_{name.upper()}": identifier,
     }
+
+
+def refuse_ignored(collective: str, identifier: str) -> None:
+    """Raise `ForcedLibraryError` where the library does not hold the choice that it was given; empty for none.
+
+    Open MPI passes over a number that it does not have, but says so when its variable is asked. MPICH ends by itself
+    when MPI is initialised; where an algorithm that it has cannot serve a call, it takes another in silence
+    (MPIR_CVAR_COLLECTIVE_FALLBACK; as an error it would fail inside MPI_Init). Intel MPI has nothing to be asked.
+    """
+    from clusterbench.bench.control_variables import control_variable
+
+    if not identifier:
+        return
+    variable = control_variable(f"coll_tuned_{_OPENMPI[collective]}_algorithm")
+    if variable is None or identifier in (str(variable.value), variable.choices.get(variable.value)):
+        return
+    known = ", ".join(f"{value} ({name})" for value, name in variable.choices.items() if value)
+    raise ForcedLibraryError(f"library:{identifier}: Open MPI's {collective} has {known}")

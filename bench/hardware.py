@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clusterbench.bench.cgroups import memory_limits
 from clusterbench.kernels import device
 from clusterbench.kernels.device import CPUS, read_text
 
@@ -78,12 +79,11 @@ def describe_memory() -> dict[str, Any]:
 
     memory = psutil.virtual_memory()
     huge = re.search(r"\[(\w+)\]", read_text("/sys/kernel/mm/transparent_hugepage/enabled") or "")
-    limit = read_text("/sys/fs/cgroup/memory.max") or read_text("/sys/fs/cgroup/memory/memory.limit_in_bytes") or ""
+    limits = [limit.limit_bytes for limit in memory_limits() if limit.limit_bytes < memory.total]
     return {
         "total_bytes": memory.total,
         "available_bytes": memory.available,
-        # Without a limit the kernel says `max`, or a number near 2^63.
-        "cgroup_limit_bytes": int(limit) if limit.isdigit() and int(limit) < memory.total else None,
+        "cgroup_limit_bytes": min(limits, default=None),
         "transparent_hugepages": huge[1] if huge else None,
     }
 

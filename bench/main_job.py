@@ -253,7 +253,9 @@ class MainJob:
         contents = self._contents()
         rows = [row for part in contents for row in part.measurements]
         frame = to_frame(rows)
-        write_report(self.report, [merge_runs([part.run for part in contents])], frame, pictures(frame))
+        shown = pictures(frame)
+        run = merge_runs([part.run for part in contents])
+        write_report(self.report, [run], frame, shown.drawn, shown.not_drawn)
         return Outcome(exit_codes.GOOD)
 
     # what surrounds the parts

@@ -1,4 +1,4 @@
-"""Names of types and operations: both spellings are taken, nccl-tests' are printed, NumPy's are stored."""
+"""Names of types, operations and messages. Both spellings are taken, nccl-tests' are printed, NumPy's are stored."""
 
 from __future__ import annotations
 
@@ -20,10 +20,21 @@ NCCL_NAMES = {
 }
 """nccl-tests' name of every type that collectives run with, by NumPy's."""
 
-_SHORT_NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
-"""Names that are neither's, but are what people write."""
+_OTHER_NAMES = {
+    "char": "int8",
+    "int": "int32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "fp64": "float64",
+}
+"""Older names of nccl-tests, and what people write."""
 
 OPERATIONS = ("sum", "prod", "min", "max", "avg")
+
+PINGPONG, SENDRECV = "pingpong", "sendrecv"
+MESSAGES = (PINGPONG, SENDRECV)
+"""What `collectives run` runs beside the collectives."""
 
 
 class DtypeType(click.ParamType[str]):
@@ -34,13 +45,12 @@ class DtypeType(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """NumPy's name; a usage error where the type is unknown."""
         wanted = str(value).lower()
-        wanted = _SHORT_NAMES.get(wanted, wanted)
+        wanted = _OTHER_NAMES.get(wanted, wanted)
         for numpy_name, nccl_name in NCCL_NAMES.items():
             if wanted in (numpy_name, nccl_name):
                 return numpy_name
-        return self.fail(
-            f"unknown type {value!r}; expected one of {', '.join(sorted({*NCCL_NAMES, *NCCL_NAMES.values()}))}"
-        )
+        known = sorted({*NCCL_NAMES, *NCCL_NAMES.values(), *_OTHER_NAMES})
+        return self.fail(f"unknown type {value!r}; expected one of {', '.join(known)}")
 
 
 DTYPE = DtypeType()

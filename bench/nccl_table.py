@@ -6,11 +6,13 @@ Layout: src/common.cu and src/util.cu of nccl-tests 2.17; always 13 fields a row
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from clusterbench.bench.collective_runs import PLACEMENTS, Request
 from clusterbench.bench.names import NCCL_NAMES
-from clusterbench.bench.point_to_point_runs import PointToPointRequest
+from clusterbench.bench.point_to_point_runs import TRANSPORT, PointToPointRequest
+from clusterbench.bench.sampling import Rules
 from clusterbench.bench.world import World
 from clusterbench.results.record import Measurement
 
@@ -22,49 +24,102 @@ SHARED_CORES = {
 _PROGRAMS = {"all_to_all": "alltoall", "all_to_all_v": "alltoallv"}
 
 
-def table(
-    request: Request | PointToPointRequest, world: World, device: str, algorithm: str, rows: Sequence[Measurement]
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a table says of what was asked for."""
+
+    name: str
+    """Of the collective, or `sendrecv`."""
+    counts: tuple[int, ...]
+    sizes_bytes: tuple[int, ...]
+    op: str
+    """Empty where nothing is reduced."""
+    placements: tuple[str, ...]
+    transport: str
+    """Where no row says it."""
+    buffers: str
+    check: bool
+    rules: Rules
+    seed: int
+    traffic: str = ""
+    """Of an all_to_all_v."""
+
+
+def heading(request: Request, ranks: int) -> Heading:
+    """The heading of a collective's table."""
+    return Heading(
+        name=request.collective.name,
+        counts=request.counts,
+        sizes_bytes=tuple(request.size_bytes(count, ranks) for count in request.counts),
+        op=request.op,
+        placements=request.placements,
+        transport=request.transport,
+        buffers=request.buffers,
+        check=request.check,
+        rules=request.rules,
+        seed=request.seed,
+        traffic=request.traffic,
+    )
+
+
+def message_heading(request: PointToPointRequest) -> Heading:
+    """The heading of a table of messages."""
+    return Heading(
+        name=request.name,
+        counts=request.counts,
+        sizes_bytes=tuple(count * request.dtype.itemsize for count in request.counts),
+        op="",
+        placements=PLACEMENTS[:1],
+        transport=TRANSPORT,
+        buffers="host",
+        check=request.check,
+        rules=request.rules,
+        seed=request.seed,
+    )
+
+
+def table(asked: Heading, world: World, device: str, algorithm: str, rows: Sequence[Measurement]) -> str:
     """One algorithm's table, its rows in the order of sizes."""
-    transport = rows[0].transport if rows else request.transport
-    program = f"{_PROGRAMS.get(request.collective.name, request.collective.name)}_perf"
+    transport = rows[0].transport if rows else asked.transport
+    program = f"{_PROGRAMS.get(asked.name, asked.name)}_perf"
     by_point = {(row.count, row.placement): row for row in rows}
     lines = [
         f"# Algorithm: {algorithm} transport: {transport}",
-        *_head(request, world, rows[0].device if rows else device, program),
+        *_head(asked, world, rows[0].device if rows else device, program),
     ]
-    both = [[by_point.get((count, placement)) for placement in PLACEMENTS] for count in request.counts]
-    lines += [_line(request, pair) for pair in both if any(pair)]
+    both = [[by_point.get((count, placement)) for placement in PLACEMENTS] for count in asked.counts]
+    lines += [_line(asked, pair) for pair in both if any(pair)]
     wrong = sum(row.wrong or 0 for row in rows)
     busbw = [row.busbw for row in rows if row.busbw is not None]
     lines += [
         f"# Out of bounds values : {wrong} {'FAILED' if wrong else 'OK'}",
         f"# Avg bus bandwidth    : {sum(busbw) / len(busbw) / 1e9 if busbw else 0:g} ",
         "#",
-        *_notes(request, rows),
+        *_notes(asked, rows),
         f"# Collective test concluded: {program}",
         "#",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _head(request: Request | PointToPointRequest, world: World, device: str, program: str) -> Iterable[str]:
-    sizes = [request.dtype.itemsize * count * request.collective.parts(world.size) for count in request.counts]
-    rules = request.rules
-    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: {request.buffers} memory"
+def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[str]:
+    rules = asked.rules
+    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: {asked.buffers} memory"
     yield f"# Collective test starting: {program}"
-    gpus = int(request.buffers == "device")
+    gpus = int(asked.buffers == "device")
     yield (
-        f"# nThread 1 nGpus {gpus} minBytes {min(sizes)} maxBytes {max(sizes)} "
+        f"# nThread 1 nGpus {gpus} minBytes {min(asked.sizes_bytes)} maxBytes {max(asked.sizes_bytes)} "
         f"warmup iters: {'detected' if rules.warmup is None else rules.warmup} "
         f"iters: {rules.iterations or f'until ±{rules.precision:.1%} or {rules.budget_s:g} s'} "
-        f"validation: {int(request.check)} seed: {request.seed} thread level: {world.thread_level}"
+        f"validation: {int(asked.check)} seed: {asked.seed} thread level: {world.thread_level}"
     )
+    if asked.traffic:
+        yield f"# Traffic: {asked.traffic}"
     yield "#"
     yield "# Using devices"
     for place in world.places:
         cores = ",".join(map(str, place.cores)) if len(place.cores) <= 4 else f"{len(place.cores)} cores"
-        used = "no GPU used" if request.buffers == "host" else f"GPU {place.local_rank}"
+        used = "no GPU used" if asked.buffers == "host" else f"GPU {place.local_rank}"
         place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [{used}] {device}"
         yield f"#  Rank {place.rank:2d} Group  0 {place_text}"
     if world.oversubscribed:
@@ -77,9 +132,9 @@ def _head(request: Request | PointToPointRequest, world: World, device: str, pro
     yield f"#{'(B)':>11s}{'(elements)':>14s}{'':>26s} {units} {units}".rstrip()
 
 
-def _line(request: Request | PointToPointRequest, both: Sequence[Measurement | None]) -> str:
+def _line(asked: Heading, both: Sequence[Measurement | None]) -> str:
     row = next(row for row in both if row is not None)
-    op = request.op or "none"
+    op = asked.op or "none"
     fields = f"{row.size_bytes:12d} {row.count:13d} {NCCL_NAMES[row.dtype]:>9s} {op:>7s} {row.root:7d}"
     return fields + "".join(f" {_figures(row)}" for row in both)
 
@@ -99,7 +154,7 @@ def _time(time_us: float) -> str:
     return f"{time_us:.2f}"
 
 
-def _notes(request: Request | PointToPointRequest, rows: Sequence[Measurement]) -> Iterable[str]:
+def _notes(asked: Heading, rows: Sequence[Measurement]) -> Iterable[str]:
     """What nccl-tests has no place for: intervals, what a sample is, and what was found wrong."""
     if rows:
         yield f"# Times are medians; a sample is the {rows[0].sample_unit}"
@@ -111,7 +166,7 @@ def _notes(request: Request | PointToPointRequest, rows: Sequence[Measurement]) 
             f"# {row.placement.replace('_', '-')} {row.size_bytes} B: 95 % interval {interval}, {row.n} samples of "
             f"{row.batch}, {row.stop}{'; ' + extra if extra else ''}"
         )
-    points = len(request.counts) * len(request.placements)
+    points = len(asked.counts) * len(asked.placements)
     if len(rows) < points:
         yield f"# Not measured: {points - len(rows)} of {points} points, as the run ended early"
     yield "#"

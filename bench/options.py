@@ -41,6 +41,18 @@ SEED = click.IntRange(0, 2**32 - 1)
 TIMEOUT = FiniteRange(0.0, 1e7)
 
 
+def sampling_options(command: Command) -> Command:
+    """Give a command that measures under mpiexec how many samples it takes, and whether it checks the data."""
+    for option in (
+        click.option("-c", "--check", type=click.IntRange(0), default=1, show_default=True,
+                     help="Check the data; 0: do not."),
+        click.option("-w", "--warmup-iters", "--warmup_iters", type=WARMUP, help="Warm-up calls; else detected."),
+        click.option("-n", "--iters", type=SAMPLES, help="Samples a row; by default as many as --precision asks."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def keeping_options(command: Command) -> Command:
     """Give a command that measures under mpiexec where its rows go, how they are judged, and how long it waits."""
     for option in (

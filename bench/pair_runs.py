@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.exchanges import SAMPLE_UNITS, Exchange, Found, await_all, measure, room_for
+from clusterbench.bench.exchanges import SAMPLE_UNITS, Exchange, Found, measure, room_for
 from clusterbench.bench.judge import Bound, judge_time
 from clusterbench.bench.pair_outliers import WORSE, Classes, Outlier, culprits, outliers, typical_pair
 from clusterbench.bench.sampling import Rules, timer_overhead_s, with_samples
-from clusterbench.bench.world import AgreedError, RankPlace, World
+from clusterbench.bench.world import AgreedError, RankPlace, World, await_all
 from clusterbench.collectives.transports.native import native
-from clusterbench.results import rates
+from clusterbench.results import notes, rates
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Summary, faster, summarise
@@ -40,7 +40,7 @@ AT_ONCE, ALONE = "at-once", "alone"
 """A row's `algorithm`: with the other pairs of its round, or with no other pair running."""
 NOT_ALONE = "not slow alone"
 """In the note of what stood out at first and not when it was measured again."""
-CLASSES = ("same core", "same host", "other host")
+CLASSES = notes.PAIR_CLASSES
 _KINDS = {LATENCY: "latency", BANDWIDTH: "one-way"}
 _TURNS = ((LATENCY, False), (BANDWIDTH, False), (BANDWIDTH, True))
 """What the pairs of a round do, one after the other: the quantity, and whether the higher rank sends."""
@@ -300,11 +300,11 @@ class PairRuns:
         if found.reason:
             verdict, reason = "FAIL", found.reason
         source, target = self.world.places[pair.src], self.world.places[pair.dst]
-        notes = [CLASSES[self.classes[pair.src, pair.dst]]]
+        remarks = [CLASSES[self.classes[pair.src, pair.dst]]]
         if target.host != source.host:
-            notes.append(f"from {source.host} to {target.host}")
+            remarks.append(f"from {source.host} to {target.host}")
         if self.world.oversubscribed:
-            notes.append("more ranks than cores")
+            remarks.append(notes.SHARED_CORES)
         window = f",window={self.request.window}" if pair.quantity == BANDWIDTH else ""
         rate = rates.algbw(exchange_bytes, summary.median_s)
         row = Measurement(
@@ -327,7 +327,7 @@ class PairRuns:
             reason=reason,
             culprit=found.culprit,
             host=source.host,
-            note="; ".join(notes),
+            note=notes.joined(remarks),
             started_at=pair.started,
         )
         return with_samples(row, found.samples, summary, SAMPLE_UNITS[_KINDS[pair.quantity]])

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.exchanges import SAMPLE_UNITS, Exchange, Found, await_all, measure, room_for
+from clusterbench.bench.exchanges import SAMPLE_UNITS, Exchange, Found, measure, room_for
 from clusterbench.bench.judge import Bound, judge_time
+from clusterbench.bench.names import PINGPONG, SENDRECV
 from clusterbench.bench.sampling import Rules, timer_overhead_s, with_samples
-from clusterbench.bench.world import AgreedError, World
-from clusterbench.collectives.collective import Collective
+from clusterbench.bench.world import AgreedError, World, await_all
 from clusterbench.collectives.transports.native import native
-from clusterbench.results import rates
+from clusterbench.results import notes, rates
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import summarise
 
-PINGPONG, SENDRECV = "pingpong", "sendrecv"
-NAMES = (PINGPONG, SENDRECV)
 WINDOW = 64
 """Messages in flight, as OSU has it."""
+TRANSPORT = "mpi"
+"""How messages go; their buffers are in host memory."""
 _KINDS = {PINGPONG: ("latency", "one-way", "two-way"), SENDRECV: ("sendrecv",)}
 _DIRECTIONS = {"latency": 1, "one-way": 1, "two-way": 2, "sendrecv": 1}
 """busbw / algbw."""
@@ -41,7 +41,7 @@ class PointToPointRequest:
     """What to measure."""
 
     name: str
-    """One of `NAMES`."""
+    """One of `names.MESSAGES`."""
     counts: tuple[int, ...]
     """Elements of a message."""
     dtype: np.dtype[Any]
@@ -50,17 +50,6 @@ class PointToPointRequest:
     seed: int
     window: int = WINDOW
     """Messages in flight where bandwidth is measured."""
-
-    # What bench/nccl_table.py asks of a request.
-    transport: str = "mpi"
-    buffers: str = "host"
-    op: str = ""
-    placements: tuple[str, ...] = ("out_of_place",)
-
-    @property
-    def collective(self) -> Collective:
-        """`name` as the table knows collectives."""
-        return Collective(self.name, reduces=False, takes="whole", gives="whole")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -144,7 +133,7 @@ class PointToPointRuns:
             suite="point-to-point",
             name=request.name,
             algorithm=kind,
-            transport=request.transport,
+            transport=TRANSPORT,
             backend="cpu",
             dtype=request.dtype.name,
             placement="out_of_place",
@@ -160,7 +149,7 @@ class PointToPointRuns:
             reason=reason,
             culprit=found.culprit,
             host=world.places[0].host,
-            note="; ".join(self._notes()),
+            note=notes.joined(self._notes()),
             started_at=started,
         )
         return with_samples(row, found.samples, summary, SAMPLE_UNITS[kind])
@@ -180,4 +169,4 @@ class PointToPointRuns:
         if self.request.name == PINGPONG and last.host != self.world.places[0].host:
             yield f"rank {last.rank} on {last.host}"
         if self.world.oversubscribed:
-            yield "more ranks than cores"
+            yield notes.SHARED_CORES

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from clusterbench.bench.nccl_table import SHARED_CORES
 from clusterbench.bench.output import rate_text, time_text
-from clusterbench.bench.point_to_point_runs import PointToPointRequest
+from clusterbench.bench.point_to_point_runs import TRANSPORT, PointToPointRequest
 from clusterbench.bench.world import World
 from clusterbench.results.record import Measurement
 
@@ -28,7 +28,7 @@ def _head(request: PointToPointRequest, world: World, device: str) -> Iterable[s
     cores = [",".join(map(str, place.cores)) if len(place.cores) <= 4 else "any" for place in (first, last)]
     yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: host memory, {device}"
     yield (
-        f"# Ping-pong over {request.transport}: rank {first.rank} on {first.host} core {cores[0]}, "
+        f"# Ping-pong over {TRANSPORT}: rank {first.rank} on {first.host} core {cores[0]}, "
         f"rank {last.rank} on {last.host} core {cores[1]}"
     )
     yield (

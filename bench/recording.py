@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -20,14 +18,11 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import progress
-from clusterbench.bench.watchdog import Watchdog
-from clusterbench.bench.world import AgreedError, InterruptedRunError, World, agreed
+from clusterbench.bench.watchdog import FORWARDING_S, Watchdog, silent
+from clusterbench.bench.world import AgreedError, World, WorldError, agreed, await_all, join_world
 from clusterbench.kernels.device import cpu
 from clusterbench.results.journal import Journal, now_iso
 from clusterbench.results.record import Measurement, Run
-
-FORWARDING_S = 0.5
-"""Between a failing rank's last words and its abort: launchers drop what they have not forwarded by then."""
 
 Finished = Callable[[Measurement, NDArray[float64]], None]
 Step = Callable[[str, int], None]
@@ -45,35 +40,40 @@ class Keeping:
     run_id: str | None
     store: str | None
     strict: bool
-    timeout_s: float
-    """Of the watchdog; 0 for none."""
 
 
 def keeping_of(options: dict[str, Any]) -> Keeping:
     """What the options of `bench.options.keeping_options` say."""
-    return Keeping(options["journal"], options["run_id"], options["store"], options["strict"], options["timeout"])
+    return Keeping(options["journal"], options["run_id"], options["store"], options["strict"])
 
 
-def guarded(world: World, action: Callable[[], int]) -> int:
-    """The exit code of `action`, called on all ranks; where it fails on one of them, that one ends all.
+def guarded(
+    timeout_s: float, action: Callable[[World, Watchdog], int], environment: Mapping[str, str] | None = None
+) -> int:
+    """Join MPI and call `action` on all ranks under a watchdog of `timeout_s`: its exit code.
 
-    Raises `AgreedError`, which every rank raises by itself.
+    `environment` as in `join_world`. What `action` raises on one rank ends all, as the others may wait for it inside
+    MPI, except `AgreedError` and `WorldError`, which every rank raises by itself. Nothing may have imported numba.
     """
-    if world.rank != 0:
-        # Ctrl-C reaches every rank, and one that stops by itself leaves the others waiting inside MPI: rank 0 ends all.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return action()
-    except AgreedError:
-        raise
-    except KeyboardInterrupt:
-        _abort(world, InterruptedRunError("interrupted"))
-    except Exception as error:
-        _abort(world, error)
+    with Watchdog(timeout_s) as watchdog:
+        try:
+            world = join_world(environment, watchdog)
+            code = action(world, watchdog)
+            world.begin("waiting for the others to end")
+            # Only rank 0, which may still have had a store to fill, is the last one for certain.
+            await_all(world, watchdog.feed if world.rank else lambda: None)
+            return code
+        except (AgreedError, WorldError):
+            raise
+        except Exception as error:
+            if not watchdog.started:
+                raise
+            _abort(error)
 
 
 def recorded(
     world: World,
+    watchdog: Watchdog,
     keeping: Keeping,
     part: str,
     seed: int,
@@ -86,8 +86,9 @@ def recorded(
 
     `part` names the journal beside others of the run; `steps` is how many `measure` will tell of; `skipped` is what it
     adds to when it leaves something out, in words. Returns the exit code, the same on every rank, which takes part in
-    `measure` to its end.
+    `measure` to its end. Where the watchdog ends the run, the journal is closed and what there is shown all the same.
     """
+    world.begin("opening the journal")
     device = agreed(world, lambda: cpu().name)
     journal: Journal | None = None
 
@@ -100,42 +101,46 @@ def recorded(
 
     run_id = agreed(world, start)
     rows: list[Measurement] = []
-    one_at_a_time = threading.Lock()
-    given_up = False
+    bar = ExitStack()
 
-    def finished(row: Measurement, seconds: NDArray[float64]) -> None:
-        with one_at_a_time:
-            if journal and not given_up:
-                journal.append(row, seconds)
-
-    def give_up(message: str) -> None:  # called by the watchdog's thread
-        nonlocal given_up
+    def last_words(message: str, code: int) -> None:  # on the watchdog's thread, while the main one stands still
+        bar.close()
         if journal:
-            with one_at_a_time:
-                given_up = True
-            journal.finish(exit_codes.TIMED_OUT, [f"{part}: {message}"])
+            journal.finish(code, [f"{part}: {message}"])
             show(journal.run, device, rows)
 
+    def close(code: int, said: list[str]) -> None:
+        with watchdog.whole:
+            watchdog.last_words = silent
+            if journal:
+                journal.finish(code, said)
+        bar.close()
+
+    def finished(row: Measurement, seconds: NDArray[float64]) -> None:
+        with watchdog.whole:
+            if journal:
+                journal.append(row, seconds)
+
+    def step(text: str, done: int) -> None:
+        watchdog.feed(text)
+        shown(text, done)
+
+    watchdog.last_words = last_words
+    shown = bar.enter_context(progress(part, steps))
     try:
-        with Watchdog(world, keeping.timeout_s, give_up) as watchdog, progress(part, steps) as shown:
-
-            def step(text: str, done: int) -> None:
-                watchdog.feed(text)
-                shown(text, done)
-
-            for row in measure(run_id, device, finished, step):
-                rows.append(row)
+        rows.extend(measure(run_id, device, finished, step))
     except BaseException as error:
+        close(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
         if journal:
-            journal.finish(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
             with suppress(Exception):  # the first error is the one to tell
                 show(journal.run, device, rows)
         raise
     code: int = world.comm.bcast(exit_code(rows, strict=keeping.strict))
+    close(code, skipped)
     if journal:
-        journal.finish(code, skipped)
         show(journal.run, device, rows)
         if keeping.store:
+            watchdog.feed("loading the store")
             _load(keeping.store, journal.path)
     return code
 
@@ -160,8 +165,11 @@ def _new_run(world: World, run_id: str | None, seed: int) -> Run:
     )
 
 
-def _abort(world: World, error: Exception) -> NoReturn:
+def _abort(error: Exception) -> NoReturn:
     """End all ranks with this one's exit code; the others may be waiting for a message that will not come."""
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
     code = getattr(error, "exit_code", None)
     message = f"clusterbench: rank {world.rank}: {error or type(error).__name__}\n"
     if code is None:
@@ -170,5 +178,5 @@ def _abort(world: World, error: Exception) -> NoReturn:
     sys.stderr.write(message)
     sys.stderr.flush()
     sleep(FORWARDING_S)
-    world.comm.Abort(code)
+    world.Abort(code)
     sys.exit(code)  # in case the library's abort returns

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from clusterbench.bench.output import print_table, rate_text, share_text, size_text, time_text
+from clusterbench.results.notes import SHARED_CORES, shares_cores
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import faster
 
@@ -107,16 +108,23 @@ def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurem
             )
         )
     if table:
+        is_shared = any(shares_cores(row.note) for row in rows)
+        shared = f"; {SHARED_CORES}: times are those of the scheduler, too" if is_shared else ""
         print_table(
-            f"{name}, {dtype}, {ranks} ranks, out of place, busbw in GB/s",
+            f"{name}, {dtype}, {ranks} ranks, out of place, busbw in GB/s{shared}",
             ["size", "library µs", "busbw", "best schedule", "its µs", "busbw", "faster"],
             table,
         )
 
 
 def compared(library: Measurement, schedule: Measurement) -> str:
-    """Which of the two is faster and by what factor, or `cannot tell` (see `statistics.faster`)."""
+    """Which of the two is faster and by what factor, or `cannot tell` (see `statistics.faster`).
+
+    With more ranks than cores it cannot be told either: such times are those of the scheduler, too.
+    """
     if library.median_s is None or schedule.median_s is None:
+        return "cannot tell"
+    if any(shares_cores(row.note) for row in (library, schedule)):
         return "cannot tell"
     by = faster((library.ci95_low_s, library.ci95_high_s), (schedule.ci95_low_s, schedule.ci95_high_s))
     if by == "second":

@@ -1,88 +1,155 @@
-"""A watchdog on every rank: where nothing goes on for too long, it says so, names who is missing, and ends the rank.
+"""A watchdog on every rank: it ends the rank where nothing goes on for too long, and on Ctrl-C or SIGTERM.
 
 A rank that dies or hangs leaves the others waiting inside MPI for ever, unless the launcher notices; not all do, and
-none notices a rank that is only stopped. The watchdog is a thread that sleeps: compiled loops and MPI calls release
-Python's lock while they wait, so it wakes in time, and costs nothing meanwhile.
+none notices a rank that is only stopped. Nor does an exception, and so Python's own Ctrl-C, reach a rank that is inside
+MPI. The watchdog is a thread that sleeps: compiled loops and MPI calls release Python's lock while they wait, so it
+wakes in time, and costs nothing meanwhile.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Sequence
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.world import World
 
+if TYPE_CHECKING:
+    from clusterbench.bench.world import RankPlace
+
+SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+"""What ends a run: Ctrl-C, and what Open MPI's launcher makes of it for the ranks."""
 GRACE_S = 2.0
 """Rank 0 ends first, as it still has something to write; a launcher ends the rest as soon as one has ended."""
-
 LAST_WORDS_S = 30.0
+FORWARDING_S = 0.5
+"""Between a rank's last words and its end: launchers drop what they have not forwarded by then."""
+_LONGEST_SLEEP_S = 3600.0
+
+LastWords = Callable[[str, int], None]
+"""Is told why the rank ends and with which exit code, and saves what there is."""
+
+
+def silent(message: str, code: int) -> None:
+    """There is nothing to save."""
 
 
 class Watchdog:
-    """Ends this process with exit code 124 after `timeout_s` seconds without a call of `feed`; 0 never does."""
+    """Ends this process with exit code 124 after `timeout_s` seconds without a call of `feed` (0: never), or by signal.
 
-    def __init__(self, world: World, timeout_s: float, last_words: Callable[[str], None]) -> None:
-        """`last_words` is called with the message before the end, to save what there is."""
-        self._world = world
+    Entered before MPI is initialised, so that until `start` a Ctrl-C ends the process at once, wherever it is; from
+    then on with exit code 1 and the last words.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self.places: Sequence[RankPlace] = ()
+        """Where all ranks are, as soon as that is known."""
+        self.last_words: LastWords = silent
+        self.whole = threading.Lock()
+        """What is done while it is held is done whole, or not at all: no last words are said meanwhile."""
+        self.started = False
         self._timeout_s = timeout_s
-        self._last_words = last_words
-        self._doing = "starting"
+        self._rank = 0
+        self._doing = "joining the other ranks"
         self._fed = time.monotonic()
-        self._over = threading.Event()
+        # Signals wake the thread through a socket, which Python's handler writes to wherever the main thread is.
+        self._wakes, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._handlers: dict[int, Any] = {}
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
-    def feed(self, doing: str = "") -> None:
-        """Something goes on; `doing` is what begins now, for the message."""
-        self._doing = doing or self._doing
-        self._fed = time.monotonic()
-
     def __enter__(self) -> Self:
-        if self._timeout_s > 0:
-            self._thread.start()
+        self._handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
         return self
+
+    def start(self, rank: int) -> None:
+        """Begin to watch; called on the main thread as soon as MPI is initialised."""
+        self._rank = rank
+        self.started = True
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, _left_to_the_thread)
+        self.feed()
+        self._thread.start()
+
+    def feed(self, doing: str = "", longer_s: float = 0.0) -> None:
+        """Something goes on; `doing` is what begins now, for the message, and may take so much longer than all else."""
+        with self.whole:  # the main thread goes no further than here once the last words are being said
+            self._doing = doing or self._doing
+            self._fed = time.monotonic() + longer_s
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._over.set()
+        if self.started:
+            signal.set_wakeup_fd(-1)
+        self._waker.close()
+        if self.started:
+            self._thread.join()
+        self._wakes.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def _watch(self) -> None:
-        patience_s = self._timeout_s + (GRACE_S if self._world.rank else 0.0)
+        late_s = GRACE_S if self._rank else 0.0
+        interrupted_s = math.inf
         while True:
-            left_s = self._fed + patience_s - time.monotonic()
-            if left_s <= 0:
-                break
-            if self._over.wait(left_s):
+            now_s = time.monotonic()
+            silent_s = self._fed + self._timeout_s + late_s if self._timeout_s > 0 else math.inf
+            if interrupted_s <= now_s:  # every rank gets the signal: that rank 0 says so is enough
+                self._end("interrupted", exit_codes.FAILED, says=self._rank == 0)
+            if silent_s <= now_s:
+                self._end(self._silence(), exit_codes.TIMED_OUT)
+            self._wakes.settimeout(min(interrupted_s - now_s, silent_s - now_s, _LONGEST_SLEEP_S))
+            try:
+                received = self._wakes.recv(64)
+            except TimeoutError:
+                continue
+            if not received:
                 return
-        missing = missing_ranks(self._world)
-        message = f"nothing went on for {self._timeout_s:g} s in {self._doing}" + (
-            f"; {'; '.join(missing)}" if missing else ""
-        )
+            if not SIGNALS.isdisjoint(received):
+                interrupted_s = min(interrupted_s, time.monotonic() + late_s)
+
+    def _silence(self) -> str:
+        missing = missing_ranks(self.places, self._rank)
+        return "; ".join([f"nothing went on for {self._timeout_s:g} s in {self._doing}", *missing])
+
+    def _end(self, message: str, code: int, says: bool = True) -> NoReturn:
         # What is still to be said may block, too: on a full pipe, or a disk that does not answer.
-        threading.Timer(LAST_WORDS_S, os._exit, (exit_codes.TIMED_OUT,)).start()
+        limit = threading.Timer(LAST_WORDS_S, os._exit, (code,))
+        limit.daemon = True
+        limit.start()
         try:
-            sys.stderr.write(f"clusterbench: rank {self._world.rank}: {message}\n")
-            self._last_words(message)
+            if says:
+                sys.stderr.write(f"clusterbench: rank {self._rank}: {message}\n")
+                sys.stderr.flush()
+            self.whole.acquire()  # and never released
+            self.last_words(message, code)
             sys.stdout.flush()
             sys.stderr.flush()
+            time.sleep(FORWARDING_S)
         finally:
-            os._exit(exit_codes.TIMED_OUT)  # the main thread is inside MPI, which no exception reaches
+            os._exit(code)  # the main thread may be inside MPI, which no exception reaches
 
 
-def missing_ranks(world: World) -> list[str]:
-    """What has become of this host's ranks that are not running: gone, or stopped."""
+def _left_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Python writes the signal's number to the socket before it calls this."""
+
+
+def missing_ranks(places: Sequence[RankPlace], rank: int) -> list[str]:
+    """What has become of the ranks on the host of `rank` that are not running: gone, or stopped."""
     import psutil
 
     found = []
-    mine = world.places[world.rank]
-    for place in world.places:
-        if place.host != mine.host or place.rank == mine.rank:
+    for place in places:
+        if place.rank == rank or place.host != places[rank].host:
             continue
         try:
             status = psutil.Process(place.pid).status()

@@ -12,6 +12,7 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes, launch
@@ -20,7 +21,12 @@ from clusterbench.bench.environment import thread_level_name
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from clusterbench.bench.watchdog import Watchdog
+
 Value = TypeVar("Value")
+
+IDLE_S = 0.0005
+"""How often an idle rank looks whether the others are ready: one that spins slows its neighbours."""
 
 _YIELD_WHEN_IDLE = {
     # What each library offers for more ranks than cores: let others run while a rank waits, instead of spinning.
@@ -47,12 +53,6 @@ class AgreedError(RuntimeError):
         self.exit_code = exit_code
 
 
-class InterruptedRunError(RuntimeError):
-    """Ctrl-C."""
-
-    exit_code: ClassVar[int] = exit_codes.FAILED
-
-
 @dataclass(frozen=True, slots=True)
 class RankPlace:
     """Where one rank runs."""
@@ -67,6 +67,10 @@ class RankPlace:
     """`clusterbench`, `launcher` or empty."""
 
 
+def unwatched(doing: str, longer_s: float) -> None:
+    """No watchdog is told what begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The ranks of this run as every rank sees them."""
@@ -79,6 +83,8 @@ class World:
     thread_level: str
     yields: tuple[str, ...]
     """Variables set here so that waiting ranks let others run; empty unless oversubscribed."""
+    watch: Callable[[str, float], None] = unwatched
+    """The watchdog's `feed`; see `begin`."""
 
     @property
     def rank(self) -> int:
@@ -89,6 +95,13 @@ class World:
     def size(self) -> int:
         """How many ranks there are."""
         return self.comm.size
+
+    def begin(self, doing: str, longer_s: float = 0.0) -> None:
+        """Say what begins now, in words, wherever it may take long: a sign of life for the watchdog of this rank.
+
+        `longer_s` is by how much it may take longer than the watchdog waits for anything else.
+        """
+        self.watch(doing, longer_s)
 
     def as_row(self) -> dict[str, Any]:
         """What a run records of it."""
@@ -105,10 +118,10 @@ class World:
         }
 
 
-def join_world(environment: Mapping[str, str] | None = None) -> World:
+def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog | None = None) -> World:
     """Initialise MPI and find out who is where. Call it before anything imports `mpi4py.MPI` or numba.
 
-    `environment` has variables that the library is to find when it is initialised.
+    `environment` has variables that the library is to find when it is initialised; `watchdog` is started once it is.
 
     Raises `WorldError` for a world of one rank under a launcher that started several.
     """
@@ -132,6 +145,8 @@ def join_world(environment: Mapping[str, str] | None = None) -> World:
         from mpi4py import MPI  # it warns of a foreign launcher, which is refused below, with what to do
 
     comm = MPI.COMM_WORLD
+    if watchdog is not None:
+        watchdog.start(comm.rank)
     alone = launch.lone_world(comm.size)
     if alone is not None:
         raise WorldError(alone)
@@ -144,6 +159,8 @@ def join_world(environment: Mapping[str, str] | None = None) -> World:
     local_rank, local_ranks = local.rank, local.size
     local.Free()
     places = comm.allgather(RankPlace(comm.rank, host, os.getpid(), local_rank, tuple(sorted(mine)), pinned_by))
+    if watchdog is not None:
+        watchdog.places = places
     return World(
         comm=comm,
         places=tuple(places),
@@ -151,7 +168,33 @@ def join_world(environment: Mapping[str, str] | None = None) -> World:
         oversubscribed=comm.allreduce(local_ranks > len(set().union(*masks)), MPI.LOR),
         thread_level=thread_level_name(MPI.Query_thread()),
         yields=tuple(yields),
+        watch=unwatched if watchdog is None else watchdog.feed,
     )
+
+
+def await_all(world: World, alive: Callable[[], None]) -> None:
+    """A barrier in which ranks sleep while they wait, so that those that measure have the machine to themselves.
+
+    `alive` is called meanwhile: whether those that measure still do is for their own watchdogs to find out.
+    """
+    request = world.comm.Ibarrier()
+    while not request.Test():
+        alive()
+        sleep(IDLE_S)
+
+
+def alike(action: Callable[[], Value]) -> Value:
+    """What `action` returns; it does the same on every rank, so where it is refused all refuse by themselves.
+
+    Raises `AgreedError` in the place of any error that is meant for the user.
+    """
+    try:
+        return action()
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        raise AgreedError(str(error), code) from None
 
 
 def agreed(world: World, action: Callable[[], Value]) -> Value:

@@ -3,7 +3,8 @@
 Exact data are small integers, so that every partial result is representable in any order of reduction, in every type
 down to bfloat16's 8 bits and over any number of ranks, and the result is compared for equality. Where ranks are more
 than the largest sum allows, so many of them bring something to an element, and the others 0. Nothing overflows, as C
-leaves open what that gives; so averages of 8-bit integers over more than 127 ranks are 0.
+leaves open what that gives. Averages of 8-bit integers over more than 16 ranks are of what is alike on all ranks, as
+others are nearly all 0; over more than 127 they are 0 whatever is done (`averages_to_zero`).
 
 Rounding data have full mantissas: their result is compared with a compensated float64 sum, and may be off by
 ((1 + u)^m − 1)·Σ|x| with m the additions on the longest path from an input to the result. That is the bound behind
@@ -19,7 +20,7 @@ shows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ from clusterbench.collectives.data_values import ALL
 from clusterbench.collectives.schedule import Count, Ints
 from clusterbench.kernels.element_types import SHORT_FLOATS, is_float
 
+EVEN_FROM = 16
+"""Ranks above which an average of 8-bit integers is one of even values; up to here values are of 7 and more."""
+
 _OPS = {"sum": values.SUM, "prod": values.PROD, "min": values.MIN, "max": values.MAX, "avg": values.AVG,
         "": values.NONE}  # fmt: skip
 
@@ -38,6 +42,10 @@ _LARGEST_SUM = {"int8": 127, "uint8": 127, "bfloat16": 127, "float16": 2047}
 """Up to where every integer, of either sign, is a value of the type: what partial sums of exact data stay within."""
 _LARGEST_OTHER_SUM = 2**24 - 1
 """The same of float32, which serves the wider types too."""
+_SHORT_INTEGERS = ("int8", "uint8")
+
+_HOLDS = {"float16": values.FLOAT16, "bfloat16": values.BFLOAT16}
+"""What an array of 16-bit words holds for compiled code; any other array holds its own type."""
 
 _ROUNDING = {
     "float16": (2.0**-11, 2.0**-24),
@@ -127,12 +135,13 @@ class Problem:
             else:
                 largest = 127 if self.dtype.itemsize <= 2 else 1 << 20
             low, span = (-largest, 2 * largest + 1) if signed else (0, largest + 1)
-        return self.ranks, low, span, _OPS[self.op], self.seed, contributors
+        even = self.op == "avg" and self.dtype.name in _SHORT_INTEGERS and EVEN_FROM < self.ranks <= most
+        return self.ranks, low, span, values.EVEN_AVG if even else _OPS[self.op], self.seed, contributors
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Elements of a result that differ from what they should be, on one rank; the first of them as an example."""
+    """Elements of a result that are not what they should be, on one rank; the first of them as an example."""
 
     count: int
     index: int = -1
@@ -141,6 +150,8 @@ class Wrong:
     found: float | int = 0
     ulp: int | None = None
     """How many values of the type it takes from one to the other; None for integers, and where one is a NaN."""
+    error_over_bound: float | None = None
+    """Of rounding data, the largest error over its bound: what is wrong is beyond it. None for exact data."""
 
     def text(self) -> str:
         """The message, or nothing where nothing is wrong."""
@@ -155,17 +166,19 @@ class Wrong:
             f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
             for value in (self.expected, self.found)
         )
-        return f"{self.count} wrong, first at index {self.index}: expected {expected}, found {found}{apart}"
+        what, largest = "wrong", ""
+        if self.error_over_bound is not None:
+            what, largest = (
+                "beyond the error bound",
+                f"; the largest error is {self.error_over_bound:.3g} times its bound",
+            )
+        return f"{self.count} {what}, first at index {self.index}: expected {expected}, found {found}{apart}{largest}"
 
 
 def fill(problem: Problem, buffer: NDArray[Any], rank: int) -> None:
     """Exact data: write what a rank brings into `buffer`, which is just that. Raises `DataError` for another length."""
     _refuse_length(problem, buffer, problem.brings(rank), "brings")
-    segments, law = problem._brought(rank), problem._law()
-    if problem.dtype.name in SHORT_FLOATS:
-        values.fill_short(buffer.view(np.uint16), segments, law, problem.dtype.name == "bfloat16")
-    else:
-        values.fill(buffer, segments, law)
+    values.fill(_words(buffer), problem._brought(rank), problem._law(), _holds(problem))
 
 
 def check(problem: Problem, result: NDArray[Any], rank: int) -> Wrong:
@@ -174,17 +187,11 @@ def check(problem: Problem, result: NDArray[Any], rank: int) -> Wrong:
     Raises `DataError` for a result of another length than the rank must hold.
     """
     _refuse_length(problem, result, problem.holds(rank), "must hold")
-    segments, law = problem._held(rank), problem._law()
     wanted = np.zeros(1, problem.dtype)
-    if problem.dtype.name in SHORT_FLOATS:
-        is_bfloat16, bits = problem.dtype.name == "bfloat16", result.view(np.uint16)
-        count, index = values.check_short(bits, segments, law, is_bfloat16, wanted.view(np.uint16))
-    else:
-        count, index = values.check(result, segments, law, is_float(problem.dtype), wanted)
-    if count == 0:
-        return Wrong(0)
-    found = result[index : index + 1]
-    return Wrong(int(count), int(index), _shown(wanted), _shown(found), _ulp(wanted, found))
+    count, index = values.check(
+        _words(result), problem._held(rank), problem._law(), is_float(problem.dtype), _holds(problem), _words(wanted)
+    )
+    return _wrong(result, int(count), int(index), wanted)
 
 
 def poison(buffer: NDArray[Any]) -> None:
@@ -203,36 +210,56 @@ def fill_rounding(problem: Problem, buffer: NDArray[Any], rank: int) -> None:
     """
     _refuse_not_rounding(problem)
     _refuse_length(problem, buffer, problem.brings(rank), "brings")
-    if problem.dtype.name in SHORT_FLOATS:
-        bits = buffer.view(np.uint16)
-        values.fill_rounding_short(bits, rank, problem.seed, problem.dtype.name == "bfloat16")
-    else:
-        values.fill_rounding(buffer, rank, problem.seed)
+    values.fill_rounding(_words(buffer), rank, problem.seed, _holds(problem))
 
 
-def error_over_bound(problem: Problem, result: NDArray[Any], rank: int, additions: int | None = None) -> float:
-    """Largest error of a sum (or average) of rounding data over its bound; 0 where the rank holds nothing.
+def check_rounding(problem: Problem, result: NDArray[Any], rank: int, additions: int | None = None) -> Wrong:
+    """Compare a sum (or average) of rounding data with the exact one; what is beyond its error bound is wrong.
 
     `additions` are those on the longest path, p − 1 unless given. Raises `DataError` as `fill_rounding` does.
     """
     _refuse_not_rounding(problem)
     _refuse_length(problem, result, problem.holds(rank), "must hold")
     if len(result) == 0:
-        return 0.0
-    name, ranks = problem.dtype.name, problem.ranks
-    averages = problem.op == "avg"
-    unit, least = _ROUNDING[name]
-    growth = math.log1p(unit) + (math.log1p(_ROUNDING["float32"][0]) if name in SHORT_FLOATS else 0.0)
+        return Wrong(0, error_over_bound=0.0)
+    ranks, averages = problem.ranks, problem.op == "avg"
+    unit, least = _ROUNDING[problem.dtype.name]
+    growth = math.log1p(unit)
+    growth += math.log1p(_ROUNDING["float32"][0]) if problem.dtype.name in SHORT_FLOATS else 0.0
     factor = math.expm1((max(ranks - 1 if additions is None else additions, 1) + averages) * growth)
     # A quotient may be subnormal, and is then off by up to half the least of them; a sum that is so is exact.
     least = least / 2 if averages else 0.0
-    first = int(problem._held(rank)[0, 2])
-    divisor = ranks if averages else 1
-    if name in SHORT_FLOATS:
-        bits = result.view(np.uint16)
-        return values.error_over_bound_short(bits, first, ranks, divisor, factor, least, problem.seed,
-                                             name == "bfloat16")  # fmt: skip
-    return values.error_over_bound(result, first, ranks, divisor, factor, least, problem.seed)
+    first, wanted = int(problem._held(rank)[0, 2]), np.zeros(1, problem.dtype)
+    worst, count, index = values.check_rounding(
+        _words(result), first, ranks, ranks if averages else 1, factor, least, problem.seed, _holds(problem),
+        _words(wanted),
+    )  # fmt: skip
+    return replace(_wrong(result, int(count), int(index), wanted), error_over_bound=float(worst))
+
+
+def averages_to_zero(problem: Problem) -> bool:
+    """Whether every average of exact data is 0: no sum of an 8-bit integer reaches so many ranks.
+
+    Only elements that were never written, or not by this call, are then found wrong.
+    """
+    name = problem.dtype.name
+    return problem.op == "avg" and name in _SHORT_INTEGERS and problem.ranks > _LARGEST_SUM[name]
+
+
+def _holds(problem: Problem) -> int:
+    return _HOLDS.get(problem.dtype.name, values.OWN)
+
+
+def _words(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as compiled code takes it: 16-bit floats as words."""
+    return array.view(np.uint16) if array.dtype.name in SHORT_FLOATS else array
+
+
+def _wrong(result: NDArray[Any], count: int, index: int, wanted: NDArray[Any]) -> Wrong:
+    if count == 0:
+        return Wrong(0)
+    found = result[index : index + 1]
+    return Wrong(count, index, _shown(wanted), _shown(found), _ulp(wanted, found))
 
 
 def _segments(rows: list[tuple[int, int, int, int]]) -> Ints:

@@ -2,7 +2,8 @@
 
 A buffer consists of segments, rows (source rank, or `ALL` for the reduction over all; destination of an exchange, else
 0; index of the first element; length). A law is (ranks, lowest value, number of values, operation, seed, ranks that
-bring something other than 0 to one element of a sum). Arrays of 16-bit floats come in as arrays of uint16.
+bring something other than 0 to one element of a sum). Arrays of 16-bit floats come in as arrays of uint16, and a code
+says which of the two they hold: `FLOAT16` or `BFLOAT16`; `OWN` is an array that holds its own type.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, njit, uint16
 
+from clusterbench.collectives.splitmix import mixed
 from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 
 ALL = -1
-SUM, PROD, MIN, MAX, AVG, NONE = range(6)
+SUM, PROD, MIN, MAX, AVG, EVEN_AVG, NONE = range(7)
+"""Operations. EVEN_AVG is the average of what is alike on all ranks, for types in which other sums average to 0."""
+OWN, FLOAT16, BFLOAT16 = range(3)
+"""What an array holds."""
 
 BLOCK = 1024
 """Elements that are made at once, in the first-level cache."""
@@ -25,22 +30,14 @@ LEADING = 32
 
 @njit(cache=True)
 def _hash(rank: int, peer: int, index: int, seed: int) -> Any:
-    """31 bits from ranks, index and seed: the finaliser of SplitMix64.
-
-    G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
-    doi 10.1145/2660193.2660195.
-    """
-    h = np.uint64(index) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(rank + 2) * np.uint64(0xD1B54A32D192ED03)
-    h += np.uint64(seed) * np.uint64(0x8CB92BA72F3D8DD7) + np.uint64(peer) * np.uint64(0xAEF17502108EF2D9)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((h ^ (h >> np.uint64(31))) >> np.uint64(33))
+    """31 bits from ranks, index and seed."""
+    return np.int64(mixed(rank, peer, index, seed) >> np.uint64(33))
 
 
 @njit(cache=True)
-def _below(mixed: int, end: int) -> int:
+def _below(bits: int, end: int) -> int:
     """31 bits turned into a number from 0 to end − 1."""
-    return (mixed * end) >> 31
+    return (bits * end) >> 31
 
 
 @njit(cache=True)
@@ -53,22 +50,37 @@ def _chosen(index: int, ranks: int, seed: int) -> int:
 def _value(rank: int, peer: int, index: int, law: Any) -> int:
     """What a rank brings (for `peer`, in an exchange)."""
     ranks, low, span, op, seed, contributors = law
-    mixed = _hash(rank, peer, index, seed)
+    bits = _hash(rank, peer, index, seed)
     if op == NONE:
-        return low + _below(mixed, span)
+        return low + _below(bits, span)
     if op in (SUM, AVG):
         if ranks > contributors and (rank - _chosen(index, ranks, seed)) % ranks >= contributors:
             return 0
-        return low + _below(mixed, span)
+        return low + _below(bits, span)
     leads = _chosen(index, ranks, seed) == rank
+    if op == EVEN_AVG:
+        level, sign, short = _even(index, law)
+        return sign * (level - 1 if leads and short else level)
     if op == PROD:  # one rank brings a 2 or 3, the others ones (or minus ones): the product stays small
         if leads:
-            return 2 + mixed % 2
-        return -1 if low < 0 and mixed % 2 == 1 else 1
+            return 2 + bits % 2
+        return -1 if low < 0 and bits % 2 == 1 else 1
     bottom, top = low + (LEADING if op == MIN else 0), low + span - (LEADING if op == MAX else 0)
     if not leads:
-        return bottom + _below(mixed, top - bottom)
-    return (low if op == MIN else top) + _below(mixed, LEADING)
+        return bottom + _below(bits, top - bottom)
+    return (low if op == MIN else top) + _below(bits, LEADING)
+
+
+@njit(cache=True)
+def _even(index: int, law: Any) -> tuple[int, int, bool]:
+    """What all ranks bring to an element of an even average: a level from 1 up, its sign, and whether one falls short.
+
+    One rank brings one less to every second element. So the sum is a multiple of the ranks, and the average falls where
+    a contribution is lost; or it is one below a multiple, and the average grows where one is added twice.
+    """
+    low, span, seed = law[1], law[2], law[4]
+    bits = _hash(-1, 1, index, seed)
+    return 1 + _below(bits, low + span - 1), -1 if low < 0 and bits % 2 == 1 else 1, bits // 2 % 2 == 1
 
 
 @njit(cache=True)
@@ -83,6 +95,9 @@ def _reduced(index: int, law: Any) -> int:
         for rank in range(ranks):
             product *= _value(rank, 0, index, law)
         return product
+    if op == EVEN_AVG:
+        level, sign, short = _even(index, law)
+        return sign * (level * ranks - short)
     total = 0
     for step in range(contributors):
         total += _value((first + step) % ranks, 0, index, law)
@@ -113,17 +128,48 @@ def _divide(block: Any, divisor: int) -> None:
 
 
 @njit(cache=True)
-def _shortened(value: float, is_bfloat16: bool) -> int:
-    return to_bfloat16(float32(value)) if is_bfloat16 else to_float16(float32(value))
+def _widened(short: int, holds: int) -> float:
+    return from_bfloat16(uint16(short)) if holds == BFLOAT16 else from_float16(uint16(short))
 
 
 @njit(cache=True)
-def _widened(short: int, is_bfloat16: bool) -> float:
-    return from_bfloat16(uint16(short)) if is_bfloat16 else from_float16(uint16(short))
+def _put(buffer: Any, at: int, value: Any, holds: int) -> None:
+    """Write a value, rounded to what the array holds."""
+    if holds == OWN:
+        buffer[at] = value
+    elif holds == BFLOAT16:
+        buffer[at] = to_bfloat16(float32(value))
+    else:
+        buffer[at] = to_float16(float32(value))
 
 
 @njit(cache=True)
-def fill(buffer: Any, segments: Any, law: Any) -> None:
+def _store(buffer: Any, at: int, block: Any, holds: int) -> None:
+    """`_put` for a block, without a branch in the loops."""
+    if holds == OWN:
+        for j in range(len(block)):
+            _put(buffer, at + j, block[j], OWN)
+    elif holds == BFLOAT16:
+        for j in range(len(block)):
+            _put(buffer, at + j, block[j], BFLOAT16)
+    else:
+        for j in range(len(block)):
+            _put(buffer, at + j, block[j], FLOAT16)
+
+
+@njit(cache=True)
+def _got(buffer: Any, at: int, holds: int) -> float:
+    return float64(buffer[at]) if holds == OWN else float64(_widened(buffer[at], holds))
+
+
+@njit(cache=True)
+def _unlike(found: Any, right: Any, holds: int) -> bool:
+    """Whether a value is not the right one, which is no NaN: then equal bits are equal values."""
+    return found != right and (holds == OWN or _widened(found, holds) != _widened(right, holds))
+
+
+@njit(cache=True)
+def fill(buffer: Any, segments: Any, law: Any, holds: int) -> None:
     """Write exact data."""
     at = 0
     room = np.empty(BLOCK, np.int64)
@@ -131,68 +177,36 @@ def fill(buffer: Any, segments: Any, law: Any) -> None:
         for start in range(0, segments[s, 3], BLOCK):
             block = room[: min(BLOCK, segments[s, 3] - start)]
             _write(block, segments[s], start, law)
-            for j in range(len(block)):
-                buffer[at + j] = block[j]
+            _store(buffer, at, block, holds)
             at += len(block)
 
 
 @njit(cache=True)
-def fill_short(buffer: Any, segments: Any, law: Any, is_bfloat16: bool) -> None:
-    """`fill` for a 16-bit float."""
-    at = 0
-    room = np.empty(BLOCK, np.int64)
-    for s in range(len(segments)):
-        for start in range(0, segments[s, 3], BLOCK):
-            block = room[: min(BLOCK, segments[s, 3] - start)]
-            _write(block, segments[s], start, law)
-            for j in range(len(block)):
-                buffer[at + j] = _shortened(float32(block[j]), is_bfloat16)
-            at += len(block)
+def check(result: Any, segments: Any, law: Any, is_float: bool, holds: int, wanted: Any) -> tuple[int, int]:
+    """Count the elements that are not what exact data give, and find the first; its right value goes to wanted[0].
 
-
-@njit(cache=True)
-def check(result: Any, segments: Any, law: Any, is_float: bool, wanted: Any) -> tuple[int, int]:
-    """Count the elements that are not what exact data give, and find the first; its right value goes to wanted[0]."""
+    A floating-point sum is exact, and its average is divided in the type, or in float32 for one of 16 bits, and rounded
+    once.
+    """
     wrong, first, at = 0, -1, 0
     room, right = np.empty(BLOCK, np.int64), np.empty(BLOCK, result.dtype)
+    averages = law[3] in (AVG, EVEN_AVG)
     for s in range(len(segments)):
         for start in range(0, segments[s, 3], BLOCK):
             block = room[: min(BLOCK, segments[s, 3] - start)]
             _write(block, segments[s], start, law)
-            if law[3] == AVG and not is_float:
+            if averages and not is_float:
                 _divide(block, law[0])
-            divisor = law[0] if law[3] == AVG and is_float else 1
+            if averages and is_float:  # in float64, whose quotients of such numbers round to the right float32
+                _store(right, 0, block / law[0], holds)
+            else:
+                _store(right, 0, block, holds)
             differing = 0
             for j in range(len(block)):
-                right[j] = block[j] / divisor if divisor > 1 else block[j]
-                differing += result[at + j] != right[j]
+                differing += _unlike(result[at + j], right[j], holds)
             if differing > 0 and wrong == 0:
                 j = 0
-                while result[at + j] == right[j]:
-                    j += 1
-                first, wanted[0] = at + j, right[j]
-            wrong += differing
-            at += len(block)
-    return wrong, first
-
-
-@njit(cache=True)
-def check_short(result: Any, segments: Any, law: Any, is_bfloat16: bool, wanted: Any) -> tuple[int, int]:
-    """`check` for a 16-bit float: the sum is exact, an average is divided in float32 and rounded once."""
-    wrong, first, at = 0, -1, 0
-    room, right = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.uint16)
-    divisor = float32(law[0] if law[3] == AVG else 1)
-    for s in range(len(segments)):
-        for start in range(0, segments[s, 3], BLOCK):
-            block = room[: min(BLOCK, segments[s, 3] - start)]
-            _write(block, segments[s], start, law)
-            differing = 0
-            for j in range(len(block)):
-                right[j] = _shortened(float32(block[j]) / divisor, is_bfloat16)
-                differing += _widened(result[at + j], is_bfloat16) != _widened(right[j], is_bfloat16)
-            if differing > 0 and wrong == 0:
-                j = 0
-                while _widened(result[at + j], is_bfloat16) == _widened(right[j], is_bfloat16):
+                while not _unlike(result[at + j], right[j], holds):
                     j += 1
                 first, wanted[0] = at + j, right[j]
             wrong += differing
@@ -207,31 +221,24 @@ def _rounding_value(rank: int, index: int, seed: int) -> float:
 
 
 @njit(cache=True)
-def fill_rounding(buffer: Any, rank: int, seed: int) -> None:
+def fill_rounding(buffer: Any, rank: int, seed: int, holds: int) -> None:
     """Write floats uniform in [−1, 1)."""
-    for i in range(len(buffer)):
-        buffer[i] = _rounding_value(rank, i, seed)
+    room = np.empty(BLOCK, np.float64)
+    for start in range(0, len(buffer), BLOCK):
+        block = room[: min(BLOCK, len(buffer) - start)]
+        for j in range(len(block)):
+            block[j] = _rounding_value(rank, start + j, seed)
+        _store(buffer, start, block, holds)
 
 
 @njit(cache=True)
-def fill_rounding_short(buffer: Any, rank: int, seed: int, is_bfloat16: bool) -> None:
-    """`fill_rounding` for a 16-bit float."""
-    for i in range(len(buffer)):
-        buffer[i] = _shortened(_rounding_value(rank, i, seed), is_bfloat16)
-
-
-@njit(cache=True)
-def _summed(index: int, ranks: int, seed: int, kind: int, one: Any) -> tuple[float, float]:
-    """Sum and sum of magnitudes of what all ranks bring; `kind` is 0 for `one`'s type, 1 float16, 2 bfloat16."""
+def _summed(index: int, ranks: int, seed: int, one: Any, holds: int) -> tuple[float, float]:
+    """Sum and sum of magnitudes of what all ranks bring, as an array such as `one` holds it."""
     # Kahan's compensated sum: for float64 results a plain float64 reference would be no better than they are.
     total, lost, magnitude = 0.0, 0.0, 0.0
     for rank in range(ranks):
-        value = _rounding_value(rank, index, seed)
-        if kind == 0:
-            one[0] = value
-            value = float64(one[0])
-        else:
-            value = float64(_widened(_shortened(value, kind == 2), kind == 2))
+        _put(one, 0, _rounding_value(rank, index, seed), holds)
+        value = _got(one, 0, holds)
         magnitude += abs(value)
         step = value - lost
         grown = total + step
@@ -241,35 +248,26 @@ def _summed(index: int, ranks: int, seed: int, kind: int, one: Any) -> tuple[flo
 
 
 @njit(cache=True)
-def _worse(worst: float, error: float, bound: float) -> float:
-    """The larger of `worst` and error / bound; infinite for a NaN."""
-    if error <= bound * worst:
-        return worst
-    return error / bound if error == error and bound > 0 else np.inf
+def check_rounding(
+    result: Any, first: int, ranks: int, divisor: int, factor: float, least: float, seed: int, holds: int, wanted: Any
+) -> tuple[float, int, int]:
+    """Compare with the exact sums over `divisor`, each of which may be off by factor·Σ|x| / divisor + least.
 
-
-@njit(cache=True)
-def error_over_bound(
-    result: Any, first: int, ranks: int, divisor: int, factor: float, least: float, seed: int
-) -> float:
-    """Largest |result − exact| over factor·Σ|x| / divisor + least."""
-    worst = 0.0
+    Returns the largest error over its bound (infinite for a NaN), how many elements are beyond theirs, and the first of
+    them, whose exact value goes to wanted[0], rounded.
+    """
+    worst, wrong, at = 0.0, 0, -1
     one = np.empty(1, result.dtype)
     for i in range(len(result)):
-        total, magnitude = _summed(first + i, ranks, seed, 0, one)
-        worst = _worse(worst, abs(float64(result[i]) - total / divisor), factor * magnitude / divisor + least)
-    return worst
-
-
-@njit(cache=True)
-def error_over_bound_short(
-    result: Any, first: int, ranks: int, divisor: int, factor: float, least: float, seed: int, is_bfloat16: bool
-) -> float:
-    """`error_over_bound` for a 16-bit float."""
-    worst = 0.0
-    one = np.empty(1, np.float32)
-    for i in range(len(result)):
-        total, magnitude = _summed(first + i, ranks, seed, 2 if is_bfloat16 else 1, one)
-        found = float64(_widened(result[i], is_bfloat16))
-        worst = _worse(worst, abs(found - total / divisor), factor * magnitude / divisor + least)
-    return worst
+        total, magnitude = _summed(first + i, ranks, seed, one, holds)
+        bound = factor * magnitude / divisor + least
+        error = abs(_got(result, i, holds) - total / divisor)
+        if error <= bound * min(worst, 1.0):
+            continue
+        if not error <= bound:
+            if wrong == 0:
+                at = i
+                _put(wanted, 0, total / divisor, holds)
+            wrong += 1
+        worst = max(worst, error / bound if error == error and bound > 0 else np.inf)
+    return worst, wrong, at

@@ -32,11 +32,11 @@ _PAPER = "#ffffff"
 # Inside a report the page's colours are taken, so that its switch between light and dark holds for the picture too.
 # The presentation attributes serve renderers that know no variables.
 _STYLE = """
-svg.steps { --steps-copy: var(--series-1, #0065a8); --steps-reduce: var(--series-2, #c4500a);
+svg.steps { --steps-copy: var(--copy, #0065a8); --steps-reduce: var(--reduce, #c4500a);
   --steps-ink: var(--ink, #1c2329); --steps-muted: var(--muted, #57616b); --steps-line: var(--line, #dcdfe2);
   --steps-paper: var(--card, #ffffff); max-width: 100%; height: auto; }
 @media (prefers-color-scheme: dark) {
-  svg.steps { --steps-copy: var(--series-1, #5ab0f0); --steps-reduce: var(--series-2, #f0884a);
+  svg.steps { --steps-copy: var(--copy, #5ab0f0); --steps-reduce: var(--reduce, #f0884a);
     --steps-ink: var(--ink, #e7eaed); --steps-muted: var(--muted, #a4aeb8); --steps-line: var(--line, #343c45);
     --steps-paper: var(--card, #1a1f25); } }
 svg.steps text { font: 13px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--steps-ink); }

@@ -6,7 +6,7 @@ in the order in which their first transfers are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,25 @@ IN, OUT, SELF = range(3)
 """Directions of a message."""
 
 Columns = NDArray[np.int32]
-"""Transfers in listed order, one a row: round, source, source chunk, destination, its chunk, count, reduces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """All transfers of a schedule, every repetition written out, and whose they are."""
+
+    ranks: int
+    rows: Columns
+    """In listed order, one a row: round, source, source chunk, destination, its chunk, count, reduces."""
+    starts: NDArray[np.int64]
+    """Where the transfers of each rank begin in `numbers`, and the end."""
+    numbers: Columns
+    """The transfers that a rank is part of, in listed order, for one rank after the other."""
+
+    def messages(self, rank: int) -> tuple[Columns, Columns]:
+        """The messages of a rank and their pieces, as `messages_of` makes them; lets other threads run meanwhile."""
+        mine = self.numbers[self.starts[rank] : self.starts[rank + 1]]
+        messages, pieces = _grouped(self.rows, mine, rank, self.ranks)
+        return messages, pieces
 
 
 def messages_of(schedule: Schedule, rank: int) -> tuple[Columns, Columns]:
@@ -27,16 +45,15 @@ def messages_of(schedule: Schedule, rank: int) -> tuple[Columns, Columns]:
 
     A message is (round, direction, peer, first piece, end), a piece (source chunk, destination chunk, count, reduces).
     """
-    transfers = _expanded(schedule, lambda phase: np.flatnonzero((phase.src == rank) | (phase.dst == rank)))
-    return _grouped(transfers, np.arange(len(transfers)), rank, schedule.ranks)
+    rows = _expanded(schedule, lambda phase: np.flatnonzero((phase.src == rank) | (phase.dst == rank)))
+    messages, pieces = _grouped(rows, np.arange(len(rows), dtype=np.int32), rank, schedule.ranks)
+    return messages, pieces
 
 
-def all_messages(schedule: Schedule) -> Iterator[tuple[Columns, Columns]]:
-    """The messages of every rank, in the order of ranks; needs all transfers in memory."""
-    transfers = _expanded(schedule, lambda phase: np.arange(len(phase)))
-    starts, mine = _by_rank(transfers, schedule.ranks)
-    for rank in range(schedule.ranks):
-        yield _grouped(transfers, mine[starts[rank] : starts[rank + 1]], rank, schedule.ranks)
+def transfers_of(schedule: Schedule) -> Transfers:
+    """All transfers of a schedule, from which the messages of every rank are made; 28 bytes each and 4 for each end."""
+    rows = _expanded(schedule, lambda phase: np.arange(len(phase)))
+    return Transfers(schedule.ranks, rows, *_by_rank(rows, schedule.ranks))
 
 
 def _expanded(schedule: Schedule, chosen: Any) -> Columns:
@@ -64,29 +81,29 @@ def _repeated(phase: Phase, which: Any, number: int) -> Columns:
     return rows.reshape(-1, 7)
 
 
-@njit(cache=True)
-def _by_rank(transfers: Any, ranks: int) -> Any:
-    """For every rank the transfers that it is part of, in listed order: starts (ranks + 1) and their numbers."""
+@njit(cache=True, nogil=True)
+def _by_rank(rows: Any, ranks: int) -> Any:
+    """`starts` and `numbers` of `Transfers`."""
     starts = np.zeros(ranks + 1, np.int64)
-    for t in range(len(transfers)):
-        starts[transfers[t, 1] + 1] += 1
-        if transfers[t, 1] != transfers[t, 3]:
-            starts[transfers[t, 3] + 1] += 1
+    for t in range(len(rows)):
+        starts[rows[t, 1] + 1] += 1
+        if rows[t, 1] != rows[t, 3]:
+            starts[rows[t, 3] + 1] += 1
     for rank in range(ranks):
         starts[rank + 1] += starts[rank]
     at = starts[:-1].copy()
-    mine = np.empty(starts[-1], np.int64)
-    for t in range(len(transfers)):
-        mine[at[transfers[t, 1]]] = t
-        at[transfers[t, 1]] += 1
-        if transfers[t, 1] != transfers[t, 3]:
-            mine[at[transfers[t, 3]]] = t
-            at[transfers[t, 3]] += 1
-    return starts, mine
+    numbers = np.empty(starts[-1], np.int32)
+    for t in range(len(rows)):
+        numbers[at[rows[t, 1]]] = t
+        at[rows[t, 1]] += 1
+        if rows[t, 1] != rows[t, 3]:
+            numbers[at[rows[t, 3]]] = t
+            at[rows[t, 3]] += 1
+    return starts, numbers
 
 
-@njit(cache=True)
-def _grouped(transfers: Any, mine: Any, rank: int, ranks: int) -> Any:
+@njit(cache=True, nogil=True)
+def _grouped(rows: Any, mine: Any, rank: int, ranks: int) -> Any:
     """Messages and pieces of a rank, given the numbers of its transfers in listed order."""
     messages = np.zeros((len(mine), 5), np.int32)
     pieces = np.zeros((len(mine), 4), np.int32)
@@ -95,14 +112,14 @@ def _grouped(transfers: Any, mine: Any, rank: int, ranks: int) -> Any:
     made = 0
     for i in range(len(mine)):
         t = mine[i]
-        direction, peer = IN, transfers[t, 1]
-        if transfers[t, 1] == rank:
-            direction, peer = (SELF if transfers[t, 3] == rank else OUT), transfers[t, 3]
+        direction, peer = IN, rows[t, 1]
+        if rows[t, 1] == rank:
+            direction, peer = (SELF if rows[t, 3] == rank else OUT), rows[t, 3]
         key = direction * ranks + peer
         m = latest[key]
-        if m < 0 or messages[m, 0] != transfers[t, 0]:
+        if m < 0 or messages[m, 0] != rows[t, 0]:
             m = latest[key] = made
-            messages[m, 0], messages[m, 1], messages[m, 2] = transfers[t, 0], direction, peer
+            messages[m, 0], messages[m, 1], messages[m, 2] = rows[t, 0], direction, peer
             made += 1
         messages[m, 4] += 1  # counts its pieces for now
         belongs[i] = m
@@ -114,7 +131,7 @@ def _grouped(transfers: Any, mine: Any, rank: int, ranks: int) -> Any:
     for i in range(len(mine)):
         t = mine[i]
         p = messages[belongs[i], 4]
-        pieces[p, 0], pieces[p, 1] = transfers[t, 2], transfers[t, 4]
-        pieces[p, 2], pieces[p, 3] = transfers[t, 5], transfers[t, 6]
+        pieces[p, 0], pieces[p, 1] = rows[t, 2], rows[t, 4]
+        pieces[p, 2], pieces[p, 3] = rows[t, 5], rows[t, 6]
         messages[belongs[i], 4] += 1
     return messages[:made].copy(), pieces

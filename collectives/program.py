@@ -9,15 +9,19 @@ and staged otherwise. A rank waits for a message only where a later step needs t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clusterbench.collectives.compiler import (
+from clusterbench.collectives.compiler import compile_steps
+from clusterbench.collectives.messages import Columns, Transfers, messages_of, transfers_of
+from clusterbench.collectives.schedule import Count, Ints, Schedule, ScheduleError, layout
+from clusterbench.collectives.steps import (
     AREG,
     COPY,
     COUNT,
@@ -40,10 +44,9 @@ from clusterbench.collectives.compiler import (
     STAGING,
     WAIT,
     WORK,
-    compile_steps,
-)  # fmt: skip
-from clusterbench.collectives.messages import Columns, all_messages, messages_of
-from clusterbench.collectives.schedule import Count, Ints, Schedule, ScheduleError, layout
+)
+
+Made = TypeVar("Made")
 
 MIN_WINDOW = 16
 """Messages that may be in flight on a rank, at least; twice the messages of its busiest round if that is more."""
@@ -53,7 +56,7 @@ MESSAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The steps of one rank, in chunks: int32 of shape (steps, columns of `compiler`)."""
+    """The steps of one rank, in chunks: int32 of shape (steps, columns), as in `steps.py`."""
 
     schedule: Schedule
     rank: int
@@ -87,27 +90,24 @@ def compile_program(schedule: Schedule, rank: int, in_place: bool) -> Program:
 
 
 def compile_programs(schedule: Schedule, in_place: bool) -> list[Program]:
-    """The programs of all ranks, compiled side by side on the cores that this process may use.
+    """The programs of all ranks."""
+    return for_each_program(schedule, transfers_of(schedule), in_place, lambda program: program)
 
-    Their steps are views of one array, so that what follows all of them needs no copy; see `steps_of`.
+
+def for_each_program(
+    schedule: Schedule, transfers: Transfers, in_place: bool, make: Callable[[Program], Made]
+) -> list[Made]:
+    """What `make` makes of the program of every rank, in the order of ranks.
+
+    Programs are compiled side by side on the cores that this process may use, and live only as long as `make` keeps
+    them. `transfers` are those of the schedule. Raises `ScheduleError` as `compile_program` does.
     """
+
+    def made(rank: int) -> Made:
+        return make(_compiled(schedule, rank, in_place, *transfers.messages(rank)))
+
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        given = zip(range(schedule.ranks), all_messages(schedule), strict=True)
-        programs = list(pool.map(lambda one: _compiled(schedule, one[0], in_place, *one[1]), given))
-    steps = np.concatenate([program.steps for program in programs])
-    end = 0
-    for rank, program in enumerate(programs):
-        first, end = end, end + len(program)
-        programs[rank] = replace(program, steps=steps[first:end])
-    return programs
-
-
-def steps_of(programs: list[Program]) -> NDArray[np.int32]:
-    """The steps of all programs behind one another; no copy where they come from `compile_programs`."""
-    whole = programs[0].steps.base
-    if whole is not None and all(p.steps.base is whole for p in programs) and len(whole) == sum(map(len, programs)):
-        return whole
-    return np.concatenate([program.steps for program in programs])
+        return list(pool.map(made, range(schedule.ranks)))
 
 
 def _compiled(schedule: Schedule, rank: int, in_place: bool, messages: Columns, pieces: Columns) -> Program:

@@ -16,8 +16,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import NOTHING
-from clusterbench.collectives.program import compile_programs
-from clusterbench.collectives.program_check import check_programs
+from clusterbench.collectives.messages import transfers_of
+from clusterbench.collectives.program_check import check_compiled
+from clusterbench.collectives.program_walk import ProgramFaultError
 from clusterbench.collectives.schedule import Schedule
 
 _OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH, _LENGTH, _REDUCES = range(9)
@@ -49,6 +50,20 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
 
     Time and memory grow as ranks × chunks × ranks / 64. Raises `ProofError`.
     """
+    rounds, transfers, moved, additions = _replay(schedule)
+    window = 0
+    if programs:
+        every = transfers_of(schedule)
+        try:
+            for in_place in (False,) if schedule.collective.uneven else (False, True):
+                window = max(window, check_compiled(schedule, every, in_place))
+        except ProgramFaultError as fault:
+            raise ProofError(str(fault)) from None
+    return Proof(rounds, transfers, moved, additions, window)
+
+
+def _replay(schedule: Schedule) -> tuple[int, int, int, int]:
+    """Replay the rounds; returns how many there are, and the other numbers of a `Proof` but the window."""
     origin, members, depth = _initial(schedule)
     stamp = np.full(origin.shape, -1, dtype=np.int64)
     kind = np.zeros(origin.shape, dtype=np.int8)
@@ -64,15 +79,7 @@ def prove(schedule: Schedule, programs: bool = True) -> Proof:
             transfers += len(part)
             moved += int(part.count[part.src != part.dst].sum())
     _check_result(schedule, origin, members)
-    window = 0
-    if programs:
-        for in_place in (False,) if schedule.collective.uneven else (False, True):
-            compiled = compile_programs(schedule, in_place)
-            problem = check_programs(schedule, compiled)
-            if problem is not None:
-                raise ProofError(problem)
-            window = max(window, max(program.requests for program in compiled))
-    return Proof(rounds, transfers, moved, int(depth[:, : schedule.chunks].max()), window)
+    return rounds, transfers, moved, int(depth[:, : schedule.chunks].max())
 
 
 def _initial(schedule: Schedule) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
@@ -92,7 +99,7 @@ def _initial(schedule: Schedule) -> tuple[NDArray[np.int32], NDArray[np.uint64],
     return origin, members, np.zeros((ranks, space), dtype=np.int32)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _replay_round(
     number: int, columns: Any, chunks: int, per_part: int, origin: Any, members: Any, depth: Any, stamp: Any, kind: Any
 ) -> tuple[int, int, int]:

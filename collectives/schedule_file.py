@@ -48,13 +48,13 @@ VERSION = 1
 MOST_FILE_BYTES = 64 << 20
 """A file at most; as Python objects it takes up to about thirty times as much."""
 MOST_RANKS = 4096
-"""A proof keeps about 40 bytes of each pair of ranks."""
+"""Of more, a proof takes minutes."""
 MOST_CHUNKS = 1 << 24
 """Chunks of all ranks together, scratch included: a proof keeps about 100 bytes of each."""
 MOST_CONTRIBUTIONS = 1 << 33
 """Ranks times the chunks of all ranks: a proof keeps a bit of each, 1 GiB."""
 MOST_ROUNDS = 1 << 16
-MOST_MOVES = 1 << 24
+MOST_MOVES = 1 << 22
 """Chunks moved in all rounds together: compiled programs keep about 200 bytes of each."""
 
 _LARGEST = 2**31 - 1

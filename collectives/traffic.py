@@ -6,6 +6,8 @@ much as in an all_to_all of that size, so that the two can be compared.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,16 +38,37 @@ def traffic(text: str, ranks: int, seed: int) -> Weights:
     """
     if text == UNIFORM:
         return np.ones((ranks, ranks))
+    exponent = _exponent(text)
+    return read_matrix(Path(text), ranks) if exponent is None else skewed(ranks, exponent, seed)
+
+
+def traffic_name(text: str, weights: Weights, seed: int) -> str:
+    """A name for the traffic that `text` stands for, which no other traffic has: without commas inside its parts.
+
+    `uniform`, `skewed:1,seed=7`, or of a file its name and eight digits of a hash of its proportions:
+    `routing.csv#1f0c9a3b`.
+    """
+    if text == UNIFORM:
+        return UNIFORM
+    exponent = _exponent(text)
+    if exponent is not None:
+        return f"{SKEWED}:{np.format_float_positional(exponent, trim='-')},seed={seed}"
+    digest = hashlib.sha256((weights / weights.max()).tobytes()).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', Path(text).name)}#{digest[:8]}"
+
+
+def _exponent(text: str) -> float | None:
+    """The exponent of `skewed`, or None where `text` names a file. Raises `TrafficError`."""
     name, colon, exponent = text.partition(":")
-    if name == SKEWED:
-        try:
-            skew = float(exponent) if colon else SKEW
-        except ValueError:
-            skew = -1.0
-        if not 0 <= skew <= 10:
-            raise TrafficError(f"{text!r}: expected {SKEWED}:EXPONENT with a number from 0 to 10")
-        return skewed(ranks, skew, seed)
-    return read_matrix(Path(text), ranks)
+    if name != SKEWED:
+        return None
+    try:
+        skew = float(exponent) if colon else SKEW
+    except ValueError:
+        skew = -1.0
+    if not 0 <= skew <= 10:
+        raise TrafficError(f"{text!r}: expected {SKEWED}:EXPONENT with a number from 0 to 10")
+    return skew
 
 
 def skewed(ranks: int, exponent: float, seed: int) -> Weights:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 POINT = ("suite", "name", "algorithm", "transport", "backend", "op", "root", "placement", "size")
-"""What was measured; `size` is the shape of a kernel and the size in bytes of a collective."""
+"""What was measured; `size` is the shape of a kernel, of messages, and of an all_to_all_v with its traffic, and the
+size in bytes of any other collective."""
 ALIKE = ("dtype", "ranks", "nodes", "evidence", "origin", "device", "sample_unit")
 """What two rows must share to be compared."""
 

@@ -61,7 +61,8 @@ class Measurement:
     size_bytes: int = 0
     """nccl-tests' size for collectives (see `rates.collective_size_bytes`), compulsory traffic for kernels."""
     shape: str = ""
-    """A kernel's problem as text, `n=1048576` or `m=512,n=512,k=512`."""
+    """A problem as text: of a kernel `n=1048576` or `m=512,n=512,k=512`; of messages `bytes=8,src=0,dst=1`; of an
+    all_to_all_v `bytes=4096,traffic=skewed:1,seed=7`. Empty where the size says all."""
     ranks: int = 1
     nodes: int = 1
 
@@ -115,6 +116,7 @@ class Measurement:
     evidence: Evidence = "measured"
     origin: Origin = "own"
     note: str = ""
+    """Remarks with semicolons between; see `results/notes.py`."""
     started_at: str = ""
     """ISO 8601 with zone; order by `instant`."""
 

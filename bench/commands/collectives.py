@@ -62,7 +62,9 @@ def list_algorithms(as_json: bool, as_csv: bool) -> None:
 @click.argument("what", metavar="ALGORITHM|FILE")
 @click.option("-p", "--ranks", type=click.IntRange(1, 4096), help="Number of ranks; 8 by default, a file has its own.")
 @click.option("--collective", "name", help="One collective; all that the algorithm serves by default.")
-@click.option("-r", "--root", type=click.IntRange(0), default=0, show_default=True, help="Root of a rooted collective.")
+@click.option(
+    "-r", "--root", type=click.IntRange(0), help="Root of a rooted collective; 0 by default, a file has its own."
+)
 @click.option("--draw", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture of the steps (SVG).")
 @click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the schedule to a file (JSON).")
 @machine_options
@@ -70,7 +72,7 @@ def prove_schedule(
     what: str,
     ranks: int | None,
     name: str | None,
-    root: int,
+    root: int | None,
     draw: Path | None,
     write: Path | None,
     as_json: bool,
@@ -83,7 +85,7 @@ def prove_schedule(
     from dataclasses import asdict
 
     from clusterbench.bench.output import emit_csv, emit_json, print_table
-    from clusterbench.collectives.proof import prove
+    from clusterbench.collectives.proof import ProofError, prove
 
     schedules = _schedules(what, ranks, name, root)
     if (draw or write) and len(schedules) > 1:
@@ -92,7 +94,10 @@ def prove_schedule(
     rows = []
     for label, schedule in schedules:
         facts = {"collective": schedule.collective.name, "algorithm": label, "ranks": schedule.ranks}
-        rows.append({**facts, **asdict(prove(schedule))})
+        try:
+            rows.append({**facts, **asdict(prove(schedule))})
+        except ProofError as error:
+            raise ProofError(f"{what} fails its proof: {error}") from None
         if draw:
             from clusterbench.collectives.drawing import steps_svg
 
@@ -115,29 +120,43 @@ def prove_schedule(
         print_table("Proven", list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _schedules(what: str, ranks: int | None, name: str | None, root: int) -> list[tuple[str, Schedule]]:
+def _schedules(what: str, ranks: int | None, name: str | None, root: int | None) -> list[tuple[str, Schedule]]:
     """The schedules that the arguments of `prove` mean, with what they are called."""
     if Path(what).is_file() or what.endswith(".json"):
-        from clusterbench.collectives.schedule_file import read_named_schedule
-
-        label, schedule = read_named_schedule(Path(what))
-        for flag, given, has in (("-p", ranks, schedule.ranks), ("--collective", name, schedule.collective.name)):
-            if given is not None and given != has:
-                raise click.UsageError(f"{flag} is {given}, but {what} has {has}")
-        return [(label, schedule)]
+        return [_from_file(what, ranks, name, root)]
     from clusterbench.collectives import discovery
-    from clusterbench.collectives.algorithm import Call, parse_specs
+    from clusterbench.collectives.algorithm import LIBRARY, Call, parse_specs
     from clusterbench.collectives.collective import COLLECTIVES, collective
 
     specs = parse_specs(what)
     if len(specs) != 1:
         raise click.UsageError(f"{what!r} names {len(specs)} algorithms; expected one, or a file")
+    if specs[0].name.partition(":")[0] == LIBRARY:
+        raise click.UsageError(f"{what} is the MPI library's own, whose schedules are not known; expected one of ours")
     found = discovery.algorithms().get(specs[0].name)
     wanted = [collective(name)] if name else [c for c in COLLECTIVES.values() if found and c.name in found.cost]
     size = 8 if ranks is None else ranks
-    if any(c.is_rooted for c in wanted) and root >= size:
+    if root is not None and root >= size:
         raise click.UsageError(f"-r is {root}; expected a rank from 0 to {size - 1}")
+    if root is not None and wanted and not any(c.is_rooted for c in wanted):
+        raise click.UsageError(f"-r is {root}; there is no root in {', '.join(c.name for c in wanted)}")
     return [
-        (str(specs[0]), discovery.schedule(specs[0], Call(c, size, root if c.is_rooted else -1)))
+        (str(specs[0]), discovery.schedule(specs[0], Call(c, size, (root or 0) if c.is_rooted else -1)))
         for c in wanted or [COLLECTIVES["all_reduce"]]
     ]
+
+
+def _from_file(path: str, ranks: int | None, name: str | None, root: int | None) -> tuple[str, Schedule]:
+    """The schedule in a file, which says itself what it is for: options may only say the same."""
+    from clusterbench.collectives.schedule_file import read_named_schedule
+
+    label, schedule = read_named_schedule(Path(path))
+    own_root = schedule.root if schedule.collective.is_rooted else None
+    for flag, given, has in (
+        ("-p", ranks, schedule.ranks),
+        ("--collective", name, schedule.collective.name),
+        ("-r", root, own_root),
+    ):
+        if given is not None and given != has:
+            raise click.UsageError(f"{flag} is {given}, but {path} has {'no root' if has is None else has}")
+    return label, schedule

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterbench.bench.names import DTYPE, OPERATIONS
-from clusterbench.bench.options import (
-    BUDGET,
-    PRECISION,
-    SAMPLES,
-    SEED,
-    WARMUP,
-    keeping_options,
-    machine_options,
-)
+from clusterbench.bench.names import DTYPE, MESSAGES, OPERATIONS, PINGPONG
+from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
@@ -27,6 +19,7 @@ if TYPE_CHECKING:
     from clusterbench.bench.collective_runs import Request
     from clusterbench.bench.point_to_point_runs import PointToPointRequest
     from clusterbench.bench.sampling import Rules
+    from clusterbench.bench.watchdog import Watchdog
     from clusterbench.bench.world import World
     from clusterbench.collectives.algorithm import Spec
     from clusterbench.collectives.collective import Collective
@@ -34,7 +27,23 @@ if TYPE_CHECKING:
     from clusterbench.results.record import Measurement, Run
 
 ALL = "all"
-_MESSAGES = ("pingpong", "sendrecv")
+
+_COLLECTIVES, _REDUCTIONS, _ROOTED = "collectives", "collectives that reduce", "collectives with a root"
+_UNEVEN = "all_to_all_v"
+_APPLIES_TO = {
+    "algorithm": ("--algorithm", _COLLECTIVES),
+    "files": ("--schedule", _COLLECTIVES),
+    "placement": ("--placement", _COLLECTIVES),
+    "transport": ("--transport", _COLLECTIVES),
+    "buffers": ("--buffers", _COLLECTIVES),
+    "op": ("-o", _REDUCTIONS),
+    "root": ("-r", _ROOTED),
+    "traffic_text": ("--traffic", _UNEVEN),
+    "window": ("--window", PINGPONG),
+}
+"""Of each parameter that does not apply to everything its flag, and what it applies to."""
+_PASSED_OVER = ("op", "root")
+"""Scripts for nccl-tests give these to all of its programs, which pass over what they do not need."""
 
 
 @click.command("run")
@@ -43,9 +52,7 @@ _MESSAGES = ("pingpong", "sendrecv")
 @click.option("-e", "--maxbytes", type=SIZE, default=None, help="Largest size; -b by default.")
 @click.option("-f", "--stepfactor", type=float, default=None, help="Factor between sizes; 2 unless -i is given.")
 @click.option("-i", "--stepbytes", type=SIZE, default=None, help="Step between sizes, instead of a factor.")
-@click.option("-n", "--iters", type=SAMPLES, help="Samples a point; by default as many as --precision asks.")
-@click.option("-w", "--warmup-iters", "--warmup_iters", type=WARMUP, help="Warm-up calls; else detected.")
-@click.option("-c", "--check", type=click.IntRange(0), default=1, show_default=True, help="Check the data; 0: do not.")
+@sampling_options
 @click.option("-o", "--op", type=click.Choice(OPERATIONS), default="sum", show_default=True, help="Reduction.")
 @click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
 @click.option("-r", "--root", type=click.IntRange(0), default=0, show_default=True,
@@ -77,22 +84,46 @@ def run(**options: Any) -> int:
     gather, or between pairs of ranks pingpong or sendrecv. Sizes take K, M, G of 1024. Exit codes: 0 good, 1 failed,
     2 wrong usage, 3 wrong data, 124 nothing went on for --timeout.
     """
-    if options["collective"].lower() in _MESSAGES:
-        return _run_messages(options)
-    from clusterbench.collectives.collective import collective
-
-    # All that can be refused without knowing the world is refused before MPI starts: a typing error costs nothing.
-    what = collective(options["collective"])
-    _sizes(options)
-    specs, forced = _specs(options, what)
-    from clusterbench.bench.world import agreed, join_world
-
-    world = join_world(forced)
     from clusterbench.bench.recording import guarded
 
-    read = {name: agreed(world, partial(_read, path)) for name, path in _named(options["files"]).items()}
-    request = _request(options, world, what, specs, read)  # what it refuses, it refuses on every rank
-    return guarded(world, lambda: _run(options, world, request))
+    # All that can be refused without knowing the world is refused before MPI starts: a typing error costs nothing.
+    sizes = _sizes(options)
+    name = options["collective"].lower()
+    if name in MESSAGES:
+        _refuse_inapplicable(name, {name})
+        return guarded(options["timeout"], lambda world, watchdog: _messages(options, world, watchdog, sizes))
+    from clusterbench.collectives.collective import collective
+
+    what = collective(name)
+    _refuse_inapplicable(what.name, _kinds(what))
+    specs, forced = _specs(options, what)
+    files = _named(options["files"])
+    return guarded(
+        options["timeout"],
+        lambda world, watchdog: _collective(options, world, watchdog, what, specs, sizes, files),
+        forced,
+    )
+
+
+def _kinds(what: Collective) -> set[str]:
+    """What of `_APPLIES_TO` a collective is."""
+    kinds = {_REDUCTIONS: what.reduces, _ROOTED: what.is_rooted, _UNEVEN: what.uneven}
+    return {_COLLECTIVES, *(kind for kind, holds in kinds.items() if holds)}
+
+
+def _refuse_inapplicable(name: str, kinds: set[str]) -> None:
+    """Refuse what was given on the command line and does not apply to `name`, which is of these `kinds`."""
+    from clusterbench.bench.output import note
+
+    context = click.get_current_context()
+    for parameter, (flag, kind) in _APPLIES_TO.items():
+        source = context.get_parameter_source(parameter)
+        if kind in kinds or source is None or source.name != "COMMANDLINE":
+            continue
+        said = f"{flag} does not apply to {name}; it is for {kind}"
+        if parameter not in _PASSED_OVER:
+            raise click.UsageError(said)
+        note(said)
 
 
 def _sizes(options: dict[str, Any]) -> list[int]:
@@ -132,10 +163,53 @@ def _read(path: Path) -> Schedule:
     return read_schedule(path)
 
 
+def _collective(
+    options: dict[str, Any],
+    world: World,
+    watchdog: Watchdog,
+    what: Collective,
+    specs: list[Spec],
+    sizes: list[int],
+    files: dict[str, Path],
+) -> int:
+    """Read, prove, and measure."""
+    from clusterbench.bench.collective_runs import CollectiveRuns
+    from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.world import agreed, alike
+
+    read = {}
+    for name, path in files.items():
+        world.begin(f"reading {path}")
+        read[name] = agreed(world, partial(_read, path))
+    world.begin("choosing algorithms")
+    request = alike(lambda: _request(options, world, what, specs, sizes, files, read))
+    runs = CollectiveRuns(world, request)
+    _warn(world)
+    return recorded(
+        world,
+        watchdog,
+        keeping_of(options),
+        what.name,
+        request.seed,
+        len(request.points()),
+        runs.run,
+        lambda run, device, rows: _show(options, world, request, device, run, rows),
+        [],
+    )
+
+
 def _request(
-    options: dict[str, Any], world: World, what: Collective, specs: list[Spec], read: dict[str, Schedule]
+    options: dict[str, Any],
+    world: World,
+    what: Collective,
+    specs: list[Spec],
+    sizes: list[int],
+    files: dict[str, Path],
+    read: dict[str, Schedule],
 ) -> Request:
+    """What to measure. What it refuses, it refuses on every rank."""
     from clusterbench.bench.collective_runs import PLACEMENTS, Request, is_library
+    from clusterbench.bench.forced_library import refuse_ignored
     from clusterbench.bench.world import agreed
     from clusterbench.collectives import discovery, traffic
     from clusterbench.collectives.algorithm import Spec
@@ -144,13 +218,14 @@ def _request(
     from clusterbench.results.rates import count_for_size
 
     dtype = element_type(options["datatype"])
-    counts = dict.fromkeys(count_for_size(what.name, size, dtype.itemsize, world.size) for size in _sizes(options))
+    counts = dict.fromkeys(count_for_size(what.name, size, dtype.itemsize, world.size) for size in sizes)
     root = _root(options, world, what, read)
     names: list[Spec] = []
     for spec in specs:
         if spec.name == ALL:
             names += [Spec("library"), *_all(world, what, root)]
         elif is_library(spec):
+            refuse_ignored(what.name, spec.name.partition(":")[2])
             names.append(spec)
         else:
             names.append(Spec(discovery.algorithm(spec.name, what, world.size).name, spec.options))
@@ -165,6 +240,7 @@ def _request(
             raise click.UsageError(f"--placement in-place: {what.name} has no in-place form over {transport}")
         placements = ("out_of_place",)
     seed = world.comm.bcast(options["seed"] if options["seed"] is not None else secrets.randbits(32))
+    weights = agreed(world, lambda: traffic.traffic(options["traffic_text"], world.size, seed)) if what.uneven else None
     return Request(
         collective=what,
         algorithms=tuple(dict.fromkeys(names)),
@@ -178,10 +254,10 @@ def _request(
         rules=_rules(options),
         seed=seed,
         root=root,
-        weights=agreed(world, lambda: traffic.traffic(options["traffic_text"], world.size, seed))
-        if what.uneven
-        else None,
+        weights=weights,
+        traffic="" if weights is None else traffic.traffic_name(options["traffic_text"], weights, seed),
         read=read,
+        paths={name: str(path.resolve()) for name, path in files.items()},
     )
 
 
@@ -217,10 +293,9 @@ def _nccl_only(options: dict[str, Any], names: list[Spec]) -> list[Spec]:
 
 def _root(options: dict[str, Any], world: World, what: Collective, read: dict[str, Schedule]) -> int:
     """The root of the run; −1 where there is none. Schedules from files must be for this very call."""
-    root: int = options["root"]
+    root: int = options["root"] if what.is_rooted else -1
     if root >= world.size:
         raise click.UsageError(f"-r is {root}; expected a rank from 0 to {world.size - 1}")
-    root = root if what.is_rooted else -1
     for name, schedule in read.items():
         for thing, has, asked in (
             ("collective", schedule.collective.name, what.name),
@@ -238,24 +313,6 @@ def _rules(options: dict[str, Any]) -> Rules:
     return Rules(options["precision"], options["budget"], options["iters"], options["warmup_iters"])
 
 
-def _run(options: dict[str, Any], world: World, request: Request) -> int:
-    from clusterbench.bench.collective_runs import CollectiveRuns
-    from clusterbench.bench.recording import keeping_of, recorded
-
-    runs = CollectiveRuns(world, request)
-    _warn(world)
-    return recorded(
-        world,
-        keeping_of(options),
-        request.collective.name,
-        request.seed,
-        len(request.points()),
-        runs.run,
-        lambda run, device, rows: _show(options, world, request, device, run, rows),
-        [],
-    )
-
-
 def _warn(world: World) -> None:
     from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note
@@ -268,13 +325,14 @@ def _show(
     options: dict[str, Any], world: World, request: Request, device: str, run: Run, rows: list[Measurement]
 ) -> None:
     """Print what was measured, in the order of the request and not in that of the measurement."""
-    from clusterbench.bench.nccl_table import table
+    from clusterbench.bench.nccl_table import heading, table
 
     order = {str(spec): i for i, spec in enumerate(request.algorithms)}
     rows = sorted(rows, key=lambda row: (order[row.algorithm], row.count, row.placement != "out_of_place"))
     if not _emitted(options, run, rows):
+        asked = heading(request, world.size)
         for name in order:
-            click.echo(table(request, world, device, name, [row for row in rows if row.algorithm == name]))
+            click.echo(table(asked, world, device, name, [row for row in rows if row.algorithm == name]))
 
 
 def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool:
@@ -288,23 +346,7 @@ def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool
     return bool(options["as_json"] or options["as_csv"])
 
 
-def _run_messages(options: dict[str, Any]) -> int:
-    context = click.get_current_context()
-    for parameter in ("algorithm", "files", "op", "root", "placement", "traffic_text", "transport", "buffers"):
-        source = context.get_parameter_source(parameter)
-        if source is not None and source.name == "COMMANDLINE":
-            flag = {"files": "schedule", "traffic_text": "traffic"}.get(parameter, parameter)
-            raise click.UsageError(f"--{flag} does not apply to {options['collective']}, which sends messages only")
-    sizes = _sizes(options)
-    from clusterbench.bench.world import join_world
-
-    world = join_world()
-    from clusterbench.bench.recording import guarded
-
-    return guarded(world, lambda: _messages(options, world, sizes))
-
-
-def _messages(options: dict[str, Any], world: World, sizes: list[int]) -> int:
+def _messages(options: dict[str, Any], world: World, watchdog: Watchdog, sizes: list[int]) -> int:
     from clusterbench.bench.point_to_point_runs import PointToPointRequest, PointToPointRuns
     from clusterbench.bench.recording import keeping_of, recorded
     from clusterbench.kernels.element_types import element_type
@@ -323,6 +365,7 @@ def _messages(options: dict[str, Any], world: World, sizes: list[int]) -> int:
     _warn(world)
     return recorded(
         world,
+        watchdog,
         keeping_of(options),
         request.name,
         request.seed,
@@ -336,13 +379,13 @@ def _messages(options: dict[str, Any], world: World, sizes: list[int]) -> int:
 def _show_messages(
     options: dict[str, Any], world: World, request: PointToPointRequest, device: str, run: Run, rows: list[Measurement]
 ) -> None:
-    from clusterbench.bench.nccl_table import table
+    from clusterbench.bench.nccl_table import message_heading, table
     from clusterbench.bench.point_to_point_table import pingpong_table
 
     rows = sorted(rows, key=lambda row: (request.algorithms.index(row.algorithm), row.count))
     if _emitted(options, run, rows):
         return
-    if request.name == "pingpong":
+    if request.name == PINGPONG:
         click.echo(pingpong_table(request, world, device, rows))
     else:
-        click.echo(table(request, world, device, request.name, rows))
+        click.echo(table(message_heading(request), world, device, request.name, rows))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, keeping_options, machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
     from clusterbench.bench.pair_runs import PairRuns
+    from clusterbench.bench.watchdog import Watchdog
     from clusterbench.bench.world import World
     from clusterbench.results.record import Measurement, Run
 
@@ -22,9 +23,7 @@ LATENCY_BYTES = 8
 @click.option("-b", "--bytes", "size_bytes", type=SIZE, default="1M", show_default=True, help="Message for bandwidth.")
 @click.option("--window", type=click.IntRange(1, 4096), default=4, show_default=True,
               help="Messages in flight where bandwidth is measured.")  # fmt: skip
-@click.option("-n", "--iters", type=SAMPLES, help="Samples a measurement; by default as many as --precision asks.")
-@click.option("-w", "--warmup-iters", "--warmup_iters", type=WARMUP, help="Warm-up calls; else detected.")
-@click.option("-c", "--check", type=click.IntRange(0), default=1, show_default=True, help="Check the data; 0: do not.")
+@sampling_options
 @click.option("--precision", type=PRECISION, default=0.05, show_default=True,
               help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
 @click.option("--budget", type=BUDGET, default=0.1, show_default=True,
@@ -37,19 +36,16 @@ def pairs(**options: Any) -> int:
 
     Pairs run in rounds of disjoint pairs, all of a round at once; above 64 ranks a sample in which every rank meets
     about 63 others. What stands out by median and MAD is measured again alone before it is named. Exit codes: 0 good,
-    1 failed, 2 wrong usage, 3 wrong data.
+    1 failed, 2 wrong usage, 3 wrong data, 124 nothing went on for --timeout.
     """
     if options["size_bytes"] < 1:
         raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
-    from clusterbench.bench.world import join_world
-
-    world = join_world()  # before anything imports numba
     from clusterbench.bench.recording import guarded
 
-    return guarded(world, lambda: _pairs(options, world))
+    return guarded(options["timeout"], lambda world, watchdog: _pairs(options, world, watchdog))
 
 
-def _pairs(options: dict[str, Any], world: World) -> int:
+def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
     from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note
     from clusterbench.bench.pair_runs import PairRuns, PairsRequest
@@ -70,6 +66,7 @@ def _pairs(options: dict[str, Any], world: World) -> int:
         note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
     return recorded(
         world,
+        watchdog,
         keeping_of(options),
         "pairs",
         request.seed,

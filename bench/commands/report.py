@@ -44,7 +44,8 @@ def report(output: Path, url: str, journals: tuple[Path, ...], run_texts: tuple[
     if journals and run_texts:
         raise click.UsageError("--journal and --run exclude each other")
     runs, frame = _from_journals(journals) if journals else _from_store(url, run_texts or ("latest",))
-    write_report(output, runs, frame, pictures(frame))
+    shown = pictures(frame)
+    write_report(output, runs, frame, shown.drawn, shown.not_drawn)
     click.echo(f"report: {output}")
     return exit_codes.GOOD
 

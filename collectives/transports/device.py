@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.compiler import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.program import SCRATCH, Program, lower
 from clusterbench.collectives.schedule import Count, layout
+from clusterbench.collectives.steps import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.transports.device_values import device_type, divide, reduction
 from clusterbench.collectives.transports.gpu import ArrayModule, NoDeviceBuffersError
 from clusterbench.collectives.transports.library_types import own_type
 from clusterbench.collectives.transports.native import MESSAGE_TAG, NativeMpi, barrier
 from clusterbench.collectives.transports.prepared import Buffers
+from clusterbench.kernels.element_types import SHORT_FLOATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,6 @@ class DeviceCall:
         return figures[:-1], float(figures[-1])
 
 
-def device_type(dtype: np.dtype[Any], op: str) -> np.dtype[Any]:
-    """The type of the arrays that hold elements of `dtype`: CuPy has no bfloat16, so that is only moved, as integers.
-
-    Raises `NoDeviceBuffersError` where it would have to be reduced.
-    """
-    if dtype.name != "bfloat16":
-        return dtype
-    if op:
-        raise NoDeviceBuffersError("CuPy reduces no bfloat16; use float16, --buffers host, or --transport nccl")
-    return np.dtype(np.uint16)
-
-
 def prepare(
     mpi: NativeMpi, module: ArrayModule, program: Program, count: Count, op: str, buffers: Buffers,
     device: DeviceBuffers,
@@ -114,13 +104,14 @@ def prepare(
         return memory[region][start : start + length]
 
     steps = [tuple(map(int, step)) for step in lowered.steps]
-    action = _Steps(mpi, module, steps, operand, device.send.dtype, op).run
+    dtype = buffers.send.dtype
+    action = _Steps(mpi, module, steps, operand, dtype, op).run
     if op == "avg":
         divisor, summed = schedule.ranks, device.receive
 
         def averaged() -> None:
             action()
-            divide(module.xp, summed, divisor)
+            divide(module.xp, summed, dtype, divisor)
 
         return DeviceCall(mpi, module, buffers, device, averaged)
     return DeviceCall(mpi, module, buffers, device, action)
@@ -135,13 +126,15 @@ class _Steps:
     steps: list[tuple[int, ...]]
     operand: Callable[[int, int, int], Any]
     dtype: np.dtype[Any]
+    """Of an element."""
     op: str
 
     def run(self) -> None:
         """Run them; kernels may still be queued at the end."""
         from mpi4py import MPI
 
-        reduce = _reduction(self.module.xp, self.op) if self.op else None
+        reduce = reduction(self.module.xp, self.dtype, self.op) if self.op else None
+        carried = device_type(self.dtype)
         posted: dict[int, MPI.Request] = {}
         queued = True  # kernels of the caller: messages must see what they write, and not overtake what they read
         for op, peer, to, to_byte, source, source_byte, first, length, request in self.steps:
@@ -159,29 +152,16 @@ class _Steps:
             target, other = self.operand(to, to_byte, length), self.operand(source, source_byte, length)
             if op == REDUCE and reduce is not None:
                 mine = self.operand(first, to_byte, length)
-                reduce(mine.view(self.dtype), other.view(self.dtype), out=target.view(self.dtype))
+                reduce(mine.view(carried), other.view(carried), target.view(carried))
             elif op == COPY:
                 target[...] = other
             queued = True
 
 
-def _reduction(xp: Any, op: str) -> Any:
-    """The array module's function; minimum and maximum as in kernels/local_reduce.py: a NaN loses."""
-    return {"sum": xp.add, "avg": xp.add, "prod": xp.multiply, "min": xp.fmin, "max": xp.fmax}[op]
-
-
-def divide(xp: Any, summed: Any, divisor: int) -> None:
-    """Divide in place with C's meaning: correctly rounded for floats, cut off towards zero for integers."""
-    if summed.dtype.kind == "f":
-        xp.divide(summed, summed.dtype.type(divisor), out=summed)
-    elif divisor > np.iinfo(summed.dtype).max:
-        summed[...] = 0
-    else:
-        by = summed.dtype.type(divisor)
-        quotient = summed // by
-        if summed.dtype.kind == "i":  # floored so far: one more where it is negative and was not exact
-            quotient += ((quotient < 0) & (quotient * by != summed)).astype(summed.dtype)
-        summed[...] = quotient
+def refuse_unreduced(dtype: np.dtype[Any], op: str) -> None:
+    """Raise `NoDeviceBuffersError` for elements that the library does not reduce on a device."""
+    if op and dtype.name in SHORT_FLOATS:
+        raise NoDeviceBuffersError(f"MPI reduces no {dtype.name} on the device: leave out library, or --transport nccl")
 
 
 def prepare_library(
@@ -190,14 +170,14 @@ def prepare_library(
 ) -> DeviceCall:  # fmt: skip
     """The MPI library's own collective on device buffers, through mpi4py, which passes their addresses on.
 
-    Raises `NoDeviceBuffersError` for a type that MPI has no name for.
+    Raises `NoDeviceBuffersError` for a type that MPI does not reduce.
     """
     from mpi4py import MPI
 
     comm, xp = mpi.comm, module.xp
-    if op and device.send.dtype.name == "float16":
-        raise NoDeviceBuffersError("the library reduces no float16 on the device; use nccl, or schedules of ours")
-    reduction = {"": MPI.OP_NULL, "sum": MPI.SUM, "avg": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}[op]
+    dtype = buffers.send.dtype
+    refuse_unreduced(dtype, op)
+    operation = {"": MPI.OP_NULL, "sum": MPI.SUM, "avg": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}[op]
     kind = own_type(device.send.dtype.name) if op else MPI.BYTE
     scale = 1 if op else device.send.dtype.itemsize
     at_root = root < 0 or comm.rank == root
@@ -219,11 +199,11 @@ def prepare_library(
         )
 
     calls: dict[str, Callable[[], None]] = {
-        "all_reduce": lambda: comm.Allreduce(mine, receive, reduction),
-        "reduce_scatter": lambda: comm.Reduce_scatter_block(mine, whole, reduction),
+        "all_reduce": lambda: comm.Allreduce(mine, receive, operation),
+        "reduce_scatter": lambda: comm.Reduce_scatter_block(mine, whole, operation),
         "all_gather": lambda: comm.Allgather(mine, receive),
         "broadcast": broadcast,
-        "reduce": lambda: comm.Reduce(mine if at_root else send, receive if at_root else None, reduction, root),
+        "reduce": lambda: comm.Reduce(mine if at_root else send, receive if at_root else None, operation, root),
         "all_to_all": lambda: comm.Alltoall(mine, receive),
         "all_to_all_v": exchange_unevenly,
         "scatter": lambda: comm.Scatter(send if at_root else None, mine if in_place and at_root else receive, root),
@@ -235,6 +215,6 @@ def prepare_library(
         module.synchronise()
         call()
         if op == "avg" and len(device.result):
-            divide(xp, device.result, comm.size)
+            divide(xp, device.result, dtype, comm.size)
 
     return DeviceCall(mpi, module, buffers, device, action)

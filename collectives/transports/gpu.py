@@ -36,6 +36,8 @@ class ArrayModule:
     """An array of NumPy's with the same content."""
     device: str
     """Its name."""
+    bus: str
+    """Where it is in its host, by which two ranks know that they use the same one."""
 
 
 def cupy_module(local_rank: int) -> ArrayModule:
@@ -51,10 +53,11 @@ def cupy_module(local_rank: int) -> ArrayModule:
         raise NoDeviceBuffersError(f"buffers on the device need CuPy: {error}; use --buffers host") from None
     except Exception as error:  # CuPy's own, which exist only where CuPy does
         raise NoDeviceBuffersError(f"no GPU for buffers on the device: {error}; use --buffers host") from None
-    cupy.cuda.Device(local_rank % count).use()
-    properties = cupy.cuda.runtime.getDeviceProperties(local_rank % count)
-    stream = cupy.cuda.get_current_stream()
-    return ArrayModule(cupy, stream.synchronize, cupy.asnumpy, properties["name"].decode())
+    number = local_rank % count
+    cupy.cuda.Device(number).use()
+    name = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
+    bus = cupy.cuda.runtime.deviceGetPCIBusId(number)
+    return ArrayModule(cupy, cupy.cuda.get_current_stream().synchronize, cupy.asnumpy, name, bus)
 
 
 def refuse_unaware(mpi: NativeMpi) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Count
-from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall, divide
+from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall
+from clusterbench.collectives.transports.device_values import divide
 from clusterbench.collectives.transports.gpu import ArrayModule, NoDeviceBuffersError
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.prepared import Buffers
@@ -55,8 +56,6 @@ def prepare(
     kind = getattr(nccl, _TYPES[dtype.name], None)
     if kind is None:
         raise NoDeviceBuffersError(f"this CuPy knows no {_TYPES[dtype.name]}; a newer one does")
-    if op == "avg" and dtype.name == "bfloat16":
-        raise NoDeviceBuffersError("CuPy divides no bfloat16, which an average needs; use float16 or --op sum")
     operation = getattr(nccl, f"NCCL_{'SUM' if op == 'avg' else op.upper()}") if op else 0
     stream = module.xp.cuda.get_current_stream().ptr
     send, receive = device.send.data.ptr, device.receive.data.ptr
@@ -102,6 +101,6 @@ def prepare(
     def action() -> None:
         call()
         if op == "avg" and len(device.result):
-            divide(module.xp, device.result, ranks)
+            divide(module.xp, device.result, dtype, ranks)
 
     return DeviceCall(mpi, module, buffers, device, action)

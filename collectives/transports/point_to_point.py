@@ -26,6 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clusterbench.collectives.schedule import Ints
+from clusterbench.collectives.splitmix import mixed
 from clusterbench.collectives.transports.native import (
     BYTE,
     COMM,
@@ -164,28 +165,14 @@ def check(buffer: NDArray[np.uint8], itemsize: int, rank: int, seed: int) -> Wro
     count, index = _check(bits, rank, seed)
     if count == 0:
         return WrongBits(0)
-    expected = int(_bits(rank, index, seed)) & (1 << 8 * itemsize) - 1
+    expected = int(mixed(rank, 0, index, seed)) & (1 << 8 * itemsize) - 1
     return WrongBits(int(count), int(index), expected, int(bits[index]))
-
-
-@njit(cache=True)
-def _bits(rank: int, index: int, seed: int) -> Any:
-    """64 bits from rank, index and seed: the finaliser of SplitMix64.
-
-    G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
-    doi 10.1145/2660193.2660195.
-    """
-    h = np.uint64(index) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(rank + 1) * np.uint64(0xD1B54A32D192ED03)
-    h += np.uint64(seed) * np.uint64(0x8CB92BA72F3D8DD7)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
 
 
 @njit(cache=True)
 def _fill(buffer: Any, rank: int, seed: int) -> None:
     for i in range(len(buffer)):
-        buffer[i] = _bits(rank, i, seed)
+        buffer[i] = mixed(rank, 0, i, seed)
 
 
 @njit(cache=True)
@@ -193,7 +180,7 @@ def _check(buffer: Any, rank: int, seed: int) -> tuple[int, int]:
     wrong, first = 0, -1
     one = np.empty(1, buffer.dtype)  # cuts the bits off at the element's width
     for i in range(len(buffer)):
-        one[0] = _bits(rank, i, seed)
+        one[0] = mixed(rank, 0, i, seed)
         if buffer[i] != one[0]:
             if wrong == 0:
                 first = i

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clusterbench.results.notes import remarks
 from clusterbench.results.report import units
-from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines
+from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines, sharing_cores, timed_collectives
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 SMALL_BYTES = 64 * 1024
 """Up to here the latency of a collective is what matters; its figure ends here."""
 
-_SERIES = tuple(f"var(--series-{i})" for i in range(1, 8))
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
+_SERIES = tuple(f"var(--series-{i})" for i in range(1, 9))
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "hourglass")
+_DASHES = ("solid", "dot", "dashdot")
+"""Of the first, second and third series of a colour; `dash` is what was not measured."""
 _INK, _MUTED, _GRID = "var(--ink)", "var(--muted)", "var(--line)"
 
 
@@ -36,6 +39,15 @@ class Picture:
     title: str
     caption: str
     figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a series is drawn."""
+
+    colour: str
+    symbol: str
+    dash: str
 
 
 def plain(text: object) -> str:
@@ -211,16 +223,16 @@ def _kernel_points(group: DataFrame, name: str, number: int, open_marker: bool) 
 
 def collectives(rows: DataFrame, anchor: str) -> list[Picture]:
     """busbw over size, and time over small sizes: a figure for every collective, placement, type and rank count."""
-    timed = rows[(rows["suite"] == "collectives") & rows["median_s"].notna()]
-    colours = _colours(timed)
+    timed = timed_collectives(rows)
+    looks = _looks(timed)
     pictures = []
     for number, (key, group) in enumerate(groups(timed, COLLECTIVE_FIELDS)):
         title = collective_title(dict(zip(COLLECTIVE_FIELDS, key, strict=True)))
-        pictures.append(_over_size(group, "busbw", f"{title}: bus bandwidth", f"{anchor}-busbw-{number}", colours))
+        pictures.append(_over_size(group, "busbw", f"{title}: bus bandwidth", f"{anchor}-busbw-{number}", looks))
         small = group[group["size_bytes"] <= SMALL_BYTES]
         if len(set(small["size_bytes"])) > 1:
             pictures.append(
-                _over_size(small, "time", f"{title}: time of small messages", f"{anchor}-latency-{number}", colours)
+                _over_size(small, "time", f"{title}: time of small messages", f"{anchor}-latency-{number}", looks)
             )
     return pictures
 
@@ -230,7 +242,8 @@ def collective_title(key: dict[str, Any]) -> str:
     what = " ".join(part for part in (key["name"], key["op"], key["dtype"]) if part)
     where = f"{key['ranks']} ranks" + (f" on {key['nodes']} hosts" if key["nodes"] > 1 else "")
     root = f"root {key['root']}" if key["root"] >= 0 else ""
-    return ", ".join(part for part in (what, str(key["placement"]).replace("_", " "), root, where) if part)
+    traffic = f"traffic {key['traffic']}" if key["traffic"] else ""
+    return ", ".join(part for part in (what, str(key["placement"]).replace("_", " "), root, where, traffic) if part)
 
 
 def series_name(algorithm: str, transport: str, backend: str, evidence: str, origin: str) -> str:
@@ -243,43 +256,43 @@ def series_name(algorithm: str, transport: str, backend: str, evidence: str, ori
 _SERIES_FIELDS = ("algorithm", "transport", "backend", "evidence", "origin")
 
 
-def _colours(rows: DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and symbol of each algorithm, the same in every figure; the library is ink, the line to compare with."""
+def _looks(rows: DataFrame) -> dict[str, Look]:
+    """The look of each algorithm, the same in every figure; the library is ink, the line to compare with."""
     names = sorted(set(rows["algorithm"]) - {LIBRARY})
-    return {LIBRARY: (_INK, "x"), **{name: look(i) for i, name in enumerate(names)}}
+    return {LIBRARY: Look(_INK, "x", "solid"), **{name: look(i) for i, name in enumerate(names)}}
 
 
-def look(number: int) -> tuple[str, str]:
-    """Colour and symbol of a series by its number: 49 different ones."""
+def look(number: int) -> Look:
+    """The look of a series by its number: 24 differ in colour or line, and those of one colour in symbol, too."""
     turn, place = divmod(number, len(_SERIES))
-    return _SERIES[place], _SYMBOLS[(place + turn) % len(_SYMBOLS)]
+    return Look(_SERIES[place], _SYMBOLS[(place + 3 * turn) % len(_SYMBOLS)], _DASHES[turn % len(_DASHES)])
 
 
-def _over_size(rows: DataFrame, what: str, title: str, anchor: str, colours: dict[str, tuple[str, str]]) -> Picture:
+def _over_size(rows: DataFrame, what: str, title: str, anchor: str, looks: dict[str, Look]) -> Picture:
     if what == "busbw":
         caption = "Higher is better. Bars are 95 % intervals of the median; lines join the sizes of one algorithm."
     else:
         caption = "Lower is better. Bars are 95 % intervals of the median, the slowest rank of each call."
-    return over_size(rows, what, title, anchor, caption, colours)
+    return over_size(rows, what, title, anchor, caption, looks)
 
 
-def over_size(
-    rows: DataFrame, what: str, title: str, anchor: str, caption: str, colours: dict[str, tuple[str, str]]
-) -> Picture:
-    """busbw (`what` is `busbw`) or time (`time`) of every series over size; `colours` by algorithm."""
+def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str, looks: dict[str, Look]) -> Picture:
+    """busbw (`what` is `busbw`) or time (`time`) of every series over size; `looks` by algorithm."""
     traces = []
     for key, group in groups(rows, _SERIES_FIELDS):
         name = series_name(*key)
-        traces.append(_line(group.sort_values("size_bytes"), what, name, colours[key[0]], key[3] != "measured"))
+        traces.append(_line(group.sort_values("size_bytes"), what, name, looks[key[0]], key[3] != "measured"))
     x = axis("size, bytes (K = 1024)", type="log", **size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max()))
     if what == "busbw":
         y = axis("bus bandwidth, GB/s", rangemode="tozero")
     else:
         y = axis("time, µs", type="log", **decade_ticks(rows["median_s"].min() * 1e6, rows["median_s"].max() * 1e6))
+    if sharing_cores(rows).any():
+        caption += " There are more ranks than cores: times are those of the scheduler, too."
     return Picture(anchor, title, caption, figure(traces, x, y))
 
 
-def _line(rows: DataFrame, what: str, name: str, look: tuple[str, str], not_measured: bool) -> Any:
+def _line(rows: DataFrame, what: str, name: str, look: Look, not_measured: bool) -> Any:
     from plotly import graph_objects as go
 
     if what == "busbw":
@@ -287,11 +300,10 @@ def _line(rows: DataFrame, what: str, name: str, look: tuple[str, str], not_meas
         low, high = value * rows["median_s"] / rows["ci95_high_s"], value * rows["median_s"] / rows["ci95_low_s"]
     else:
         value, low, high = rows["median_s"] * 1e6, rows["ci95_low_s"] * 1e6, rows["ci95_high_s"] * 1e6
-    colour, symbol = look
     text = [
         f"<b>{plain(name)}</b>, {units.size(row.size_bytes)}<br>{units.giga(row.busbw)} GB/s bus, "
         f"{units.time(row.median_s)} {units.spread(row.median_s, row.ci95_low_s, row.ci95_high_s)}<br>"
-        f"{row.n} samples, {plain(row.evidence)}"
+        f"{row.n} samples, {plain(row.evidence)}" + "".join(f"<br>{plain(remark)}" for remark in remarks(row.note))
         for row in lines(rows)
     ]
     return go.Scatter(
@@ -304,12 +316,12 @@ def _line(rows: DataFrame, what: str, name: str, look: tuple[str, str], not_meas
             "arrayminus": (value - low).fillna(0).tolist(),
             "thickness": 1.2,
             "width": 3,
-            "color": colour,
+            "color": look.colour,
         },
         mode="lines+markers",
         name=plain(name),
-        line={"color": colour, "width": 2, "dash": "dash" if not_measured else "solid"},
-        marker={"symbol": symbol + ("-open" if not_measured else ""), "size": 8, "color": colour},
+        line={"color": look.colour, "width": 2, "dash": "dash" if not_measured else look.dash},
+        marker={"symbol": look.symbol + ("-open" if not_measured else ""), "size": 8, "color": look.colour},
         text=text,
         hovertemplate="%{text}<extra></extra>",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterbench.results.notes import PAIR_CLASSES, pair_class
 from clusterbench.results.report import units
 from clusterbench.results.report.cells import (
     Cell,
@@ -43,7 +44,7 @@ Matrix = NDArray[np.float64]
 def messages(rows: DataFrame, anchor: str) -> list[Picture]:
     """Latency and bandwidth over size, for every pair, type and number of ranks of the suite `point-to-point`."""
     timed = rows[(rows["suite"] == "point-to-point") & rows["median_s"].notna()]
-    colours = {name: look(i) for i, name in enumerate(sorted(set(timed["algorithm"])))}
+    looks = {name: look(i) for i, name in enumerate(sorted(set(timed["algorithm"])))}
     timed = timed.assign(pair=[_pair(shape) for shape in timed["shape"]])
     pictures = []
     for number, (key, group) in enumerate(groups(timed, ("name", "dtype", "pair", "ranks", "nodes"))):
@@ -58,7 +59,7 @@ def messages(rows: DataFrame, anchor: str) -> list[Picture]:
         ):  # fmt: skip
             if not part.empty:
                 place = f"{anchor}-{said}-{number}"
-                pictures.append(over_size(part, what, f"{title}: {said}", place, caption, colours))
+                pictures.append(over_size(part, what, f"{title}: {said}", place, caption, looks))
     return pictures
 
 
@@ -224,11 +225,17 @@ def named_pairs(rows: DataFrame, anchor: str) -> Table | None:
 
 
 def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
-    """The figures of all pairs together, those on one host apart from those between hosts."""
+    """The figures of all pairs together, by what the two ranks share (`notes.PAIR_CLASSES`)."""
     chosen = rows[(rows["suite"] == "pairs") & (rows["algorithm"] == AT_ONCE) & rows["median_s"].notna()]
     listed = []
-    chosen = chosen.sort_values(["name", "nodes"], ascending=[False, True], kind="stable")
-    for (name, size_bytes, nodes, ranks), group in groups(chosen, ("name", "size_bytes", "nodes", "ranks")):
+    by_nodes = {1: "same host"}  # of rows that name no class
+    shared = [
+        pair_class(note) or by_nodes.get(nodes, "other host")
+        for note, nodes in zip(chosen["note"], chosen["nodes"], strict=True)
+    ]
+    chosen = chosen.assign(shared=shared, place=[PAIR_CLASSES.index(name) for name in shared])
+    chosen = chosen.sort_values(["name", "place"], ascending=[False, True], kind="stable")
+    for (name, size_bytes, which, ranks), group in groups(chosen, ("name", "size_bytes", "shared", "ranks")):
         times_s = group["median_s"].to_numpy()
         median_s = float(np.median(times_s))
         cells = [_value(name, size_bytes, time_s) for time_s in (median_s, times_s.min(), times_s.max())]
@@ -236,7 +243,7 @@ def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
         listed.append(
             (
                 text_cell(name),
-                text_cell("one host" if nodes == 1 else "two hosts"),
+                text_cell(which),
                 number_cell(ranks, str(ranks)),
                 size_cell(size_bytes),
                 number_cell(len(group), str(len(group))),
@@ -245,8 +252,8 @@ def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
                 *cells[1:],
             )
         )
-    columns = heads("What", "Pairs on", "#Ranks", "#Size", "#Measurements", "#Median", "#MAD", "#Best", "#Worst")
-    caption = "All pairs together; MAD is the median absolute deviation of the times"
+    columns = heads("What", "Pairs on the", "#Ranks", "#Size", "#Measurements", "#Median", "#MAD", "#Best", "#Worst")
+    caption = "All pairs, by what their ranks share; MAD is the median absolute deviation of the times"
     return table_of(anchor, caption, columns, tuple(listed)) if listed else None
 
 

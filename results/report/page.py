@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterbench.results.export import write_whole
+from clusterbench.results.notes import SHARED_CORES, shares_cores
 from clusterbench.results.record import VERDICTS, Run
 from clusterbench.results.report import figures, machine, messages, tables, units, winners
 from clusterbench.results.report.cells import Table
 from clusterbench.results.report.drawings import drawings
-from clusterbench.results.report.rows import groups, lines, ordered
+from clusterbench.results.report.rows import groups, lines, ordered, timed_collectives
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,6 +48,7 @@ class _Section:
     collectives: list[figures.Picture]
     crossovers: Table | None
     winners: list[Table]
+    left_out: str
     messages: list[figures.Picture]
     pairs: list[figures.Picture]
     pair_tables: list[Table]
@@ -55,11 +57,13 @@ class _Section:
     sample_units: Sequence[str]
 
 
-def render_report(runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, str] | None = None) -> str:
+def render_report(
+    runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, str] | None = None, not_drawn: Sequence[str] = ()
+) -> str:
     """The report of `runs` as HTML; `frame` holds their measurements (see `Store.frame`).
 
-    `pictures` are of the schedules that ran: SVG by what they show, in words. Raises `DrawingRefusedError` for one that
-    has more in it than a drawing.
+    `pictures` are of the schedules that ran: SVG by what they show, in words; `not_drawn` says of which there is none,
+    and why. Raises `DrawingRefusedError` for one that has more in it than a drawing.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -75,6 +79,7 @@ def render_report(runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, 
     return templates.get_template("report.html").render(
         sections=sections,
         drawings=drawings(pictures or {}, "drawing"),
+        not_drawn=not_drawn,
         figures={plot.anchor: script_json(plot.figure.to_json()) for plot in plots},
         style=_own_file("style.css"),
         script=_own_file("report.js"),
@@ -83,12 +88,18 @@ def render_report(runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, 
     )
 
 
-def write_report(path: Path, runs: Sequence[Run], frame: DataFrame, pictures: Mapping[str, str] | None = None) -> None:
+def write_report(
+    path: Path,
+    runs: Sequence[Run],
+    frame: DataFrame,
+    pictures: Mapping[str, str] | None = None,
+    not_drawn: Sequence[str] = (),
+) -> None:
     """Write the report to a file, whole or not at all; see `render_report`.
 
     Raises `ExportError` where it cannot be written.
     """
-    text = render_report(runs, frame, pictures)
+    text = render_report(runs, frame, pictures, not_drawn)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -120,6 +131,7 @@ def _section(run: Run, rows: DataFrame, anchor: str) -> _Section:
         collectives=figures.collectives(rows, anchor),
         crossovers=winners.crossovers(rows, f"{anchor}-crossovers"),
         winners=winners.winners(rows, f"{anchor}-winners"),
+        left_out=winners.left_out(rows),
         messages=messages.messages(rows, f"{anchor}-messages"),
         pairs=messages.heat_maps(rows, anchor),
         pair_tables=_present(
@@ -153,10 +165,12 @@ def _glance(rows: DataFrame) -> tuple[tuple[str, str, str], ...]:
         found.append((f"{str(name).capitalize()} bandwidth", best, "measured roof"))
     for dtype, peak in roof[roof["flop_per_s"] > 0].groupby("dtype")["flop_per_s"].max().items():
         found.append(("Multiply-add peak", f"{units.giga(peak)} GFLOP/s", f"{dtype}, measured roof"))
-    timed = measured[(measured["suite"] == "collectives") & measured["median_s"].notna()]
+    timed = timed_collectives(measured)
     for (name,), group in groups(timed[timed["busbw"].notna()], ("name",)):
         top = max(lines(group), key=lambda row: float(row.busbw))
         where = f"{top.algorithm}, {units.size(top.size_bytes)}, {top.ranks} ranks"
+        where += f", traffic {top.traffic}" if top.traffic else ""
+        where += f", {SHARED_CORES}" if shares_cores(top.note) else ""
         found.append((f"{name}, best bus bandwidth", f"{units.giga(top.busbw)} GB/s", where))
     return tuple(found)
 

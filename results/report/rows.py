@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterbench.results.notes import shares_cores
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "root", "ranks", "nodes")
-"""Rows that agree in these belong in one figure, and compete in one table."""
+COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "root", "ranks", "nodes", "traffic")
+"""Rows of `timed_collectives` that agree in these belong in one figure, and compete in one table."""
 LIBRARY = "library"
 """The algorithm that the MPI library chooses by itself; `library:ID` is one that it was told to use."""
 
@@ -22,6 +27,23 @@ def ordered(frame: DataFrame) -> DataFrame:
     keys = frame.assign(own=frame["algorithm"] != LIBRARY, in_place=frame["placement"] == "in_place")
     by = ["suite", "name", "dtype", "op", "root", "ranks", "in_place", "own", "algorithm", "size_bytes"]
     return frame.loc[keys.sort_values(by, kind="stable").index]
+
+
+def timed_collectives(frame: DataFrame) -> DataFrame:
+    """The collectives that have a time, with their `traffic` as a column."""
+    timed = frame[(frame["suite"] == "collectives") & frame["median_s"].notna()]
+    return timed.assign(traffic=[traffic(shape) for shape in timed["shape"]])
+
+
+def traffic(shape: str) -> str:
+    """The traffic of an all_to_all_v that a shape names, in words; empty for anything else."""
+    fields = shape_fields(shape)
+    return fields.get("traffic", "") + (f", seed {fields['seed']}" if {"traffic", "seed"} <= set(fields) else "")
+
+
+def sharing_cores(frame: DataFrame) -> NDArray[np.bool_]:
+    """Which rows were measured with more ranks than cores."""
+    return np.array([shares_cores(note) for note in frame["note"]], np.bool_)
 
 
 def lines(frame: DataFrame) -> Iterator[Any]:
@@ -37,5 +59,5 @@ def groups(frame: DataFrame, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, .
 
 
 def shape_fields(shape: str) -> dict[str, str]:
-    """The parts of a shape such as `bytes=8,src=0,dst=1`."""
+    """The parts of a shape such as `bytes=8,src=0,dst=1` or `bytes=8,traffic=skewed:1,seed=7`."""
     return dict(part.split("=", 1) for part in shape.split(",") if "=" in part)

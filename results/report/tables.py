@@ -18,7 +18,7 @@ from clusterbench.results.report.cells import (
     text_cell,
     timing_cells,
 )
-from clusterbench.results.report.rows import groups, lines
+from clusterbench.results.report.rows import groups, lines, traffic
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -83,7 +83,7 @@ def failures(rows: DataFrame, anchor: str) -> Table | None:
             mark_cell(row.verdict),
             text_cell(row.suite),
             text_cell(_what(row)),
-            text_cell(row.shape or units.size(row.size_bytes)),
+            text_cell(_size(row)),
             text_cell(row.reason),
             text_cell(row.culprit),
             number_cell(row.wrong, f"{row.wrong}"),
@@ -98,8 +98,14 @@ def failures(rows: DataFrame, anchor: str) -> Table | None:
 
 def _what(row: Any) -> str:
     root = f"root {row.root}" if row.root >= 0 else ""
-    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, row.placement.replace("_", " "), root)
+    routed = f"traffic {traffic(row.shape)}" if traffic(row.shape) else ""
+    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, row.placement.replace("_", " "), root, routed)
     return " ".join(part for part in parts if part)
+
+
+def _size(row: Any) -> str:
+    """The shape of a kernel or of a message; the size of a collective."""
+    return row.shape if row.shape and row.suite != "collectives" else units.size(row.size_bytes)
 
 
 def not_measured(rows: DataFrame, anchor: str) -> Table | None:
@@ -158,7 +164,7 @@ def everything(rows: DataFrame, anchor: str) -> Table | None:
         (
             text_cell(row.suite),
             text_cell(_what(row)),
-            Cell(row.shape or units.size(row.size_bytes), float(row.size_bytes)),
+            Cell(_size(row), float(row.size_bytes)),
             number_cell(row.ranks, str(row.ranks)),
             *timing_cells(row),
             number_cell(row.n, f"{row.n:,}"),
@@ -167,6 +173,7 @@ def everything(rows: DataFrame, anchor: str) -> Table | None:
             mark_cell(row.verdict, "not judged"),
             evidence_cell(row),
             text_cell(row.reason),
+            text_cell(row.note),
         )
         for row in lines(rows)
     )
@@ -183,6 +190,7 @@ def everything(rows: DataFrame, anchor: str) -> Table | None:
         "Verdict",
         "Evidence",
         "Reason",
+        "Note",
     )
     return table_of(
         anchor,

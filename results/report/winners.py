@@ -19,7 +19,7 @@ from clusterbench.results.report.cells import (
     timing_cells,
 )
 from clusterbench.results.report.figures import collective_title, evidence_suffix, series_name
-from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines
+from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines, sharing_cores, timed_collectives
 from clusterbench.results.statistics import faster
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ class Stretch:
 
 
 def competitions(rows: DataFrame) -> list[Competition]:
-    """A competition for every collective, type, operation, root, placement and number of ranks that has rivals.
+    """A competition for every collective, type, operation, root, placement, ranks and traffic that has rivals.
 
-    What was measured never competes with what was not.
+    What was measured never competes with what was not, and where there are more ranks than cores nothing does: such a
+    time tells more of the scheduler than of the algorithm.
     """
-    timed = rows[(rows["suite"] == "collectives") & rows["median_s"].notna()]
+    timed = timed_collectives(rows)
+    timed = timed[~sharing_cores(timed)]
     by = (*COLLECTIVE_FIELDS, "evidence", "origin")
     found = []
     for key, group in groups(timed, by):
@@ -70,6 +72,19 @@ def competitions(rows: DataFrame) -> list[Competition]:
             by_size[int(size_bytes)] = list(best.values())
         found.append(Competition(title, by_size))
     return found
+
+
+def left_out(rows: DataFrame) -> str:
+    """Which rows do not compete because of more ranks than cores, in words; empty where all do."""
+    timed = timed_collectives(rows)
+    shared = timed[sharing_cores(timed)]
+    if shared.empty:
+        return ""
+    ranks = ", ".join(str(count) for count in sorted(set(shared["ranks"])))
+    return (
+        f"More ranks than cores: the times of {len(shared)} of {len(timed)} rows, those of {ranks} ranks, are the "
+        "scheduler’s, too. No fastest algorithm and no crossover is named from them."
+    )
 
 
 def series(row: Any) -> str:

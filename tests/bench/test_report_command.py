@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import pytest
 from click.testing import CliRunner
 
 from clusterbench.bench.commands.report import report
 from clusterbench.bench.pictures import pictures
+from clusterbench.collectives.algorithm import Call
 from clusterbench.collectives.collective import COLLECTIVES
-from clusterbench.collectives.discovery import suitable
+from clusterbench.collectives.discovery import algorithms, suitable
+from clusterbench.collectives.schedule_file import write_schedule
 from clusterbench.results.columns import to_frame
 from clusterbench.results.journal import Journal
+from clusterbench.results.notes import ran_as
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.report.drawings import drawings
 
@@ -32,25 +36,67 @@ def test_every_algorithm_can_be_drawn_into_a_page() -> None:
         for ranks in (3, 4)
         for name in suitable(what, ranks)
     ]
-    drawn = pictures(to_frame(rows))
-    assert len(drawn) == len(rows)
-    assert len(drawings(drawn, "x")) == len(rows)
+    shown = pictures(to_frame(rows))
+    assert shown.not_drawn == ()
+    assert len(shown.drawn) == len(rows)
+    assert len(drawings(shown.drawn, "x")) == len(rows)
 
 
-def test_what_cannot_be_drawn_is_said_and_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
+def row(algorithm: str, name: str = "all_reduce", **fields: Any) -> Measurement:
+    return Measurement(run_id="r", suite="collectives", name=name, algorithm=algorithm, **{"ranks": 64, **fields})
 
-    fields = {"run_id": "r", "suite": "collectives", "ranks": 64}
+
+def test_what_cannot_be_drawn_is_said_and_the_rest_is() -> None:
     rows = [
-        Measurement(name="all_reduce", algorithm="ring", **fields),
-        Measurement(name="all_reduce", algorithm="library", **fields),
-        Measurement(name="all_reduce", algorithm="file:mine.json", **fields),
-        Measurement(name="all_reduce", algorithm="gone-since", **fields),
-        Measurement(name="moved", algorithm="ring", **fields),
+        row("ring"),
+        row("library"),
+        row("library:2"),
+        row("file:mine.json", ranks=3),
+        row("gone-since", ranks=4),
+        row("ring", "moved", ranks=4),
+        row("two-level:dims=8x8"),
+        row("two-level:dims=4x4", ranks=16),
     ]
-    assert list(pictures(to_frame(rows))) == ["all_reduce by ring, 8 ranks"]
-    said = capsys.readouterr().err
+    shown = pictures(to_frame(rows))
+    assert list(shown.drawn) == ["all_reduce by ring, 8 ranks", "all_reduce by two-level:dims=4x4, 16 ranks"]
+    said = "\n".join(shown.not_drawn)
+    assert (
+        "all_reduce by ring, 64 ranks: a picture of the steps of 64 ranks; expected at most 16; all_reduce by" in said
+    )
+    assert "all_reduce by two-level:dims=8x8, 8 ranks: two-level: dims=8x8; expected factors of 8" in said
+    assert "file:mine.json, 3 ranks: the row does not say where the file was" in said
     assert "gone-since" in said
-    assert "moved" in said
+    assert "unknown collective 'moved'" in said
+    assert len(shown.not_drawn) == 6
+
+
+def test_a_pipeline_is_drawn_with_the_segments_that_ran_at_the_largest_size_that_can_be() -> None:
+    sizes = {8: 1, 1 << 16: 4, 1 << 20: 16, 1 << 24: 64}
+    rows = [
+        row("chain", "broadcast", ranks=4, root=0, size_bytes=size, note=f"{ran_as(f'chain:segments={count}')}; x")
+        for size, count in sizes.items()
+    ]
+    shown = pictures(to_frame(rows))
+    assert list(shown.drawn) == ["broadcast by chain:segments=16, 4 ranks"]
+    assert "16 chunks" in shown.drawn["broadcast by chain:segments=16, 4 ranks"]
+    (said,) = shown.not_drawn
+    assert said.startswith("broadcast by chain:segments=64, 4 ranks: ")
+    assert said.endswith("broadcast by chain:segments=16, 4 ranks is drawn")
+
+
+def test_the_schedule_of_a_file_is_drawn_while_it_is_what_ran(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    write_schedule(algorithms()["ring"].schedule(Call(COLLECTIVES["all_reduce"], 3)), path, "my-ring")
+    ran = row("file:mine.json", ranks=3, note=ran_as(str(path)), started_at="2999-01-01T00:00:00+00:00")
+    assert list(pictures(to_frame([ran])).drawn) == ["all_reduce by file:mine.json, 3 ranks"]
+    for other, why in (
+        (replace(ran, started_at="2000-01-01T00:00:00+00:00"), "was changed after the run"),
+        (replace(ran, name="all_gather"), "is for all_reduce over 3 ranks by now"),
+        (replace(ran, note=ran_as(str(tmp_path / "gone.json"))), "No such file"),
+    ):
+        shown = pictures(to_frame([other]))
+        assert shown.drawn == {}
+        assert why in shown.not_drawn[0]
 
 
 def test_the_page_holds_the_steps_of_what_the_journal_names(tmp_path: Path) -> None:
@@ -63,3 +109,10 @@ def test_the_page_holds_the_steps_of_what_the_journal_names(tmp_path: Path) -> N
     page = output.read_text()
     assert "<summary>all_reduce by ring, 3 ranks</summary>" in page
     assert "ring: all_reduce over 3 ranks" in page
+    assert "Not drawn" not in page
+    with Journal.create(tmp_path, Run(run_id="s", started_at="")) as journal:
+        journal.append(replace(row("<gone>", ranks=3), run_id="s"))
+        journal.finish(0)
+    done = CliRunner().invoke(report, ["--output", str(output), "--journal", str(journal.path)], standalone_mode=False)
+    assert done.exception is None, done.output
+    assert "<li>all_reduce by &lt;gone&gt;, 3 ranks: unknown algorithm" in output.read_text()

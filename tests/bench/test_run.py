@@ -283,7 +283,7 @@ def test_the_smoke_preset_measures_this_machine(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     rows = document["rows"]
     assert document["run"]["seed"] == 7
-    assert {row["suite"] for row in rows} == {"roof", "kernels", "collectives"}
+    assert {row["suite"] for row in rows} == {"roof", "kernels", "pairs", "collectives"}
     timed = [row for row in rows if row["suite"] == "collectives"]
     assert {row["name"] for row in timed} == {"all_reduce", "reduce_scatter", "all_gather"}
     assert {"library", "ring"} <= {row["algorithm"] for row in timed}

@@ -28,6 +28,14 @@ def test_a_winner_needs_intervals_that_do_not_touch() -> None:
     assert compared(timed("library", 9, 15), timed("ring", 14, 20)) == "cannot tell"
 
 
+def test_with_more_ranks_than_cores_no_winner_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = {"note": "same; more ranks than cores", "size_bytes": 8, "placement": "out_of_place"}
+    rows = [timed("library", 19, 21, **shared), timed("ring", 9, 11, **shared)]
+    assert compared(*rows) == "cannot tell"
+    print_summary(rows, [])
+    assert "more ranks than cores: times are those of the scheduler, too" in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_an_interval_nothing_is_claimed() -> None:
     assert compared(row(algorithm="library", median_s=2e-5, n=3), timed("ring", 9, 11)) == "cannot tell"
 

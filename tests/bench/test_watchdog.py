@@ -1,4 +1,4 @@
-"""Ranks that are killed, or stopped, in the middle of a run: the others end in time, and what was measured stays."""
+"""Ranks that are killed, stopped or interrupted, at any moment: all end in time, and what was measured stays."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import mpi
+import psutil
 import pytest
 
-from clusterbench.bench.launch import find_mpiexec, mpiexec_family
+from clusterbench.bench.launch import find_mpiexec, mpiexec_command, mpiexec_family
 from clusterbench.results.journal import read_journal
 
 pytestmark = pytest.mark.mpi
@@ -26,34 +27,42 @@ TIMEOUT_S = 8
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compile beforehand what ranks compile at their first start, for which the watchdog here may not wait."""
     folder = tmp_path_factory.mktemp("journals")
-    few = ("-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring", "--journal", str(folder))
+    few = ("-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring,double-binary-tree", "--journal", str(folder))
     mpi.document(mpi.clusterbench(2, "collectives", "run", "all_reduce", *few, "--json"))
 
 
 @contextmanager
-def running(folder: Path, ranks: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A long `collectives run`, once it has measured something; whatever is left of it is ended."""
-    command = [find_mpiexec() or "mpiexec", "-n", str(ranks)]
-    if mpiexec_family(command[0])[0] == "openmpi":
-        command[1:1] = ["--oversubscribe", "--bind-to", "none"]
-        if os.geteuid() == 0:
-            command.insert(1, "--allow-run-as-root")
-    command += [sys.executable, "-m", "clusterbench.bench", "collectives", "run", "all_reduce", "-b", "8", "-e", "64K"]
-    command += ["--algorithm", "ring", "--budget", "0.3", "--journal", str(folder), *arguments]
+def started(ranks: int, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Ranks of this Python in a session of their own, as a terminal starts them; whatever is left of it is ended."""
+    mpiexec = find_mpiexec() or "mpiexec"
+    command = mpiexec_command(ranks, [sys.executable, *arguments], mpiexec=mpiexec, family=mpiexec_family(mpiexec)[0])
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        until = time.monotonic() + 120
-        while not any('"measurement"' in path.read_text() for path in folder.glob("*.jsonl")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < until, "nothing was measured"
-            time.sleep(0.1)
         yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "it never came so far"
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(folder: Path, ranks: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A long `collectives run`, once it has measured something."""
+    command = ["-m", "clusterbench.bench", "collectives", "run", "all_reduce", "-b", "8", "-e", "64K"]
+    command += ["--algorithm", "ring", "--budget", "0.3", "--journal", str(folder), *arguments]
+    with started(ranks, command) as process:
+        wait_for(lambda: any('"measurement"' in path.read_text() for path in folder.glob("*.jsonl")), process)
+        yield process
 
 
 def pids(folder: Path) -> list[int]:
@@ -90,3 +99,74 @@ def test_a_stopped_rank_is_named_and_the_others_end_in_time(tmp_path: Path) -> N
     assert contents.measurements
     assert contents.run.status == "failed"
     assert contents.run.exit_code == 124
+
+
+IN_THE_MIDDLE = """
+import os, signal, sys, time
+from importlib import import_module
+from pathlib import Path
+from clusterbench.bench import cli, launch
+
+rank, module, name, marker = int(sys.argv[1]), *sys.argv[2:5]
+
+def instead(*arguments, **options):
+    if not marker:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    Path(marker).touch()
+    time.sleep(600)
+
+if launch.launcher_rank() == rank:
+    setattr(import_module(f"clusterbench.bench.{module}"), name, instead)
+cli.main(sys.argv[5:])
+"""
+"""The command line, in which one rank stops, or sleeps, where it calls a function: a moment that is certain."""
+
+TREE = ("run", "all_reduce", "-b", "1K", "-n", "2", "-w", "1", "--algorithm", "double-binary-tree")
+PAIRS = ("pairs", "-n", "2", "-w", "1")
+
+
+@pytest.mark.parametrize(
+    ("rank", "module", "name", "command", "doing"),
+    [
+        (1, "world", "_choose_core", TREE, "joining the other ranks"),
+        (1, "collective_schedules", "measure_links", TREE, "measuring links"),
+        (0, "collective_schedules", "prove", TREE, "proving double-binary-tree:segments="),
+        (1, "exchanges", "page_aligned", PAIRS, "taking buffers"),
+        (0, "recording", "_new_run", PAIRS, "opening the journal"),
+    ],
+)
+def test_a_rank_that_stops_before_anything_is_measured_is_noticed(
+    rank: int, module: str, name: str, command: tuple[str, ...], doing: str, tmp_path: Path
+) -> None:
+    arguments = ["-c", IN_THE_MIDDLE, str(rank), module, name, "", "collectives", *command]
+    with started(2, [*arguments, "--timeout", "5", "--journal", str(tmp_path)]) as process:
+        said = process.communicate(timeout=90)
+    assert process.returncode != 0, said
+    assert f"clusterbench: rank {1 - rank}: nothing went on for 5 s in {doing}" in said[1]
+    if doing != "joining the other ranks":  # else nobody knows yet who is where
+        assert f"rank {rank} (pid " in said[1]
+        assert "is stopped" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("rank", "module", "name", "to_all"),
+    [
+        (1, "launch", "launcher_local_size", True),  # the other rank is inside MPI's initialisation
+        (1, "launch", "launcher_local_size", False),
+        (1, "world", "_choose_core", True),
+        (1, "collective_schedules", "measure_links", False),
+        (0, "collective_schedules", "prove", True),
+        (0, "recording", "_new_run", False),
+    ],
+)
+def test_ctrl_c_ends_all_at_any_moment(rank: int, module: str, name: str, to_all: bool, tmp_path: Path) -> None:
+    marker = tmp_path / "there"
+    arguments = ["-c", IN_THE_MIDDLE, str(rank), module, name, str(marker), "collectives", *TREE]
+    with started(2, [*arguments, "--journal", str(tmp_path)]) as process:
+        wait_for(marker.exists, process)
+        below = psutil.Process(process.pid).children(recursive=True)
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)
+    assert process.returncode != 0, said
+    assert "Traceback" not in said[1]
+    assert not psutil.wait_procs(below, timeout=10)[1]

@@ -115,14 +115,16 @@ def test_wider_types_have_wider_sums_that_are_exact_too(dtype: str, most: int) -
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("dtype", ["bfloat16", "uint8", "int32"])
-@pytest.mark.parametrize("ranks", [2, 5, 300])
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "uint8", "int32"])
+@pytest.mark.parametrize("ranks", [2, 5, 17, 60, 127, 300])
 def test_a_contribution_that_is_lost_or_counted_twice_is_found(ranks: int, dtype: str, op: str) -> None:
-    if op == "avg" and ranks > 127 and dtype in ("int8", "uint8"):
-        return  # no sum of this type reaches the number of ranks: the average is 0 whatever happens
-    count = 100 if ranks < 300 else 4000
+    count = 100 if ranks < 17 else 4000
     asked = problem("all_reduce", ranks, count, dtype, op)
     vectors = brought(asked)
+    assert data.averages_to_zero(asked) == (op == "avg" and ranks > 127 and dtype in ("int8", "uint8"))
+    if data.averages_to_zero(asked):
+        assert not any(reduced(asked, vectors))
+        return
     for rank in (0, ranks // 2, ranks - 1):
         lost = reduced(asked, vectors[:rank] + vectors[rank + 1 :])
         twice = reduced(asked, [*vectors, vectors[rank]])
@@ -234,7 +236,7 @@ def test_a_buffer_of_another_length_or_type_is_refused() -> None:
     with pytest.raises(data.DataError, match="for scatter in float32; expected sum or avg"):
         data.fill_rounding(asked, np.zeros(30, np.float32), 1)
     with pytest.raises(data.DataError, match="int32"):
-        data.error_over_bound(problem("reduce", dtype="int32"), np.zeros(101, np.int32), 0)
+        data.check_rounding(problem("reduce", dtype="int32"), np.zeros(101, np.int32), 0)
 
 
 def rounding(asked: Problem) -> list[np.ndarray]:
@@ -242,6 +244,14 @@ def rounding(asked: Problem) -> list[np.ndarray]:
     for rank, vector in enumerate(vectors):
         data.fill_rounding(asked, vector, rank)
     return vectors
+
+
+def error_of(asked: Problem, result: np.ndarray, rank: int, additions: int | None = None) -> float:
+    """The largest error over its bound, which is over 1 exactly where something is wrong."""
+    wrong = data.check_rounding(asked, result, rank, additions)
+    assert wrong.error_over_bound is not None
+    assert (wrong.error_over_bound > 1) == (wrong.count > 0)
+    return wrong.error_over_bound
 
 
 def summed(vectors: list[np.ndarray]) -> np.ndarray:
@@ -260,34 +270,57 @@ def test_sums_and_averages_of_rounding_data_are_within_their_bound(dtype: str, r
     assert np.abs(vectors[0].astype(np.float64)).max() <= 1
     assert len(np.unique(vectors[0].astype(np.float64))) > 100
     total = summed(vectors)
-    assert data.error_over_bound(asked, total, 0) <= 1
-    assert data.error_over_bound(asked, np.nextafter(total, total.dtype.type(9)), 0) > 0
+    assert error_of(asked, total, 0) <= 1
+    assert error_of(asked, np.nextafter(total, total.dtype.type(9)), 0) > 0
     averaged = replace(asked, op="avg")
     mean = (total.astype(np.float64) / ranks).astype(asked.dtype)
-    error = data.error_over_bound(averaged, mean, 0)
+    error = error_of(averaged, mean, 0)
     assert error <= 1
     assert (error > 0) == (ranks > 2 or dtype != "float64")  # half of a float64 sum is exact
     part = replace(problem("reduce_scatter", ranks, 500 // ranks, dtype), seed=asked.seed)
     if part.count:
         own = total[int(part.count) : 2 * int(part.count)]
-        assert data.error_over_bound(part, own, 1) <= 1
-        assert data.error_over_bound(part, own, 0) > data.error_over_bound(part, own, 1)
+        assert error_of(part, own, 1) <= 1
+        assert error_of(part, own, 0) > error_of(part, own, 1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_lost_contribution_a_nan_and_a_sum_in_lower_precision_break_the_bound(dtype: str) -> None:
     asked = problem("all_reduce", 3, 1000, dtype)
     vectors = rounding(asked)
-    assert data.error_over_bound(asked, vectors[0] + vectors[1], 0) > 1
+    assert error_of(asked, vectors[0] + vectors[1], 0) > 1
     total = summed(vectors)
     total[7] = np.nan
-    assert data.error_over_bound(asked, total, 0) == np.inf
+    assert error_of(asked, total, 0) == np.inf
     bits = np.finfo(np.float16).nmant if dtype in SHORT_FLOATS else 10
     lower = element_type("bfloat16") if dtype == "float16" else np.dtype(np.float16)
     if dtype != "bfloat16":
         assert bits == 10
         coarse = summed([vector.astype(lower) for vector in vectors]).astype(asked.dtype)
-        assert data.error_over_bound(asked, coarse, 0) > 1
+        assert error_of(asked, coarse, 0) > 1
+
+
+@pytest.mark.parametrize("op", ["sum", "avg"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_beyond_its_bound_is_counted_and_shown_beside_the_exact_value(dtype: str, op: str) -> None:
+    asked = problem("all_reduce", 4, 1000, dtype, op)
+    exact = np.sum([vector.astype(np.float64) for vector in rounding(asked)], axis=0) / (4 if op == "avg" else 1)
+    right = exact.astype(asked.dtype)
+    assert data.check_rounding(asked, right, 0).count == 0
+    spoiled = right.copy()
+    spoiled[[17, 300, 999]] += asked.dtype.type(0.5)
+    spoiled[500] = np.nan
+    wrong = data.check_rounding(asked, spoiled, 0)
+    assert (wrong.count, wrong.index, wrong.found) == (4, 17, float(str(spoiled[17])))
+    assert wrong.expected == pytest.approx(exact[17], rel=float(np.finfo(np.float16).eps) * 8)
+    assert wrong.ulp is not None
+    assert wrong.ulp > 1
+    assert wrong.error_over_bound == np.inf
+    spoiled[500] = right[500]
+    text = data.check_rounding(asked, spoiled, 0).text()
+    assert text.startswith("3 beyond the error bound, first at index 17: expected ")
+    assert " ULP apart); the largest error is " in text
+    assert data.check_rounding(asked, right, 0).text() == ""
 
 
 def test_a_shorter_path_has_a_tighter_bound() -> None:
@@ -295,11 +328,11 @@ def test_a_shorter_path_has_a_tighter_bound() -> None:
     vectors = rounding(asked)
     while len(vectors) > 1:
         vectors = [one + other for one, other in zip(vectors[::2], vectors[1::2], strict=True)]
-    loose, tight = data.error_over_bound(asked, vectors[0], 0), data.error_over_bound(asked, vectors[0], 0, 4)
+    loose, tight = error_of(asked, vectors[0], 0), error_of(asked, vectors[0], 0, 4)
     assert 0 < 2 * loose < tight <= 1
 
 
 def test_a_rank_that_holds_nothing_has_no_error() -> None:
     asked = problem("reduce", 3, 10, root=2)
-    assert data.error_over_bound(asked, np.zeros(0, np.float32), 0) == 0
+    assert error_of(asked, np.zeros(0, np.float32), 0) == 0
     assert data.check(asked, np.zeros(0, np.float32), 0) == Wrong(0)

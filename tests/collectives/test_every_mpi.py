@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import mpi
@@ -37,3 +38,29 @@ def test_nothing_is_wrong_anywhere(ranks: int, tmp_path: Path) -> None:
     assert {row.ranks for row in rows} == {ranks}
     assert {row.root for row in rows if COLLECTIVES[row.name].is_rooted} == {0, ranks - 1}
     assert all(row.error_over_bound is None or row.error_over_bound <= 1 for row in rows)
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.every_mpi
+def test_an_algorithm_that_the_library_does_not_have_is_not_taken_for_run(tmp_path: Path) -> None:
+    finished = mpi.clusterbench(
+        2, "collectives", "run", "all_reduce", "-b", "8", "-n", "6", "-w", "1", "--algorithm", "library:99",
+        "--journal", str(tmp_path),
+    )  # fmt: skip
+    if installed("openmpi"):
+        assert finished.exit_code == 2
+        assert "library:99: Open MPI's all_reduce has 1 (basic_linear)" in finished.stderr
+        assert "Traceback" not in finished.stderr
+    elif installed("mpich"):
+        assert finished.exit_code != 0  # MPICH ends by itself, in MPI_Init
+    else:
+        assert finished.exit_code == 0  # Intel MPI cannot be asked
+    assert installed("impi-rt") or not list(tmp_path.glob("*.jsonl"))
+
+
+def installed(wheel: str) -> bool:
+    try:
+        return bool(distribution(wheel))
+    except PackageNotFoundError:
+        return False

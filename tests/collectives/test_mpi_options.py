@@ -12,6 +12,7 @@ from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.schedule_file import write_schedule
 from clusterbench.results.journal import read_journal
+from clusterbench.results.notes import what_ran
 
 pytestmark = pytest.mark.mpi
 
@@ -32,6 +33,7 @@ def test_a_schedule_from_a_file_is_proven_and_run(tmp_path: Path) -> None:
     path = schedule_file(tmp_path)
     document = mpi.document(run(3, "all_reduce", tmp_path / "j", "-b", "4K", "--schedule", str(path), "--json"))
     assert [row["algorithm"] for row in document["rows"]] == ["file:ring.json"] * 2
+    assert [what_ran(row["algorithm"], row["note"]) for row in document["rows"]] == [str(path)] * 2
     assert all(row["wrong"] == 0 and row["error_over_bound"] <= 1 for row in document["rows"])
 
 
@@ -74,6 +76,8 @@ def test_skewed_traffic_is_the_same_for_the_library_and_the_row_says_how_skewed(
     arguments = ("-b", "12K", "--traffic", str(matrix), "--algorithm", "all", "--json")
     rows = mpi.document(run(3, "alltoallv", tmp_path / "j", *arguments))["rows"]
     assert {row["algorithm"] for row in rows} == {"library", "direct", "pairwise"}
+    (shape,) = {row["shape"] for row in rows}
+    assert shape.startswith(f"bytes={rows[0]['size_bytes']},traffic=matrix.txt#")
     assert all(row["wrong"] == 0 and "the busiest rank sends or receives 1.41 times the mean" in row["note"]
                for row in rows)  # fmt: skip
 

@@ -148,6 +148,11 @@ def test_the_same_seed_gives_the_same_order_and_another_one_does_not(tmp_path: P
         (["all_reduce", "-n", "100000000000"], "'-n'"),
         (["all_reduce", "-w", "1" + "0" * 20], "'-w'"),
         (["all_reduce", "--algorithm", ","], "--algorithm is ','"),
+        (["all_reduce", "-o", "all"], "'all' is not one of"),
+        (["all_to_all", "--traffic", "skewed"], "--traffic does not apply to all_to_all; it is for all_to_all_v"),
+        (["all_reduce", "--window", "64"], "--window does not apply to all_reduce; it is for pingpong"),
+        (["sendrecv", "--window", "64"], "--window does not apply to sendrecv; it is for pingpong"),
+        (["sendrecv", "--placement", "both"], "--placement does not apply to sendrecv; it is for collectives"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
@@ -158,6 +163,16 @@ def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
     said = finished.stdout + finished.stderr
     assert said.count(complaint) == 1, said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["all_gather", "sendrecv"])
+def test_what_scripts_for_nccl_tests_give_to_every_program_is_passed_over_with_a_note(
+    name: str, tmp_path: Path
+) -> None:
+    rows = mpi.document(finished := run(2, name, tmp_path, "-b", "8", *FEW, "-o", "max", "-r", "7", "--json"))["rows"]
+    assert {(row["op"], row["root"]) for row in rows} == {("", -1)}
+    assert finished.stderr.count(f"clusterbench: -o does not apply to {name}; it is for collectives that reduce") == 1
+    assert finished.stderr.count(f"clusterbench: -r does not apply to {name}; it is for collectives with a root") == 1
 
 
 def test_a_world_of_one_rank_under_a_launcher_of_three_is_refused() -> None:

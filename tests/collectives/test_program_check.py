@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 
 from clusterbench.collectives.algorithm import Algorithm
 from clusterbench.collectives.collective import COLLECTIVES, Collective
-from clusterbench.collectives.compiler import (
+from clusterbench.collectives.discovery import algorithms
+from clusterbench.collectives.program import Program, compile_programs
+from clusterbench.collectives.program_check import check_programs
+from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.steps import (
     AREG,
     COPY,
     COUNT,
@@ -36,10 +40,6 @@ from clusterbench.collectives.compiler import (
     STAGING,
     WAIT,
 )
-from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.program import Program, compile_programs
-from clusterbench.collectives.program_check import check_programs
-from clusterbench.collectives.schedule import Schedule
 
 Steps = np.ndarray[Any, Any]
 Change = Callable[[Steps], Steps]
@@ -196,3 +196,26 @@ def test_blocks_that_arrive_in_each_others_slots_are_rejected() -> None:
     problem = check_programs(schedule, changed(programs, 3, crossed))
     assert problem is not None
     assert re.fullmatch("at the end: chunk . of the output of rank 3 is not what it must be", problem)
+
+
+def test_a_piece_packed_where_a_message_is_being_sent_from_is_rejected() -> None:
+    """A staging area is filled from its start again once it is sent, as when the program is lowered."""
+    schedule = schedule_of(algorithms()["recursive-doubling"], COLLECTIVES["reduce_scatter"], 9, -1, {})
+    programs = compile_programs(schedule, in_place=True)
+
+    def packed_again(late: bool) -> Change:
+        def change(steps: Steps) -> Steps:
+            send = int(np.flatnonzero((steps[:, OP] == SEND) & (steps[:, SREG] == STAGING))[0])
+            area = steps[send, SCHUNK]
+            piece = int(np.flatnonzero((steps[:, OP] == COPY) & (steps[:, DREG] == STAGING))[0])
+            assert steps[piece, DCHUNK] == area
+            waits = np.flatnonzero((steps[:, OP] == WAIT) & (steps[:, REQ] == steps[send, REQ]))
+            after = int(waits[waits > send][0]) if late else send
+            return np.insert(steps, after + 1, steps[piece], axis=0)
+
+        return change
+
+    assert check_programs(schedule, changed(programs, 1, packed_again(late=True))) is None
+    problem = check_programs(schedule, changed(programs, 1, packed_again(late=False)))
+    assert problem is not None
+    assert re.search("rank 1, step . of its program: touches the staging area while a message", problem)

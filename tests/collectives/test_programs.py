@@ -14,11 +14,11 @@ from program_runner import run_schedule
 
 from clusterbench.collectives import program
 from clusterbench.collectives.collective import COLLECTIVES, Collective
-from clusterbench.collectives.compiler import RECV, SEND
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.program import compile_programs, lower
 from clusterbench.collectives.proof import ProofError, prove
 from clusterbench.collectives.schedule import Phase, Schedule, ScheduleError, layout, phase
+from clusterbench.collectives.steps import RECV, SEND
 
 RANKS = 3
 Transfer = tuple[int, int, int, int, int, bool]

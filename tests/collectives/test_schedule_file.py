@@ -169,7 +169,7 @@ WRONG: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     ),
     "too much is moved": (
         ("phases", 2), {"repetitions": 50_000, "transfers": [[0, 0, 1, 0, 2, "copy"]] * 200},
-        "phase 2: 20000003 chunks are moved up to here; at most 16777216",
+        "phase 2: 20000003 chunks are moved up to here; at most 4194304",
     ),
     "a negative repetition": (("phases", 0, "repetitions"), -1, "phase 0: repetitions: found -1; expected a whole"),
     "no modulus": (("phases", 0, "modulus"), 0, "phase 0: modulus: found 0; expected a whole number from 1"),

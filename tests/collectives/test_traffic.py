@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clusterbench.collectives.traffic import TrafficError, counts, imbalance, skewed, traffic
+from clusterbench.collectives.traffic import TrafficError, counts, imbalance, skewed, traffic, traffic_name
 
 
 @given(ranks=st.integers(1, 20), count=st.integers(0, 10**6), seed=st.integers(0, 99), exponent=st.floats(0, 4))
@@ -79,3 +79,20 @@ def test_any_file_is_a_matrix_or_is_refused(text: str | bytes, tmp_path: Path) -
         return
     assert weights.shape == (2, 2)
     assert counts(weights, 3).sum() == 12
+
+
+def test_traffic_is_named_so_that_no_other_has_its_name(tmp_path: Path) -> None:
+    def name(text: str, seed: int = 7) -> str:
+        return traffic_name(text, traffic(text, 2, seed), seed)
+
+    assert name("uniform") == name("uniform", 8) == "uniform"
+    assert name("skewed") == name("skewed:1.0") == "skewed:1,seed=7"
+    assert name("skewed:0.25", 8) == "skewed:0.25,seed=8"
+    path = tmp_path / "a,b=c.txt"
+    path.write_text("1 2\n3 4\n")
+    first = name(str(path))
+    assert first.startswith("a_b_c.txt#")
+    path.write_text("2 4\n6 8\n")
+    assert name(str(path), 8) == first, "only proportions count"
+    path.write_text("1 2\n3 5\n")
+    assert name(str(path)) != first

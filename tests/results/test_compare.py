@@ -250,3 +250,16 @@ def test_differences_of_the_environments_are_named(synthetic: Callable[..., Any]
 def test_a_tolerance_that_is_none_is_refused(synthetic: Callable[..., Any], tolerance: float) -> None:
     with pytest.raises(CompareError, match="tolerance"):
         compare(side(synthetic()), side(synthetic()), tolerance)
+
+
+def test_rows_of_other_traffic_are_not_compared(synthetic: Callable[..., Any]) -> None:
+    maker = synthetic()
+    rows = changed(maker.collectives()[:1], name="all_to_all_v")
+    uniform, skewed, again = (
+        side(maker, changed(rows, shape=f"bytes=8,traffic={name}"))
+        for name in ("uniform", "skewed:1,seed=7", "skewed:1,seed=8")
+    )
+    assert len(compare(skewed, skewed).rows) == 1
+    for other in (uniform, again, side(maker, rows)):
+        with pytest.raises(CompareError, match="no row in common"):
+            compare(skewed, other, force=True)

@@ -226,6 +226,24 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_report(tmp_path / "file" / "report.html", [], to_frame([]))
 
 
+def test_the_note_of_a_row_stands_in_the_table_and_at_its_point(synthetic: Callable[..., Any]) -> None:
+    maker = synthetic()
+    note = "ran as chain:segments=4; results of rank 1 differ in bits from rank 0's"
+    rows = [(replace(row, note=note), samples) for row, samples in maker.collectives()[:2]]
+    page = page_of([maker.run()], rows)
+    assert sum(text == note for text in page.text) == 2
+    (trace,) = page.figures["run0-busbw-0"]["data"]
+    assert trace["text"][0].endswith("ran as chain:segments=4<br>results of rank 1 differ in bits from rank 0's")
+
+
+def test_sixteen_algorithms_and_the_library_look_different() -> None:
+    looks = [figures.look(number) for number in range(24)]
+    assert len(set(looks)) == 24
+    assert len({(look.colour, look.dash) for look in looks}) == 24
+    assert len({(look.colour, look.symbol) for look in looks}) == 24
+    assert "dash" not in {look.dash for look in looks}, "dashed is what was not measured"
+
+
 def test_unknown_parts_of_an_environment_are_shown_too() -> None:
     environment = {"weather": {"sky": {"colour": "grey"}}, "loose": 3, "cpu": {"affinity": [0, 1, 2, 5], "boost": True}}
     cards = {

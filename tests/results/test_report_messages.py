@@ -105,18 +105,20 @@ def test_named_pairs_stand_in_a_table_with_their_culprit(rows: list[Measurement]
     assert messages.named_pairs(to_frame([row for row in rows if not row.culprit]), "x") is None
 
 
-def test_the_summary_counts_hosts_apart() -> None:
+def test_the_summary_counts_pairs_apart_by_what_they_share() -> None:
     rows = [
-        pair("latency", 0, 1, 1e-6, 4),
+        pair("latency", 1, 2, 7e-6, 4, nodes=2, note="other host; from a to b"),
         pair("latency", 0, 2, 5e-6, 4, nodes=2),
-        pair("latency", 1, 2, 7e-6, 4, nodes=2),
+        pair("latency", 0, 1, 1e-6, 4, note="same host"),
+        pair("latency", 0, 3, 9e-6, 4, note="same core; more ranks than cores"),
     ]
     table = messages.pair_summary(to_frame(rows), "x")
     assert table is not None
     shown = [{h.text: c.text for h, c in zip(table.heads, row, strict=True)} for row in table.rows]
-    assert [(s["Pairs on"], s["Measurements"], s["Median"], s["Worst"]) for s in shown] == [
-        ("one host", "1", "1.00 µs", "1.00 µs"),
-        ("two hosts", "2", "6.00 µs", "7.00 µs"),
+    assert [(s["Pairs on the"], s["Measurements"], s["Median"], s["Worst"]) for s in shown] == [
+        ("same core", "1", "9.00 µs", "9.00 µs"),
+        ("same host", "1", "1.00 µs", "1.00 µs"),
+        ("other host", "2", "6.00 µs", "7.00 µs"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterbench.results.columns import to_frame
-from clusterbench.results.record import Measurement
+from clusterbench.results.record import Measurement, Run
 from clusterbench.results.report import winners
+from clusterbench.results.report.page import render_report
 
 
 def row(algorithm: str, size_bytes: int, median_s: float, arm: float | None = 0.01, **more: Any) -> Measurement:
@@ -153,3 +155,32 @@ def test_the_synthetic_algorithms_cross_where_their_formulas_do(synthetic: Calla
     assert about is not None
     expected = 2 * 4e-7 / (0.48 / 6e9)
     assert np.log2(about / expected) == pytest.approx(0, abs=2)
+
+
+def test_with_more_ranks_than_cores_nothing_wins_and_the_report_says_so() -> None:
+    rows = [row("ring", 8, 1.0), row("library", 8, 2.0)]
+    shared = [replace(r, ranks=9, note="x; more ranks than cores") for r in rows]
+    frame = to_frame([*rows, *shared])
+    assert [table.caption for table in winners.winners(frame, "x")] == [
+        "Fastest by size: all_reduce sum float32, 4 ranks"
+    ]
+    assert winners.crossovers(to_frame(shared), "x") is None
+    said = winners.left_out(frame)
+    assert "the times of 2 of 4 rows, those of 9 ranks" in said
+    assert winners.left_out(to_frame(rows)) == ""
+    page = render_report([Run(run_id="r", started_at="")], to_frame(shared))
+    assert winners.left_out(to_frame(shared)) in page
+    assert "times are those of the scheduler, too" in page
+
+
+def test_traffics_do_not_compete_with_each_other() -> None:
+    traffics = ("uniform", "skewed:1,seed=7", "skewed:1,seed=8")
+    shapes = {f"bytes=8,traffic={name}": name for name in traffics}
+    rows = [
+        row(name, 8, 1.0, name="all_to_all_v", op="", shape=shape) for name in ("direct", "library") for shape in shapes
+    ]
+    assert [found.title for found in winners.competitions(to_frame(rows))] == [
+        "all_to_all_v float32, 4 ranks, traffic uniform",
+        "all_to_all_v float32, 4 ranks, traffic skewed:1, seed 7",
+        "all_to_all_v float32, 4 ranks, traffic skewed:1, seed 8",
+    ]

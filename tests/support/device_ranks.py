@@ -18,19 +18,24 @@ from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
 from clusterbench.collectives.program import compile_program  # noqa: E402
 from clusterbench.collectives.transports import device, library  # noqa: E402
+from clusterbench.collectives.transports.device_values import device_type  # noqa: E402
 from clusterbench.collectives.transports.gpu import ArrayModule  # noqa: E402
 from clusterbench.collectives.transports.native import NativeMpi, native  # noqa: E402
+from clusterbench.kernels.element_types import SHORT_FLOATS, element_type  # noqa: E402
 
 COMM = MPI.COMM_WORLD
-MODULE = ArrayModule(np, lambda: None, np.asarray, "NumPy")
-CASES = (("float32", "sum"), ("float16", "max"), ("int32", "avg"), ("uint8", "prod"), ("float64", "avg"))
+MODULE = ArrayModule(np, lambda: None, np.asarray, "NumPy", "none")
+CASES = (
+    ("float32", "sum"), ("float16", "max"), ("int32", "avg"), ("uint8", "prod"), ("float64", "avg"),
+    ("bfloat16", "sum"), ("bfloat16", "avg"), ("bfloat16", "min"),
+)  # fmt: skip
 
 
 def problem_of(what: Collective, dtype: str, op: str) -> data.Problem:
     weights = traffic.skewed(COMM.size, 1.0, 5)
     count = traffic.counts(weights, 37) if what.uneven else 37
     root = COMM.size - 1 if what.is_rooted else -1
-    return data.Problem(what, COMM.size, root, count, np.dtype(dtype), op if what.reduces else "", 11)
+    return data.Problem(what, COMM.size, root, count, element_type(dtype), op if what.reduces else "", 11)
 
 
 def check(mpi: NativeMpi, problem: data.Problem, algorithm: str, in_place: bool) -> None:
@@ -39,7 +44,7 @@ def check(mpi: NativeMpi, problem: data.Problem, algorithm: str, in_place: bool)
     first = algorithm == "library" and in_place and library.puts_result_first(what)
     buffers = take_arena([problem], placements, rank).buffers(problem, rank, in_place, first)
     large, small = sizes([problem], placements, rank)
-    kind = device.device_type(problem.dtype, problem.op)
+    kind = device_type(problem.dtype)
     cut = Arena(np.zeros(large, kind), np.zeros(small, kind)).buffers(problem, rank, in_place, first)
     there = device.DeviceBuffers(cut.send, cut.receive, cut.result)
     if algorithm == "library":
@@ -70,7 +75,7 @@ def main() -> None:
         for dtype, op in CASES if what.reduces else CASES[:2]:
             problem = problem_of(what, dtype, op)
             names = [*discovery.suitable(what, COMM.size)]
-            if not (what.reduces and dtype == "float16"):
+            if not (what.reduces and dtype in SHORT_FLOATS):
                 names.append("library")
             for algorithm in names:
                 for in_place in (False, True) if library.works_in_place(what) else (False,):

@@ -93,7 +93,7 @@ def main() -> None:
             if problem.op in ("sum", "avg") and is_float(problem.dtype):
                 data.fill_rounding(problem, own.send, rank)
                 call.run()
-                worst = max(worst, data.error_over_bound(problem, own.result, rank))
+                worst = max(worst, data.check_rounding(problem, own.result, rank).error_over_bound or 0.0)
     markings = {f"{name} {op}": library.marking(element_type(name), op) for name in names for op in ("", *OPS)}
     everything = mpi.comm.gather((faults, worst))
     if everything is not None:

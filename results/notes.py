@@ -1,0 +1,47 @@
+"""What notes say in fixed words: written into the `note` of a row by whoever measures, and found there by readers.
+
+A note is a list of remarks with semicolons between. These few of them change how a row is to be read. They belong to
+the row and not to its run, as rows of several numbers of ranks may share one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SHARED_CORES = "more ranks than cores"
+"""Ranks shared cores, so the times are those of the scheduler, too."""
+PAIR_CLASSES = ("same core", "same host", "other host")
+"""What the two ranks of a pair share."""
+
+_BETWEEN = "; "
+_RAN_AS = "ran as "
+
+
+def joined(parts: Iterable[str]) -> str:
+    """A note of several remarks; empty ones are left out."""
+    return _BETWEEN.join(filter(None, parts))
+
+
+def remarks(note: str) -> list[str]:
+    """The remarks of a note."""
+    return note.split(_BETWEEN) if note else []
+
+
+def shares_cores(note: str) -> bool:
+    """Whether a row says `SHARED_CORES`."""
+    return SHARED_CORES in remarks(note)
+
+
+def pair_class(note: str) -> str:
+    """Which of `PAIR_CLASSES` a row names, or nothing."""
+    return next((remark for remark in remarks(note) if remark in PAIR_CLASSES), "")
+
+
+def ran_as(spec: str) -> str:
+    """The remark of what ran, where that is more than the row's `algorithm`: it with options, or a schedule's path."""
+    return _RAN_AS + spec
+
+
+def what_ran(algorithm: str, note: str) -> str:
+    """What ran: the algorithm of a row, or what its note says of it."""
+    return next((part.removeprefix(_RAN_AS) for part in remarks(note) if part.startswith(_RAN_AS)), algorithm)
