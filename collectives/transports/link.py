@@ -13,7 +13,7 @@ import numpy as np
 from clusterbench.collectives.segments import Link, Links
 from clusterbench.collectives.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
-from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for
+from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for, page_aligned
 
 SHORT_BYTES, LONG_BYTES = 8, 1 << 20
 SAMPLES, WARMUP = 15, 3
@@ -65,7 +65,9 @@ def _wait(request: int) -> Step:
 
 def _seconds(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> float:
     """Median time of steps over buffers of floats; the slowest rank's, and so the same on all."""
-    sent, received = np.ones(size_bytes, np.uint8), np.ones(size_bytes, np.uint8)
+    sent, received = page_aligned(size_bytes), page_aligned(size_bytes)
+    sent.fill(1)
+    received.fill(1)
     call = PreparedCall(
         mpi=mpi,
         steps=np.array(steps, np.int64).reshape(len(steps), 9),

