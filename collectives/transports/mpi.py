@@ -32,7 +32,7 @@ def prepare(
     lowered = lower(program, count, dtype.itemsize)
     places = layout(schedule, program.rank, count)
     takes, gives = schedule.takes(program.rank), schedule.gives(program.rank)
-    # Large memory from malloc lies 16 bytes behind a page. Copies from page-aligned buffers to there take twice as long:
+    # Large memory from malloc lies 16 bytes behind a page. Copies from page-aligned buffers there take twice as long:
     # each store seems to overlap the next load ("4-KByte Aliasing" in the Intel 64 and IA-32 Architectures Optimization
     # Reference Manual).
     scratch = page_aligned(max(1, lowered.scratch_bytes))
