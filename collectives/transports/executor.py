@@ -36,7 +36,7 @@ SCALE divides what starts at (region column 2, byte column 3) in the number of e
 
 
 @intrinsic
-def _copy_bytes(typingctx: Any, target: Any, source: Any, length: Any) -> Any:
+def copy_bytes(typingctx: Any, target: Any, source: Any, length: Any) -> Any:
     """Copy memory from address to address; the ranges do not overlap, or are the same."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -100,7 +100,7 @@ def execute(repeats: int, steps: Any, bases: Any, requests: int, functions: Any,
             elif op == COPY:
                 target, source = bases[steps[s, 2]] + steps[s, 3], bases[steps[s, 4]] + steps[s, 5]
                 if target != source:
-                    _copy_bytes(target, source, steps[s, 7])
+                    copy_bytes(target, source, steps[s, 7])
             else:
                 call(functions[1], (bases[steps[s, 2]] + steps[s, 3], functions[4], steps[s, 7]))
             if code != 0:

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 (
-    F_ISEND, F_IRECV, F_WAIT, F_SENDRECV, COMM, BYTE, REQUEST_BYTES, STATUS, RANK, RANKS,
-) = range(10)  # fmt: skip
+    F_ISEND, F_IRECV, F_WAIT, F_SENDRECV, F_IPROBE, COMM, BYTE, REQUEST_BYTES, STATUS, FOUND, ANY_SOURCE, RANK, RANKS,
+) = range(13)  # fmt: skip
 """Entries of the table that compiled code gets: functions, the communicator, the type of a byte, the size of a request,
-a place for a status, and this rank's number among how many."""
+a place for a status and one for what a probe has found, the rank that stands for any, and this rank's number among how
+many."""
 
-BARRIER_TAG, MESSAGE_TAG = 1, 2
+BARRIER_TAG, MESSAGE_TAG, UNUSED_TAG = 1, 2, 4
 LARGEST_INT = 2**31 - 1
 """The most elements that a count in MPI's C interface can say; MPI 4.0's functions ending in `_c` have wider ones."""
 
@@ -74,14 +75,16 @@ def native(comm: MPI.Intracomm) -> NativeMpi:
     own = comm.Dup()
     own.Set_errhandler(MPI.ERRORS_RETURN)
     status = np.zeros(MPI._sizeof(MPI.Status) + 64, np.uint8)
-    mpi = NativeMpi(own, ctypes.CDLL(str(loaded_library())), np.zeros(10, np.int64), status)
+    mpi = NativeMpi(own, ctypes.CDLL(str(loaded_library())), np.zeros(13, np.int64), status)
     table = mpi.table
     for entry, function in ((F_ISEND, "MPI_Isend"), (F_IRECV, "MPI_Irecv"), (F_WAIT, "MPI_Wait"),
-                            (F_SENDRECV, "MPI_Sendrecv")):  # fmt: skip
+                            (F_SENDRECV, "MPI_Sendrecv"), (F_IPROBE, "MPI_Iprobe")):  # fmt: skip
         table[entry] = mpi.address(function)
     table[COMM], table[BYTE] = handle(own), handle(MPI.BYTE)
     table[REQUEST_BYTES] = MPI._sizeof(MPI.Request)
     table[STATUS] = status.ctypes.data
+    table[FOUND] = status.ctypes.data + len(status) - 8
+    table[ANY_SOURCE] = MPI.ANY_SOURCE
     table[RANK], table[RANKS] = own.rank, own.size
     return mpi
 
