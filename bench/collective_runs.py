@@ -1,34 +1,33 @@
 """Measures collectives on this rank and its peers: buffers, checks, samples, one row a point.
 
-A point is an algorithm, a size and a placement. Points are measured in an order shuffled by the recorded seed, so that
-a machine that changes with time does not favour one algorithm or size. Each is checked before it is timed.
+Each point of the request is checked before it is timed.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, take_arena
+from clusterbench.bench.collective_request import DEVICE, NCCL, REGISTERED, SHARED, Point, Request, Way, is_library
 from clusterbench.bench.collective_schedules import Schedules, call_for
 from clusterbench.bench.judge import Bound, judge_time
 from clusterbench.bench.memory import refuse_too_large
-from clusterbench.bench.sampling import Block, Rules, Samples, in_pieces, sample, timer_overhead_s, with_samples
+from clusterbench.bench.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
+from clusterbench.bench.shared_calls import SharedCalls
 from clusterbench.bench.world import AgreedError, World
 from clusterbench.collectives import data, traffic
-from clusterbench.collectives.algorithm import LIBRARY, Spec
-from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.program import lower
-from clusterbench.collectives.schedule import Count, Schedule
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
-from clusterbench.collectives.transports.prepared import PreparedCall
+from clusterbench.collectives.transports.prepared import Buffers, PreparedCall
 from clusterbench.kernels.element_types import is_float
 from clusterbench.results import notes, rates
 from clusterbench.results.journal import now_iso
@@ -39,68 +38,14 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from clusterbench.bench.device_calls import DeviceCalls
+    from clusterbench.collectives.algorithm import Spec
     from clusterbench.collectives.transports.device import DeviceCall
+    from clusterbench.collectives.transports.shared import SharedCall
 
-PLACEMENTS = ("out_of_place", "in_place")
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
 
-AnyCall: TypeAlias = "PreparedCall | DeviceCall"
+AnyCall: TypeAlias = "PreparedCall | DeviceCall | SharedCall"
 Finished = Callable[[Measurement, "NDArray[np.float64]"], None]
-
-
-def is_library(algorithm: Spec) -> bool:
-    """Whether it is the library's own collective: `library`, or `library:ID` where it is told which."""
-    return algorithm.name.partition(":")[0] == LIBRARY
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to measure."""
-
-    collective: Collective
-    algorithms: tuple[Spec, ...]
-    """The library, algorithms of the catalogue, or names in `read`; each serves the collective."""
-    counts: tuple[int, ...]
-    """Elements a rank, as nccl-tests counts them."""
-    dtype: np.dtype[Any]
-    op: str
-    """Empty where nothing is reduced."""
-    placements: tuple[str, ...]
-    transport: str
-    """How schedules of our own are run."""
-    check: bool
-    rules: Rules
-    seed: int
-    root: int = -1
-    """Of a rooted collective; −1 for the others."""
-    weights: NDArray[np.float64] | None = None
-    """The traffic matrix of an all_to_all_v, in proportions; see `collectives/traffic.py`."""
-    traffic: str = ""
-    """What its rows call that traffic (`traffic.traffic_name`); empty for any other collective."""
-    read: Mapping[str, Schedule] = field(default_factory=dict)
-    """Schedules from files."""
-    paths: Mapping[str, str] = field(default_factory=dict)
-    """Where they were read, by the same names."""
-    buffers: str = "host"
-    """Where buffers are: `host` or `device`."""
-
-    def points(self) -> list[tuple[Spec, int, str]]:
-        """All points (algorithm, count, placement), in the order of the seed."""
-        points = [(a, c, p) for a in self.algorithms for c in self.counts for p in self.placements]
-        return [points[i] for i in np.random.default_rng(self.seed).permutation(len(points))]
-
-    def transport_of(self, algorithm: Spec) -> str:
-        """What a row says of how it was run: `library` for the MPI library's own, `nccl` for NCCL's."""
-        return LIBRARY if is_library(algorithm) and self.transport != "nccl" else self.transport
-
-    def problem(self, count: int, ranks: int) -> data.Problem:
-        """The data of a point."""
-        whole: Count = count if self.weights is None else traffic.counts(self.weights, count)
-        return data.Problem(self.collective, ranks, self.root, whole, self.dtype, self.op, self.seed)
-
-    def size_bytes(self, count: int, ranks: int) -> int:
-        """nccl-tests' size of a point."""
-        return rates.collective_size_bytes(self.collective.name, count, self.dtype.itemsize, ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,45 +74,64 @@ class CollectiveRuns:
     def __init__(self, world: World, request: Request) -> None:
         """Prove the schedules and take the buffers.
 
-        Raises `AgreedError` on every rank where a schedule fails its proof, or a host cannot hold the buffers.
+        Raises `AgreedError` on every rank where a schedule fails its proof, or a host cannot hold the buffers;
+        `NoWindowError`, which is one, where the ranks cannot share memory and were to.
         """
         self.world = world
         self.request = request
         self.native: NativeMpi = native(world.comm)
-        sizes = tuple(request.size_bytes(count, world.size) for count in request.counts)
-        ours = {spec: sizes for spec in request.algorithms if not is_library(spec)}
-        self.schedules = Schedules(
-            world, self.native, call_for(request.collective, world, request.root), ours, request.read
-        )
-        world.begin("compiling programs")
+        self.points = request.points()
+        call = call_for(request.collective, world, request.root)
+        self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
         self._refuse_uncountable()
-        self._refuse_too_large()
+        self.shared = SharedCalls(world, self.native, self.schedules, request) if request.uses_window() else None
+        world.begin("compiling programs")
+        refuse_too_large(world, self._needed_bytes(), "-e")
         problems = [request.problem(count, world.size) for count in request.counts]
         self.gpu: DeviceCalls | None = None
-        if request.buffers == "device":
+        if request.buffers == DEVICE:
             from clusterbench.bench.device_calls import DeviceCalls
 
             world.begin("setting up the GPU")
             uses_library = any(is_library(spec) for spec in request.algorithms)
-            self.gpu = DeviceCalls(world, self.native, request.transport, problems, request.placements, uses_library)
+            self.gpu = DeviceCalls(
+                world, self.native, request.transports[0], problems, request.placements, uses_library
+            )
         world.begin("taking buffers")
-        self.arena: Arena = take_arena(problems, request.placements, world.rank)
+        if self.shared is not None:
+            self.shared.open()
+        if self.shared is not None and request.buffers == REGISTERED:
+            self.arena: Arena = self.shared.arena()
+        else:
+            self.arena = take_arena(problems, request.placements, world.rank)
         self.overhead_s = world.comm.allreduce(timer_overhead_s(), _max())
 
     def run(
         self, run_id: str, device: str, finished: Finished, step: Callable[[str, int], None]
     ) -> Iterator[Measurement]:
-        """Measure all points; yields their rows, the same on every rank, and hands each to `finished` with its samples.
+        """Measure all points, once; yields their rows, the same on every rank, and hands each to `finished` with its
+        samples.
 
         Raises `MpiError` where MPI fails.
         """
-        for algorithm, count, placement in self.request.points():
-            step(f"{algorithm}, {count} elements, {placement.replace('_', ' ')}", 0)
-            row, seconds = self._measure(algorithm, count, placement, lambda: step("", 0))
+        for point in self.points:
+            step(f"{point.algorithm}, {point.count} elements, {point.placement.replace('_', ' ')}", 0)
+            row, seconds = self._measure(point, lambda: step("", 0))
             row = replace(row, run_id=run_id, device=self.gpu.module.device if self.gpu else device)
             finished(row, seconds)
             step("", 1)
             yield row
+        if self.shared is not None:
+            self.shared.close()
+
+    def _sizes(self) -> dict[Spec, tuple[int, ...]]:
+        """The sizes with which each schedule is run."""
+        sizes: dict[Spec, dict[int, None]] = defaultdict(dict)
+        for count in self.request.counts:  # in their order, and not in that of the points
+            for point in self.points:
+                if point.count == count and not is_library(point.way.spec):
+                    sizes[point.way.spec][self.request.size_bytes(count, self.world.size)] = None
+        return {spec: tuple(of) for spec, of in sizes.items()}
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):
@@ -182,58 +146,70 @@ class CollectiveRuns:
                     exit_codes.USAGE,
                 ) from None
 
-    def _refuse_too_large(self) -> None:
+    def _needed_bytes(self) -> int:
+        """What this rank needs of its host's memory: buffers, the scratch of the largest program, and the window."""
         request, world = self.request, self.world
-        largest = max(request.counts)
-        problem, size_bytes = request.problem(largest, world.size), request.size_bytes(largest, world.size)
+        problem = request.problem(max(request.counts), world.size)
         itemsize = problem.dtype.itemsize
         sides = problem.brings(world.rank), problem.holds(world.rank)
+        buffers = (sum(sides) if "out_of_place" in request.placements else max(sides)) * itemsize
         scratch = [
-            lower(self.schedules.program(spec, size_bytes, placement == "in_place"), problem.count, itemsize)
-            for spec in request.algorithms
-            if not is_library(spec)
-            for placement in request.placements
+            lower(
+                self.schedules.program(
+                    point.way.spec, request.size_bytes(point.count, world.size), point.placement == "in_place"
+                ),
+                request.problem(point.count, world.size).count,
+                itemsize,
+            ).scratch_bytes
+            for point in self.points
+            if not is_library(point.way.spec) and point.way.transport != SHARED and point.count == max(request.counts)
         ]
-        needed = (sum(sides) if "out_of_place" in request.placements else max(sides)) * itemsize
-        needed += max((lowered.scratch_bytes for lowered in scratch), default=0)
-        refuse_too_large(world, needed, "-e")
+        window = self.shared.window_bytes if self.shared else 0  # where buffers are registered they are part of it
+        return (0 if request.buffers == REGISTERED else buffers) + window + max(scratch, default=0)
 
-    def _prepare(self, algorithm: Spec, problem: data.Problem, size_bytes: int, placement: str) -> AnyCall:
-        in_place, of_library = placement == "in_place", is_library(algorithm)
+    def _prepare(self, point: Point, problem: data.Problem, size_bytes: int) -> AnyCall:
+        in_place, of_library = point.placement == "in_place", is_library(point.way.spec)
         first = of_library and in_place and library.puts_result_first(problem.collective)
-        first = first and self.request.transport != "nccl"
+        first = first and point.way.transport != NCCL
         buffers = self.arena.buffers(problem, self.world.rank, in_place, result_first=first)
         if self.gpu is not None:
-            program = None if of_library else self.schedules.program(algorithm, size_bytes, in_place)
+            program = None if of_library else self.schedules.program(point.way.spec, size_bytes, in_place)
             return self.gpu.prepare(problem, self.world.rank, program, in_place, first, buffers)
         if of_library:
             return library.prepare(
                 self.native, problem.collective, problem.count, problem.dtype, problem.op, buffers, in_place,
                 problem.root,
             )  # fmt: skip
-        program = self.schedules.program(algorithm, size_bytes, in_place)
+        return self._prepare_schedule(point, problem, size_bytes, buffers)
+
+    def _prepare_schedule(
+        self, point: Point, problem: data.Problem, size_bytes: int, buffers: Buffers
+    ) -> PreparedCall | SharedCall:
+        """A call of one of our schedules by the transport of the point, on buffers of the host."""
+        spec, in_place = point.way.spec, point.placement == "in_place"
+        if self.shared is not None and point.way.transport == SHARED:
+            return self.shared.prepare(spec, problem, point.count, in_place, buffers)
+        program = self.schedules.program(spec, size_bytes, in_place)
         return mpi.prepare(self.native, program, problem.count, problem.dtype, problem.op, buffers)
 
-    def _measure(
-        self, algorithm: Spec, count: int, placement: str, alive: Callable[[], None]
-    ) -> tuple[Measurement, NDArray[np.float64]]:
+    def _measure(self, point: Point, alive: Callable[[], None]) -> tuple[Measurement, NDArray[np.float64]]:
         request, started, ranks = self.request, now_iso(), self.world.size
-        problem, size_bytes = request.problem(count, ranks), request.size_bytes(count, ranks)
-        call = self._prepare(algorithm, problem, size_bytes, placement)
-        verified = self._verify(call, algorithm, problem, size_bytes)
+        problem, size_bytes = request.problem(point.count, ranks), request.size_bytes(point.count, ranks)
+        call = self._prepare(point, problem, size_bytes)
+        verified = self._verify(call, point.way, problem, size_bytes)
         data.fill(problem, call.buffers.send, self.world.rank)
         call.load()
         block = in_pieces(lambda samples, batch: Block(*call.time(samples, batch)), alive)
         samples = sample(block, request.rules, self.overhead_s, self.world.comm.bcast)
         alive()
-        if placement == "out_of_place" and request.check and not verified.reason:
+        if point.placement == "out_of_place" and request.check and not verified.reason:
             # The input is unchanged, so the result of the last timed call is still to be what it was to be.
             wrong, reason, culprit = self._count_wrong(call, problem)
             if wrong:
                 verified = replace(verified, wrong=wrong, reason=f"after timing, {reason}", culprit=culprit)
-        return self._row(algorithm, count, placement, samples, verified, started), samples.seconds
+        return self._row(point, samples, verified, started), samples.seconds
 
-    def _verify(self, call: AnyCall, algorithm: Spec, problem: data.Problem, size_bytes: int) -> _Verified:
+    def _verify(self, call: AnyCall, way: Way, problem: data.Problem, size_bytes: int) -> _Verified:
         if not self.request.check:
             return _Verified(None, None, "", "")
         rank = self.world.rank
@@ -244,7 +220,7 @@ class CollectiveRuns:
         wrong, reason, culprit = self._count_wrong(call, problem)
         if problem.op not in ("sum", "avg") or not is_float(problem.dtype):
             return _Verified(wrong, None, reason, culprit)
-        proof = None if is_library(algorithm) else self.schedules.ready(algorithm, size_bytes).proof
+        proof = None if is_library(way.spec) else self.schedules.ready(way.spec, size_bytes).proof
         found = self._sums(call, problem, proof.additions if proof else None)
         for number, when in enumerate(("", "in the second call, ")):
             if not reason:  # the gravest first: exact data, then those that round
@@ -275,11 +251,9 @@ class CollectiveRuns:
         call.fetch()
         return _said(self.world.comm.allgather(data.check(problem, call.buffers.result, self.world.rank)))
 
-    def _row(
-        self, algorithm: Spec, count: int, placement: str, samples: Samples, verified: _Verified, started: str
-    ) -> Measurement:
+    def _row(self, point: Point, samples: Samples, verified: _Verified, started: str) -> Measurement:
         request, size = self.request, self.world.size
-        name, size_bytes = request.collective.name, request.size_bytes(count, size)
+        name, size_bytes = request.collective.name, request.size_bytes(point.count, size)
         summary = summarise(samples.seconds)
         verdict, reason = judge_time(Bound(None, ""), summary)
         if verified.reason:
@@ -288,16 +262,16 @@ class CollectiveRuns:
             run_id="",
             suite="collectives",
             name=name,
-            algorithm=str(algorithm),
-            transport=request.transport_of(algorithm),
+            algorithm=str(point.algorithm),
+            transport=request.named(point.way.transport),
             backend="cupy" if self.gpu else "cpu",
             dtype=request.dtype.name,
             op=request.op,
             root=request.root,
-            placement=placement,
-            count=count,
+            placement=point.placement,
+            count=point.count,
             size_bytes=size_bytes,
-            shape=f"bytes={size_bytes},traffic={request.traffic}" if request.traffic else "",
+            shape=request.shape(size_bytes),
             ranks=size,
             nodes=self.world.nodes,
             algbw=rates.algbw(size_bytes, summary.median_s),
@@ -308,28 +282,33 @@ class CollectiveRuns:
             reason=reason,
             culprit=verified.culprit,
             host=self.world.places[0].host,
-            note=notes.joined(self._notes(algorithm, count, verified)),
+            note=notes.joined(self._notes(point, verified)),
             started_at=started,
         )
         return with_samples(row, samples, summary, SAMPLE_UNIT)
 
-    def _notes(self, algorithm: Spec, count: int, verified: _Verified) -> Iterator[str]:
+    def _notes(self, point: Point, verified: _Verified) -> Iterator[str]:
+        request, spec = self.request, point.way.spec
         yield verified.note
         if self.world.oversubscribed:
             yield notes.SHARED_CORES
-        if is_library(algorithm):
+        if is_library(spec):
             marking = library.marking if self.gpu is None else self.gpu.marking
-            yield marking(self.request.dtype, self.request.op)
+            yield marking(request.dtype, request.op)
         else:
-            yield self.schedules.ready(algorithm, self.request.size_bytes(count, self.world.size)).note
-            if str(algorithm) in self.request.paths:
-                yield notes.ran_as(self.request.paths[str(algorithm)])
+            ready = self.schedules.ready(spec, request.size_bytes(point.count, self.world.size))
+            if spec != point.algorithm and not notes.what_ran("", ready.note):
+                yield notes.ran_as(str(spec))
+            yield ready.note
+            yield point.way.note
+            if str(spec) in request.paths:
+                yield notes.ran_as(request.paths[str(spec)])
         if self.gpu is not None:
             yield self.gpu.shared
-        if self.request.check and data.averages_to_zero(self.request.problem(count, self.world.size)):
-            yield f"an average of {self.request.dtype.name} over so many ranks is 0 whatever they bring"
-        if self.request.weights is not None:
-            busiest = traffic.imbalance(traffic.counts(self.request.weights, count))
+        if request.check and data.averages_to_zero(request.problem(point.count, self.world.size)):
+            yield f"an average of {request.dtype.name} over so many ranks is 0 whatever they bring"
+        if request.weights is not None:
+            busiest = traffic.imbalance(traffic.counts(request.weights, point.count))
             yield f"the busiest rank sends or receives {busiest:.2f} times the mean"
 
 

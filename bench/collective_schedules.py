@@ -69,8 +69,12 @@ class Schedules:
         for spec in dict.fromkeys(self._chosen.values()):
             self._ready[spec] = self._prepared(spec)
 
+    def resolved(self, spec: Spec, size_bytes: int) -> Spec:
+        """The algorithm with the segments that were chosen for a size that was announced."""
+        return self._chosen[spec, size_bytes]
+
     def ready(self, spec: Spec, size_bytes: int) -> Ready:
-        """The schedule of an algorithm for a size that was announced."""
+        """The schedule of an algorithm for such a size."""
         return self._ready[self._chosen[spec, size_bytes]]
 
     def program(self, spec: Spec, size_bytes: int, in_place: bool) -> Program:

@@ -172,9 +172,8 @@ class MainJob:
             step("pairs", 1)
             self._attempt("pairs", lambda: self._pairs(step))
             for plan in plans:
-                what = f"{plan.collective} {plan.dtype}"
-                step(what, 1)
-                self._attempt(what, lambda plan=plan: self._collective(plan, step))  # type: ignore[misc] # bound now
+                step(plan.title, 1)
+                self._attempt(plan.title, lambda plan=plan: self._collective(plan, step))  # type: ignore[misc] # bound now
             step("", 1)
 
     def _kernels(self, step: Step) -> Outcome:
@@ -193,12 +192,13 @@ class MainJob:
         return judged("pairs", done, plan.timeout_s)
 
     def _collective(self, plan: CollectivePlan, step: Step) -> Outcome:
-        args = ["collectives", "run", plan.collective, "-d", plan.dtype, "--algorithm", "all"]
+        args = ["collectives", "run", plan.collective, "-d", plan.dtype, "--algorithm", plan.algorithms]
+        args += ["--transport", plan.transport, "--buffers", plan.buffers]
         args += ["-b", plan.min_bytes, "-e", plan.max_bytes, "-f", str(plan.factor)]
         args += self._common_args(plan.precision, plan.row_budget_s)
-        what = f"{plan.collective} {plan.dtype}"
-        done = run_mpiexec(self.ranks, self._python(args), timeout_s=plan.timeout_s, on_wait=self._counter(what, step))
-        return judged(what, done, plan.timeout_s)
+        counter = self._counter(plan.title, step)
+        done = run_mpiexec(self.ranks, self._python(args), timeout_s=plan.timeout_s, on_wait=counter)
+        return judged(plan.title, done, plan.timeout_s)
 
     def _python(self, args: Sequence[str]) -> list[str]:
         # -P: what lies in the current folder must not shadow a package.

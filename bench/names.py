@@ -1,4 +1,7 @@
-"""Names of types, operations and messages. Both spellings are taken, nccl-tests' are printed, NumPy's are stored."""
+"""Names of types, operations and messages, and words for choices.
+
+Of types both spellings are taken, nccl-tests' are printed, NumPy's are stored.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,9 @@ _OTHER_NAMES = {
     "fp64": "float64",
 }
 """Older names of nccl-tests, and what people write."""
+
+ALL, BEST, AUTO = "all", "best", "auto"
+"""Words in the place of algorithms, and of a transport: all that serve the call, and what the table of choices says."""
 
 OPERATIONS = ("sum", "prod", "min", "max", "avg")
 

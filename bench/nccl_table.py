@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from clusterbench.bench.collective_runs import PLACEMENTS, Request
+from clusterbench.bench.collective_request import DEVICE, HOST, PLACEMENTS, Request
 from clusterbench.bench.names import NCCL_NAMES
 from clusterbench.bench.point_to_point_runs import TRANSPORT, PointToPointRequest
 from clusterbench.bench.sampling import Rules
@@ -53,7 +53,7 @@ def heading(request: Request, ranks: int) -> Heading:
         sizes_bytes=tuple(request.size_bytes(count, ranks) for count in request.counts),
         op=request.op,
         placements=request.placements,
-        transport=request.transport,
+        transport=request.named(request.transports[0]),
         buffers=request.buffers,
         check=request.check,
         rules=request.rules,
@@ -71,7 +71,7 @@ def message_heading(request: PointToPointRequest) -> Heading:
         op="",
         placements=PLACEMENTS[:1],
         transport=TRANSPORT,
-        buffers="host",
+        buffers=HOST,
         check=request.check,
         rules=request.rules,
         seed=request.seed,
@@ -80,7 +80,7 @@ def message_heading(request: PointToPointRequest) -> Heading:
 
 def table(asked: Heading, world: World, device: str, algorithm: str, rows: Sequence[Measurement]) -> str:
     """One algorithm's table, its rows in the order of sizes."""
-    transport = rows[0].transport if rows else asked.transport
+    transport = ", ".join(dict.fromkeys(row.transport for row in rows)) or asked.transport
     program = f"{_PROGRAMS.get(asked.name, asked.name)}_perf"
     by_point = {(row.count, row.placement): row for row in rows}
     lines = [
@@ -106,7 +106,7 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
     rules = asked.rules
     yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: {asked.buffers} memory"
     yield f"# Collective test starting: {program}"
-    gpus = int(asked.buffers == "device")
+    gpus = int(asked.buffers == DEVICE)
     yield (
         f"# nThread 1 nGpus {gpus} minBytes {min(asked.sizes_bytes)} maxBytes {max(asked.sizes_bytes)} "
         f"warmup iters: {'detected' if rules.warmup is None else rules.warmup} "
@@ -119,7 +119,7 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
     yield "# Using devices"
     for place in world.places:
         cores = ",".join(map(str, place.cores)) if len(place.cores) <= 4 else f"{len(place.cores)} cores"
-        used = "no GPU used" if asked.buffers == "host" else f"GPU {place.local_rank}"
+        used = f"GPU {place.local_rank}" if asked.buffers == DEVICE else "no GPU used"
         place_text = f"Pid {place.pid:6d} on {place.host:>10s} core {cores:>2s} [{used}] {device}"
         yield f"#  Rank {place.rank:2d} Group  0 {place_text}"
     if world.oversubscribed:

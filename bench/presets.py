@@ -27,7 +27,7 @@ class PairPlan:
 
 @dataclass(frozen=True, slots=True)
 class CollectivePlan:
-    """One call of `collectives run`, library and every algorithm, both placements."""
+    """One call of `collectives run`, both placements."""
 
     collective: str
     min_bytes: str
@@ -37,6 +37,16 @@ class CollectivePlan:
     precision: float
     row_budget_s: float
     timeout_s: float
+    algorithms: str = "all"
+    transport: str = "mpi"
+    """Always said, so that no table of choices on the machine decides what two runs have in common."""
+    buffers: str = "host"
+
+    @property
+    def title(self) -> str:
+        """What it measures, in words."""
+        over = "" if self.transport == "mpi" else f" over {self.transport}, {self.buffers} buffers"
+        return f"{self.collective} {self.dtype}{over}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,19 @@ def _sweep(
     )
 
 
+def _shared(
+    sizes: tuple[str, str, int], precision: float, row_budget_s: float, timeout_s: float
+) -> tuple[CollectivePlan, ...]:
+    """all_reduce over shared memory: by algorithms that suit it, and the library on registered buffers beside them."""
+    ours = "direct,recursive-doubling,ring"
+    return tuple(
+        CollectivePlan(
+            "all_reduce", *sizes, "float32", precision, row_budget_s, timeout_s, algorithms, "shared", buffers
+        )
+        for buffers, algorithms in (("host", ours), ("registered", f"library,{ours}"))
+    )
+
+
 _REDUCING_ALL = ("all_reduce", "reduce_scatter", "all_gather")
 _OTHERS = ("broadcast", "reduce", "all_to_all", "all_to_all_v", "scatter", "gather")
 
@@ -76,7 +99,8 @@ PRESETS: dict[str, Preset] = {
             "does everything work, and is the data right: under a minute on two cores",
             KernelPlan(("float32",), precision=0.05, row_budget_s=0.2, timeout_s=120),
             PairPlan(precision=0.1, row_budget_s=0.05, timeout_s=60),
-            _sweep(_REDUCING_ALL, ("float32",), ("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90),
+            _sweep(_REDUCING_ALL, ("float32",), ("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90)
+            + _shared(("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90),
         ),
         Preset(
             "quick",
@@ -84,7 +108,8 @@ PRESETS: dict[str, Preset] = {
             KernelPlan(("float32", "float64"), precision=0.02, row_budget_s=1.0, timeout_s=300),
             PairPlan(precision=0.05, row_budget_s=0.2, timeout_s=300),
             _sweep(_REDUCING_ALL, ("float32",), ("8", "16M", 8), precision=0.02, row_budget_s=0.15, timeout_s=300)
-            + _sweep(_OTHERS, ("float32",), ("8", "2M", 64), precision=0.02, row_budget_s=0.1, timeout_s=300),
+            + _sweep(_OTHERS, ("float32",), ("8", "2M", 64), precision=0.02, row_budget_s=0.1, timeout_s=300)
+            + _shared(("8", "2M", 8), precision=0.02, row_budget_s=0.1, timeout_s=300),
         ),
         Preset(
             "full",
@@ -95,7 +120,8 @@ PRESETS: dict[str, Preset] = {
                 _REDUCING_ALL, ("float32", "bfloat16"), ("8", "256M", 2), precision=0.01, row_budget_s=2.0,
                 timeout_s=10800,
             )
-            + _sweep(_OTHERS, ("float32",), ("8", "256M", 2), precision=0.01, row_budget_s=2.0, timeout_s=10800),
+            + _sweep(_OTHERS, ("float32",), ("8", "256M", 2), precision=0.01, row_budget_s=2.0, timeout_s=10800)
+            + _shared(("8", "256M", 2), precision=0.01, row_budget_s=2.0, timeout_s=10800),
         ),
     )
 }  # fmt: skip

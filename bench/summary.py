@@ -10,6 +10,8 @@ import click
 from clusterbench.bench.output import print_table, rate_text, share_text, size_text, time_text
 from clusterbench.results.notes import SHARED_CORES, shares_cores
 from clusterbench.results.record import Measurement
+from clusterbench.results.report.figures import series_name
+from clusterbench.results.report.rows import buffers
 from clusterbench.results.statistics import faster
 
 _HOW = {"simulated": "in an interpreter or simulator", "compiled": "by compiling"}
@@ -22,11 +24,11 @@ def print_summary(rows: Sequence[Measurement], failures: Iterable[str]) -> None:
     _print_kernels([row for row in kernels if row.median_s is not None])
     _print_verified([row for row in kernels if row.median_s is None])
     collectives = [row for row in rows if row.suite == "collectives" and row.median_s is not None]
-    groups = dict.fromkeys((row.name, row.dtype, row.ranks) for row in collectives)
-    for name, dtype, ranks in groups:
-        _print_collective(
-            name, dtype, ranks, [r for r in collectives if (r.name, r.dtype, r.ranks) == (name, dtype, ranks)]
-        )
+    groups: dict[tuple[str, str, int, str], list[Measurement]] = {}
+    for row in collectives:
+        groups.setdefault((row.name, row.dtype, row.ranks, buffers(row.shape)), []).append(row)
+    for (name, dtype, ranks, memory), found in groups.items():
+        _print_collective(f"{name}, {dtype}, {ranks} ranks{f', {memory} buffers' if memory else ''}", found)
     _print_wrong(rows)
     for failure in failures:
         click.echo(f"failed: {failure}")
@@ -89,7 +91,7 @@ def _print_verified(rows: Sequence[Measurement]) -> None:
         click.echo()
 
 
-def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurement]) -> None:
+def _print_collective(what: str, rows: Sequence[Measurement]) -> None:
     table = []
     out_of_place = [row for row in rows if row.placement != "in_place"] or list(rows)
     for size in sorted({row.size_bytes for row in out_of_place}):
@@ -101,7 +103,7 @@ def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurem
                 size_text(size),
                 time_text(library.median_s) if library else "",
                 rate_text(library.busbw) if library else "",
-                schedule.algorithm if schedule else "",
+                series_name(schedule.algorithm, schedule.transport, "", "measured", "own") if schedule else "",
                 time_text(schedule.median_s) if schedule else "",
                 rate_text(schedule.busbw) if schedule else "",
                 compared(library, schedule) if library and schedule else "",
@@ -111,7 +113,7 @@ def _print_collective(name: str, dtype: str, ranks: int, rows: Sequence[Measurem
         is_shared = any(shares_cores(row.note) for row in rows)
         shared = f"; {SHARED_CORES}: times are those of the scheduler, too" if is_shared else ""
         print_table(
-            f"{name}, {dtype}, {ranks} ranks, out of place, busbw in GB/s{shared}",
+            f"{what}, out of place, busbw in GB/s{shared}",
             ["size", "library µs", "busbw", "best schedule", "its µs", "busbw", "faster"],
             table,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterbench.bench.commands.calibrate import calibrate
 from clusterbench.bench.commands.collectives_run import run
 from clusterbench.bench.commands.pairs import pairs
 from clusterbench.bench.options import machine_options
@@ -22,6 +23,7 @@ def collectives() -> None:
 
 collectives.add_command(run)
 collectives.add_command(pairs)
+collectives.add_command(calibrate)
 
 
 @collectives.command("list")

@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterbench.bench.names import DTYPE, MESSAGES, OPERATIONS, PINGPONG
+from clusterbench.bench.names import ALL, AUTO, DTYPE, MESSAGES, OPERATIONS, PINGPONG
 from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clusterbench.bench.collective_runs import Request
+    from clusterbench.bench.collective_request import Request
     from clusterbench.bench.point_to_point_runs import PointToPointRequest
-    from clusterbench.bench.sampling import Rules
     from clusterbench.bench.watchdog import Watchdog
     from clusterbench.bench.world import World
     from clusterbench.collectives.algorithm import Spec
     from clusterbench.collectives.collective import Collective
     from clusterbench.collectives.schedule import Schedule
     from clusterbench.results.record import Measurement, Run
-
-ALL = "all"
 
 _COLLECTIVES, _REDUCTIONS, _ROOTED = "collectives", "collectives that reduce", "collectives with a root"
 _UNEVEN = "all_to_all_v"
@@ -35,6 +32,7 @@ _APPLIES_TO = {
     "files": ("--schedule", _COLLECTIVES),
     "placement": ("--placement", _COLLECTIVES),
     "transport": ("--transport", _COLLECTIVES),
+    "table": ("--table", _COLLECTIVES),
     "buffers": ("--buffers", _COLLECTIVES),
     "op": ("-o", _REDUCTIONS),
     "root": ("-r", _ROOTED),
@@ -57,14 +55,18 @@ _PASSED_OVER = ("op", "root")
 @click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
 @click.option("-r", "--root", type=click.IntRange(0), default=0, show_default=True,
               help="Root of broadcast, reduce, scatter and gather.")  # fmt: skip
-@click.option("--algorithm", help="Names with commas between, with options as in chain:segments=4; `all`; `library` "
-              "(the default) or library:ID for one that the library is told to use.")  # fmt: skip
+@click.option("--algorithm", help="Names with commas between, with options as in chain:segments=4; `all`; `best` of a "
+              "table; `library` (the default) or library:ID for one that the library is told to use.")  # fmt: skip
 @click.option("--schedule", "files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
               help="Run the schedule in a file, once it is proven; may be given several times.")  # fmt: skip
-@click.option("--transport", type=click.Choice(["auto", "mpi", "nccl"]), default="auto", show_default=True,
-              help="How our own schedules are run; nccl: NCCL's own collectives, as `library`.")  # fmt: skip
-@click.option("--buffers", type=click.Choice(["host", "device"]), help="Where buffers are: in host memory, or on "
-              "each rank's GPU (GPU-aware MPI, or NCCL). Host by default; device with --transport nccl.")  # fmt: skip
+@click.option("--transport", type=click.Choice(["auto", "mpi", "shared", "nccl"]), default="auto", show_default=True,
+              help="How our own schedules are run: mpi by messages, shared over memory that the ranks of a host share; "
+              "auto: the faster by a table, and mpi without one; nccl: NCCL's own, as `library`.")  # fmt: skip
+@click.option("--table", type=click.Path(dir_okay=False, path_type=Path), help="The table for auto and best, made by "
+              "`collectives calibrate`; in the user's cache directory unless given.")  # fmt: skip
+@click.option("--buffers", type=click.Choice(["host", "registered", "device"]), help="Where buffers are: in each "
+              "rank's memory, in a window that all ranks of a host see, or on its GPU (GPU-aware MPI, or NCCL). Host "
+              "by default; device with --transport nccl.")  # fmt: skip
 @click.option("--placement", type=click.Choice(["both", "out-of-place", "in-place"]), default="both", show_default=True)
 @click.option("--traffic", "traffic_text", default="uniform", show_default=True,
               help="Of all_to_all_v: uniform, skewed, skewed:EXPONENT, or a file with a matrix.")  # fmt: skip
@@ -173,8 +175,12 @@ def _collective(
     files: dict[str, Path],
 ) -> int:
     """Read, prove, and measure."""
+    from clusterbench.bench.collective_request import REGISTERED
     from clusterbench.bench.collective_runs import CollectiveRuns
+    from clusterbench.bench.commands.collectives_request import request_of
+    from clusterbench.bench.output import note
     from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.shared_calls import NoWindowError
     from clusterbench.bench.world import agreed, alike
 
     read = {}
@@ -182,8 +188,16 @@ def _collective(
         world.begin(f"reading {path}")
         read[name] = agreed(world, partial(_read, path))
     world.begin("choosing algorithms")
-    request = alike(lambda: _request(options, world, what, specs, sizes, files, read))
-    runs = CollectiveRuns(world, request)
+    request = alike(lambda: request_of(options, world, what, specs, sizes, files, read))
+    try:
+        runs = CollectiveRuns(world, request)
+    except NoWindowError as error:
+        # What ranks cannot share is replaced only where the choice was left to us, and never the buffers.
+        if options["transport"] != AUTO or request.buffers == REGISTERED:
+            raise
+        note(f"{error}; --transport auto runs all over mpi")
+        request = request.without_window("over mpi, as the ranks can share no memory")
+        runs = CollectiveRuns(world, request)
     _warn(world)
     return recorded(
         world,
@@ -196,121 +210,6 @@ def _collective(
         lambda run, device, rows: _show(options, world, request, device, run, rows),
         [],
     )
-
-
-def _request(
-    options: dict[str, Any],
-    world: World,
-    what: Collective,
-    specs: list[Spec],
-    sizes: list[int],
-    files: dict[str, Path],
-    read: dict[str, Schedule],
-) -> Request:
-    """What to measure. What it refuses, it refuses on every rank."""
-    from clusterbench.bench.collective_runs import PLACEMENTS, Request, is_library
-    from clusterbench.bench.forced_library import refuse_ignored
-    from clusterbench.bench.world import agreed
-    from clusterbench.collectives import discovery, traffic
-    from clusterbench.collectives.algorithm import Spec
-    from clusterbench.collectives.transports.library import works_in_place
-    from clusterbench.kernels.element_types import element_type
-    from clusterbench.results.rates import count_for_size
-
-    dtype = element_type(options["datatype"])
-    counts = dict.fromkeys(count_for_size(what.name, size, dtype.itemsize, world.size) for size in sizes)
-    root = _root(options, world, what, read)
-    names: list[Spec] = []
-    for spec in specs:
-        if spec.name == ALL:
-            names += [Spec("library"), *_all(world, what, root)]
-        elif is_library(spec):
-            refuse_ignored(what.name, spec.name.partition(":")[2])
-            names.append(spec)
-        else:
-            names.append(Spec(discovery.algorithm(spec.name, what, world.size).name, spec.options))
-    names += [Spec(name) for name in read]
-    transport = "mpi" if options["transport"] == "auto" else options["transport"]
-    if transport == "nccl":
-        names = _nccl_only(options, names)
-    placement = options["placement"].replace("-", "_")
-    placements = PLACEMENTS if placement == "both" else (placement,)
-    if not works_in_place(what) or (transport == "nccl" and what.exchanges):
-        if placement == "in_place":
-            raise click.UsageError(f"--placement in-place: {what.name} has no in-place form over {transport}")
-        placements = ("out_of_place",)
-    seed = world.comm.bcast(options["seed"] if options["seed"] is not None else secrets.randbits(32))
-    weights = agreed(world, lambda: traffic.traffic(options["traffic_text"], world.size, seed)) if what.uneven else None
-    return Request(
-        collective=what,
-        algorithms=tuple(dict.fromkeys(names)),
-        counts=tuple(counts),
-        dtype=dtype,
-        op=options["op"] if what.reduces else "",
-        placements=placements,
-        transport=transport,
-        buffers=options["buffers"] or ("device" if transport == "nccl" else "host"),
-        check=options["check"] > 0,
-        rules=_rules(options),
-        seed=seed,
-        root=root,
-        weights=weights,
-        traffic="" if weights is None else traffic.traffic_name(options["traffic_text"], weights, seed),
-        read=read,
-        paths={name: str(path.resolve()) for name, path in files.items()},
-    )
-
-
-def _all(world: World, what: Collective, root: int) -> list[Spec]:
-    """All algorithms that serve the call; those whose schedules would be too large for so many ranks are told of."""
-    from clusterbench.bench.collective_schedules import call_for
-    from clusterbench.bench.output import note
-    from clusterbench.collectives import discovery
-    from clusterbench.collectives.algorithm import Spec, UnsuitableAlgorithmError
-
-    served = []
-    for name in discovery.suitable(what, world.size):
-        try:
-            discovery.schedule(Spec(name), call_for(what, world, root))
-        except UnsuitableAlgorithmError as error:
-            note(f"left out of all: {error}")
-        else:
-            served.append(Spec(name))
-    return served
-
-
-def _nccl_only(options: dict[str, Any], names: list[Spec]) -> list[Spec]:
-    """What NCCL runs: its own collectives. `all` asks for just these; anything else by name is refused."""
-    if options["buffers"] == "host":
-        raise click.UsageError("--transport nccl needs --buffers device")
-    others = [str(spec) for spec in names if str(spec) != "library"]
-    if others and options["algorithm"] != ALL:
-        raise click.UsageError(
-            f"--transport nccl runs NCCL's own collectives, the algorithm library; not {', '.join(others)}"
-        )
-    return [spec for spec in names if str(spec) == "library"]
-
-
-def _root(options: dict[str, Any], world: World, what: Collective, read: dict[str, Schedule]) -> int:
-    """The root of the run; −1 where there is none. Schedules from files must be for this very call."""
-    root: int = options["root"] if what.is_rooted else -1
-    if root >= world.size:
-        raise click.UsageError(f"-r is {root}; expected a rank from 0 to {world.size - 1}")
-    for name, schedule in read.items():
-        for thing, has, asked in (
-            ("collective", schedule.collective.name, what.name),
-            ("ranks", schedule.ranks, world.size),
-            ("root", schedule.root, root),
-        ):
-            if has != asked:
-                raise click.UsageError(f"--schedule {name.partition(':')[2]}: {thing} {has}; this run has {asked}")
-    return root
-
-
-def _rules(options: dict[str, Any]) -> Rules:
-    from clusterbench.bench.sampling import Rules
-
-    return Rules(options["precision"], options["budget"], options["iters"], options["warmup_iters"])
 
 
 def _warn(world: World) -> None:
@@ -347,6 +246,7 @@ def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool
 
 
 def _messages(options: dict[str, Any], world: World, watchdog: Watchdog, sizes: list[int]) -> int:
+    from clusterbench.bench.commands.collectives_request import rules_of
     from clusterbench.bench.point_to_point_runs import PointToPointRequest, PointToPointRuns
     from clusterbench.bench.recording import keeping_of, recorded
     from clusterbench.kernels.element_types import element_type
@@ -357,7 +257,7 @@ def _messages(options: dict[str, Any], world: World, watchdog: Watchdog, sizes: 
         counts=tuple(dict.fromkeys(max(1, size // dtype.itemsize) for size in sizes)),
         dtype=dtype,
         check=options["check"] > 0,
-        rules=_rules(options),
+        rules=rules_of(options),
         seed=world.comm.bcast(options["seed"] if options["seed"] is not None else secrets.randbits(32)),
         window=options["window"],
     )

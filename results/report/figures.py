@@ -50,6 +50,10 @@ class Look:
     dash: str
 
 
+Looks = dict[tuple[str, str], Look]
+"""By algorithm and transport."""
+
+
 def plain(text: object) -> str:
     """Text from outside, so that plotly shows it instead of reading markup in it."""
     return html.escape(str(text), quote=False)
@@ -243,7 +247,9 @@ def collective_title(key: dict[str, Any]) -> str:
     where = f"{key['ranks']} ranks" + (f" on {key['nodes']} hosts" if key["nodes"] > 1 else "")
     root = f"root {key['root']}" if key["root"] >= 0 else ""
     traffic = f"traffic {key['traffic']}" if key["traffic"] else ""
-    return ", ".join(part for part in (what, str(key["placement"]).replace("_", " "), root, where, traffic) if part)
+    buffers = f"{key['buffers']} buffers" if key["buffers"] else ""
+    placement = str(key["placement"]).replace("_", " ")
+    return ", ".join(part for part in (what, placement, root, where, buffers, traffic) if part)
 
 
 def series_name(algorithm: str, transport: str, backend: str, evidence: str, origin: str) -> str:
@@ -256,10 +262,12 @@ def series_name(algorithm: str, transport: str, backend: str, evidence: str, ori
 _SERIES_FIELDS = ("algorithm", "transport", "backend", "evidence", "origin")
 
 
-def _looks(rows: DataFrame) -> dict[str, Look]:
-    """The look of each algorithm, the same in every figure; the library is ink, the line to compare with."""
-    names = sorted(set(rows["algorithm"]) - {LIBRARY})
-    return {LIBRARY: Look(_INK, "x", "solid"), **{name: look(i) for i, name in enumerate(names)}}
+def _looks(rows: DataFrame) -> Looks:
+    """The look of each algorithm over each transport, the same in every figure; the library is ink, the line to compare
+    with."""
+    pairs = sorted(set(zip(rows["algorithm"], rows["transport"], strict=True)))
+    ink = {pair: Look(_INK, "x", "solid") for pair in pairs if pair[0] == LIBRARY}
+    return {**ink, **{pair: look(i) for i, pair in enumerate(pair for pair in pairs if pair not in ink)}}
 
 
 def look(number: int) -> Look:
@@ -268,7 +276,7 @@ def look(number: int) -> Look:
     return Look(_SERIES[place], _SYMBOLS[(place + 3 * turn) % len(_SYMBOLS)], _DASHES[turn % len(_DASHES)])
 
 
-def _over_size(rows: DataFrame, what: str, title: str, anchor: str, looks: dict[str, Look]) -> Picture:
+def _over_size(rows: DataFrame, what: str, title: str, anchor: str, looks: Looks) -> Picture:
     if what == "busbw":
         caption = "Higher is better. Bars are 95 % intervals of the median; lines join the sizes of one algorithm."
     else:
@@ -276,12 +284,12 @@ def _over_size(rows: DataFrame, what: str, title: str, anchor: str, looks: dict[
     return over_size(rows, what, title, anchor, caption, looks)
 
 
-def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str, looks: dict[str, Look]) -> Picture:
-    """busbw (`what` is `busbw`) or time (`time`) of every series over size; `looks` by algorithm."""
+def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str, looks: Looks) -> Picture:
+    """busbw (`what` is `busbw`) or time (`time`) of every series over size."""
     traces = []
     for key, group in groups(rows, _SERIES_FIELDS):
         name = series_name(*key)
-        traces.append(_line(group.sort_values("size_bytes"), what, name, looks[key[0]], key[3] != "measured"))
+        traces.append(_line(group.sort_values("size_bytes"), what, name, looks[key[:2]], key[3] != "measured"))
     x = axis("size, bytes (K = 1024)", type="log", **size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max()))
     if what == "busbw":
         y = axis("bus bandwidth, GB/s", rangemode="tozero")

@@ -44,7 +44,8 @@ Matrix = NDArray[np.float64]
 def messages(rows: DataFrame, anchor: str) -> list[Picture]:
     """Latency and bandwidth over size, for every pair, type and number of ranks of the suite `point-to-point`."""
     timed = rows[(rows["suite"] == "point-to-point") & rows["median_s"].notna()]
-    looks = {name: look(i) for i, name in enumerate(sorted(set(timed["algorithm"])))}
+    pairs = sorted(set(zip(timed["algorithm"], timed["transport"], strict=True)))
+    looks = {pair: look(i) for i, pair in enumerate(pairs)}
     timed = timed.assign(pair=[_pair(shape) for shape in timed["shape"]])
     pictures = []
     for number, (key, group) in enumerate(groups(timed, ("name", "dtype", "pair", "ranks", "nodes"))):

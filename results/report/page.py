@@ -169,6 +169,7 @@ def _glance(rows: DataFrame) -> tuple[tuple[str, str, str], ...]:
     for (name,), group in groups(timed[timed["busbw"].notna()], ("name",)):
         top = max(lines(group), key=lambda row: float(row.busbw))
         where = f"{top.algorithm}, {units.size(top.size_bytes)}, {top.ranks} ranks"
+        where += f", {top.buffers} buffers" if top.buffers else ""
         where += f", traffic {top.traffic}" if top.traffic else ""
         where += f", {SHARED_CORES}" if shares_cores(top.note) else ""
         found.append((f"{name}, best bus bandwidth", f"{units.giga(top.busbw)} GB/s", where))

@@ -13,7 +13,7 @@ from clusterbench.results.notes import shares_cores
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "root", "ranks", "nodes", "traffic")
+COLLECTIVE_FIELDS = ("name", "placement", "dtype", "op", "root", "ranks", "nodes", "buffers", "traffic")
 """Rows of `timed_collectives` that agree in these belong in one figure, and compete in one table."""
 LIBRARY = "library"
 """The algorithm that the MPI library chooses by itself; `library:ID` is one that it was told to use."""
@@ -30,9 +30,16 @@ def ordered(frame: DataFrame) -> DataFrame:
 
 
 def timed_collectives(frame: DataFrame) -> DataFrame:
-    """The collectives that have a time, with their `traffic` as a column."""
+    """The collectives that have a time, with their `buffers` and `traffic` as columns."""
     timed = frame[(frame["suite"] == "collectives") & frame["median_s"].notna()]
-    return timed.assign(traffic=[traffic(shape) for shape in timed["shape"]])
+    return timed.assign(
+        buffers=[buffers(shape) for shape in timed["shape"]], traffic=[traffic(shape) for shape in timed["shape"]]
+    )
+
+
+def buffers(shape: str) -> str:
+    """The memory that a shape names, `registered`; empty for a rank's own."""
+    return shape_fields(shape).get("buffers", "")
 
 
 def traffic(shape: str) -> str:

@@ -18,7 +18,7 @@ from clusterbench.results.report.cells import (
     text_cell,
     timing_cells,
 )
-from clusterbench.results.report.rows import groups, lines, traffic
+from clusterbench.results.report.rows import buffers, groups, lines, traffic
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -99,7 +99,9 @@ def failures(rows: DataFrame, anchor: str) -> Table | None:
 def _what(row: Any) -> str:
     root = f"root {row.root}" if row.root >= 0 else ""
     routed = f"traffic {traffic(row.shape)}" if traffic(row.shape) else ""
-    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, row.placement.replace("_", " "), root, routed)
+    memory = f"{buffers(row.shape)} buffers" if buffers(row.shape) else ""
+    placement = row.placement.replace("_", " ")
+    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, placement, root, memory, routed)
     return " ".join(part for part in parts if part)
 
 

@@ -49,7 +49,8 @@ class Stretch:
 
 
 def competitions(rows: DataFrame) -> list[Competition]:
-    """A competition for every collective, type, operation, root, placement, ranks and traffic that has rivals.
+    """A competition for every collective, type, operation, root, placement, ranks, buffers and traffic
+    that has rivals.
 
     What was measured never competes with what was not, and where there are more ranks than cores nothing does: such a
     time tells more of the scheduler than of the algorithm.
@@ -59,7 +60,7 @@ def competitions(rows: DataFrame) -> list[Competition]:
     by = (*COLLECTIVE_FIELDS, "evidence", "origin")
     found = []
     for key, group in groups(timed, by):
-        if group["algorithm"].nunique() < 2:
+        if len(group.drop_duplicates(["algorithm", "transport"])) < 2:
             continue
         title = collective_title(dict(zip(by, key, strict=True))) + evidence_suffix(*key[-2:])
         by_size = {}

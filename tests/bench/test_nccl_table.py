@@ -10,7 +10,7 @@ import mpi
 import numpy as np
 import pytest
 
-from clusterbench.bench.collective_runs import Request
+from clusterbench.bench.collective_request import Request
 from clusterbench.bench.nccl_table import Heading, heading, message_heading, table
 from clusterbench.bench.point_to_point_runs import PointToPointRequest
 from clusterbench.bench.sampling import Rules
@@ -34,7 +34,7 @@ def world() -> World:
 
 
 def request(name: str, **fields: Any) -> Request:
-    given = {"op": "sum", "placements": ("out_of_place", "in_place"), "transport": "mpi", "check": True, **fields}
+    given = {"op": "sum", "placements": ("out_of_place", "in_place"), "transports": ("mpi",), "check": True, **fields}
     specs, float32 = (Spec("ring"),), np.dtype("float32")
     return Request(COLLECTIVES[name], specs, (2, 16), float32, rules=RULES, seed=5, **given)
 

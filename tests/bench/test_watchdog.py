@@ -22,13 +22,18 @@ pytestmark = pytest.mark.mpi
 
 TIMEOUT_S = 8
 
+OVER = ((), ("--transport", "shared"), ("--transport", "shared", "--buffers", "registered"))
+"""Ranks wait for one another inside MPI, or on each other's flags."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compile beforehand what ranks compile at their first start, for which the watchdog here may not wait."""
     folder = tmp_path_factory.mktemp("journals")
     few = ("-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring,double-binary-tree", "--journal", str(folder))
-    mpi.document(mpi.clusterbench(2, "collectives", "run", "all_reduce", *few, "--json"))
+    for transport in ("mpi", "shared"):
+        few_over = (*few, "--transport", transport)
+        mpi.document(mpi.clusterbench(2, "collectives", "run", "all_reduce", *few_over, "--json"))
 
 
 @contextmanager
@@ -71,8 +76,9 @@ def pids(folder: Path) -> list[int]:
     return [place["pid"] for place in read_journal(path).run.environment["pinning"]["places"]]
 
 
-def test_a_killed_rank_ends_all_and_what_was_measured_stays(tmp_path: Path) -> None:
-    with running(tmp_path, 3, "--timeout", str(TIMEOUT_S)) as process:
+@pytest.mark.parametrize("over", OVER)
+def test_a_killed_rank_ends_all_and_what_was_measured_stays(over: tuple[str, ...], tmp_path: Path) -> None:
+    with running(tmp_path, 3, "--timeout", str(TIMEOUT_S), *over) as process:
         os.kill(pids(tmp_path)[1], signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode != 0
@@ -81,8 +87,9 @@ def test_a_killed_rank_ends_all_and_what_was_measured_stays(tmp_path: Path) -> N
     assert all(row.wrong == 0 for row in contents.measurements)
 
 
-def test_a_stopped_rank_is_named_and_the_others_end_in_time(tmp_path: Path) -> None:
-    with running(tmp_path, 3, "--timeout", str(TIMEOUT_S)) as process:
+@pytest.mark.parametrize("over", OVER)
+def test_a_stopped_rank_is_named_and_the_others_end_in_time(over: tuple[str, ...], tmp_path: Path) -> None:
+    with running(tmp_path, 3, "--timeout", str(TIMEOUT_S), *over) as process:
         stopped = pids(tmp_path)[2]
         os.kill(stopped, signal.SIGSTOP)
         try:
@@ -98,6 +105,43 @@ def test_a_stopped_rank_is_named_and_the_others_end_in_time(tmp_path: Path) -> N
     contents = read_journal(next(tmp_path.iterdir()))
     assert contents.measurements
     assert contents.run.status == "failed"
+    assert contents.run.exit_code == 124
+
+
+WHILE_OTHERS_WAIT = """
+import os, signal, sys
+from clusterbench.bench import cli
+from clusterbench.collectives.transports import shared
+
+run, calls = shared.SharedCall.run, 0
+
+def ends(self):
+    global calls
+    calls += 1
+    if self.mpi.comm.rank == 1 and calls == 20:
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    run(self)
+
+shared.SharedCall.run = ends
+cli.main(sys.argv[2:])
+"""
+"""The command line, in which rank 1 ends or stops when it is to enter a call that the others are in."""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
+def test_ranks_that_wait_on_the_flag_of_one_that_is_no_more_end_and_name_it(name: str, tmp_path: Path) -> None:
+    few = ("-b", "8", "-e", "64K", "-n", "4", "-w", "1", "--algorithm", "ring,direct", "--transport", "shared")
+    arguments = ["-c", WHILE_OTHERS_WAIT, name, "collectives", "run", "all_reduce", *few, "--timeout", "5"]
+    with started(2, [*arguments, "--journal", str(tmp_path)]) as process:
+        said = process.communicate(timeout=90)
+    assert process.returncode != 0, said
+    contents = read_journal(next(tmp_path.iterdir()))
+    assert contents.measurements
+    if name == "SIGKILL" and "nothing went on" not in said[1]:
+        return  # the launcher noticed before the watchdog, and ended the others itself
+    assert "clusterbench: rank 0: nothing went on for 5 s in " in said[1]
+    assert "rank 1 (pid " in said[1]
+    assert ("is stopped" if name == "SIGSTOP" else "is gone") in said[1]
     assert contents.run.exit_code == 124
 
 

@@ -184,3 +184,18 @@ def test_traffics_do_not_compete_with_each_other() -> None:
         "all_to_all_v float32, 4 ranks, traffic skewed:1, seed 7",
         "all_to_all_v float32, 4 ranks, traffic skewed:1, seed 8",
     ]
+
+
+def test_transports_of_one_algorithm_compete_and_kinds_of_buffers_do_not() -> None:
+    registered = {"transport": "shared", "shape": "bytes=8,buffers=registered"}
+    rows = [row("direct", 8, 2.0, transport="mpi"), row("direct", 8, 1.0, transport="staged"),
+            row("direct", 8, 0.5, **registered), row("library", 8, 3.0, shape=registered["shape"])]  # fmt: skip
+    apart = winners.competitions(to_frame(rows))
+    assert [list(map(winners.series, found.by_size[8])) for found in apart] == [
+        ["direct over staged", "direct"],
+        ["direct over shared", "library"],
+    ]
+    assert [("registered buffers" in found.title) for found in apart] == [False, True]
+    text = render_report([Run(run_id="r", started_at="2026-01-01T00:00:00+00:00")], to_frame(rows))
+    assert "direct over staged" in text
+    assert "registered buffers" in text

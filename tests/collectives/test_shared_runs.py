@@ -1,0 +1,195 @@
+"""`collectives run` over memory that ranks share: right data on real ranks, what rows say, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mpi
+import pytest
+
+from clusterbench.bench.launch import find_mpiexec, mpiexec_family
+from clusterbench.collectives.algorithm import Call
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import algorithms, suitable
+from clusterbench.collectives.schedule_file import write_schedule
+
+pytestmark = pytest.mark.mpi
+
+FEW = ("-n", "6", "-w", "1")
+OVER = ("--transport", "shared")
+
+
+def run(ranks: int, collective: str, folder: Path, *arguments: str) -> mpi.Finished:
+    return mpi.clusterbench(ranks, "collectives", "run", collective, "--journal", str(folder), *FEW, *arguments)
+
+
+def rows(ranks: int, collective: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = mpi.document(run(ranks, collective, folder, *arguments, "--json"))["rows"]
+    return found
+
+
+@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
+@pytest.mark.parametrize(
+    ("ranks", "buffers"),
+    [
+        (3, "host"),
+        *(pytest.param(ranks, buffers, marks=pytest.mark.slow) for ranks, buffers in
+          ((2, "host"), (2, "registered"), (3, "registered"), (4, "host"), (4, "registered"), (5, "host"))),
+    ],
+)  # fmt: skip
+def test_every_algorithm_is_right_over_shared_memory(ranks: int, buffers: str, collective: str, tmp_path: Path) -> None:
+    what = COLLECTIVES[collective]
+    first = 4 * what.parts(ranks)
+    asked = ("-b", str(first), "-e", str(first * 121), "-f", "121", "--algorithm", "all", "--buffers", buffers)
+    found = rows(ranks, collective, tmp_path, *asked, *OVER)
+    assert {row["algorithm"] for row in found} == {"library", *suitable(what, ranks)}
+    assert len(found) == (1 + len(suitable(what, ranks))) * (1 if what.uneven else 2) * 2
+    assert all(row["wrong"] == 0 for row in found), found
+    assert all(row["error_over_bound"] is None or row["error_over_bound"] <= 1 for row in found)
+    over = "staged" if buffers == "host" else "shared"
+    assert {row["transport"] for row in found if row["algorithm"] != "library"} == {over}
+    assert {row["transport"] for row in found if row["algorithm"] == "library"} == {"library"}
+    assert all(("buffers=registered" in row["shape"].split(",")) == (buffers == "registered") for row in found)
+
+
+@pytest.mark.parametrize("buffers", ["host", "registered"])
+@pytest.mark.parametrize("collective", ["all_reduce", "all_to_all"])
+def test_vectors_longer_than_a_stage_are_right(buffers: str, collective: str, tmp_path: Path) -> None:
+    size = 4 * 1_000_003 * COLLECTIVES[collective].parts(3)
+    names = "direct,ring,binomial" if collective == "all_reduce" else "direct,pairwise,bruck"
+    found = rows(3, collective, tmp_path, "-b", str(size), "--algorithm", names, "--buffers", buffers, *OVER)
+    assert {row["count"] for row in found} == {1_000_003}
+    assert all(row["wrong"] == 0 for row in found), found
+
+
+@pytest.mark.parametrize("buffers", ["host", "registered"])
+@pytest.mark.parametrize(
+    ("dtype", "op"),
+    [("half", "avg"), ("bfloat16", "sum"), ("double", "prod"), ("int8", "max"), ("uint64", "min"), ("int32", "avg")],
+)
+def test_types_and_operations_are_right(buffers: str, dtype: str, op: str, tmp_path: Path) -> None:
+    asked = ("-b", "1K", "-d", dtype, "-o", op, "--algorithm", "direct,recursive-doubling,ring", "--buffers", buffers)
+    found = rows(2, "all_reduce", tmp_path, *asked, *OVER)
+    assert len(found) == 6
+    assert all(row["wrong"] == 0 and row["op"] == op for row in found), found
+    assert all(row["error_over_bound"] is None or row["error_over_bound"] <= 1 for row in found)
+
+
+def test_skewed_traffic_is_right_and_the_row_has_it_beside_the_buffers(tmp_path: Path) -> None:
+    asked = ("-b", "12K", "--traffic", "skewed:2", "--seed", "7", "--algorithm", "all", "--buffers", "registered")
+    found = rows(3, "all_to_all_v", tmp_path, *asked, *OVER)
+    assert {row["algorithm"] for row in found} == {"library", "direct", "pairwise"}
+    assert {row["shape"].partition(",")[2] for row in found} == {"buffers=registered,traffic=skewed:2,seed=7"}
+    assert all(row["wrong"] == 0 for row in found)
+
+
+def test_messages_run_on_registered_buffers_too_and_the_table_says_which_memory_it_is(tmp_path: Path) -> None:
+    finished = run(2, "all_reduce", tmp_path, "-b", "4K", "--algorithm", "library,ring", "--transport", "mpi",
+                   "--buffers", "registered")  # fmt: skip
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.count("buffers: registered memory") == 2
+    assert finished.stdout.count("[no GPU used]") == 4
+    assert "# Algorithm: ring transport: mpi\n" in finished.stdout
+
+
+def test_a_schedule_from_a_file_runs_over_shared_memory(tmp_path: Path) -> None:
+    path = tmp_path / "ring.json"
+    write_schedule(algorithms()["ring"].schedule(Call(COLLECTIVES["all_reduce"], 3)), path, "my-ring")
+    found = rows(3, "all_reduce", tmp_path / "j", "-b", "4K", "--schedule", str(path), *OVER)
+    assert {(row["algorithm"], row["transport"], row["wrong"]) for row in found} == {("file:ring.json", "staged", 0)}
+
+
+PATCHED = """
+import sys
+from clusterbench.bench import cli, shared_calls
+from clusterbench.collectives.transports import shared_window
+
+{patch}
+cli.main(sys.argv[1:])
+"""
+
+
+def patched(ranks: int, patch: str, folder: Path, *arguments: str) -> mpi.Finished:
+    """`collectives run all_reduce` with something changed in the process of every rank."""
+    script = folder / "patched.py"
+    script.write_text(PATCHED.format(patch=patch))
+    where = ("--journal", str(folder / "j"), "-b", "1K")
+    return mpi.ranks(ranks, str(script), "collectives", "run", "all_reduce", *where, *FEW, *arguments)
+
+
+def test_a_fused_program_that_is_wrong_never_runs(tmp_path: Path) -> None:
+    # What the check says is what decides: here it finds fault with everything.
+    patch = "shared_calls.check_fused = lambda *arguments: 'rank 1, step 2: reads too early'"
+    finished = patched(2, patch, tmp_path, "--algorithm", "ring", *OVER)
+    assert finished.exit_code == 1
+    assert "ring is not run, as its fused program is wrong: rank 1, step 2: reads too early" in finished.stderr
+    assert not list((tmp_path / "j").glob("*"))
+
+
+def test_the_check_sees_the_very_programs_that_run(tmp_path: Path) -> None:
+    """Without one of its waits a program is found to be wrong, so it is that one which is checked."""
+    patch = """
+from dataclasses import replace
+from clusterbench.collectives.fusion_steps import Wait
+fuse = shared_calls.fuse
+def without_a_wait(*arguments):
+    first, *others = fuse(*arguments)
+    number = [i for i, step in enumerate(first.steps) if isinstance(step, Wait)][0]
+    return [replace(first, steps=first.steps[:number] + first.steps[number + 1:]), *others]
+shared_calls.fuse = without_a_wait
+"""
+    finished = patched(2, patch, tmp_path, "--algorithm", "ring", *OVER)
+    assert finished.exit_code == 1
+    assert "ring is not run, as its fused program is wrong: rank " in finished.stderr
+
+
+SMALL = "shared_window._free_bytes = lambda folder: 1 << 20"
+
+
+def test_without_room_for_a_window_nothing_runs_and_it_says_how_to_make_it(tmp_path: Path) -> None:
+    for arguments in (OVER, ("--buffers", "registered")):
+        finished = patched(2, SMALL, tmp_path, "--algorithm", "ring", "-b", "8M", *arguments)
+        assert finished.exit_code == 2, finished.stderr
+        assert finished.stderr.count("MiB of shared memory, and /dev/shm has 1 MiB free; enlarge it") == 1
+        assert "--shm-size=" in finished.stderr
+        assert "Traceback" not in finished.stderr
+    assert not list((tmp_path / "j").glob("*"))
+
+
+def test_a_window_larger_than_memory_is_refused_before_it_is_taken(tmp_path: Path) -> None:
+    patch = "from clusterbench.bench import memory\nmemory.free_bytes = lambda: 50 << 20"
+    # Two buffers of 16 MiB a rank fit into 50 MiB of host memory once, and not twice.
+    asked = ("--algorithm", "library", "--buffers", "registered", "-b", "16M")
+    finished = patched(2, patch, tmp_path, *asked)
+    assert finished.exit_code == 2
+    assert finished.stderr.count("-e needs 0.1 GiB on host ") == 1
+    assert "for the buffers of 2 ranks" in finished.stderr
+
+
+@pytest.mark.skipif(
+    mpiexec_family(find_mpiexec() or "mpiexec")[0] != "mpich", reason="only MPICH can be told to take one host for two"
+)
+def test_ranks_of_several_hosts_share_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPIR_CVAR_ODD_EVEN_CLIQUES", "1")
+    for arguments in (OVER, ("--buffers", "registered")):
+        finished = run(2, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", *arguments)
+        assert finished.exit_code == 2, finished.stderr
+        assert finished.stderr.count("the 2 ranks are on several hosts, which share no memory") == 1
+        assert "--transport hybrid, or mpi" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--transport", "shared", "--buffers", "device"), "--buffers host or registered"),
+        (("--transport", "nccl", "--buffers", "registered"), "--transport nccl needs --buffers device"),
+    ],
+)
+def test_transports_are_refused_on_buffers_that_they_cannot_use(
+    arguments: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    finished = run(2, "all_reduce", tmp_path, "-b", "8", "--algorithm", "library", *arguments)
+    assert finished.exit_code == 2
+    assert finished.stderr.count(complaint) == 1
+    assert "Traceback" not in finished.stderr
