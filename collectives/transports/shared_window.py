@@ -144,7 +144,7 @@ def _refuse_hosts(comm: MPI.Intracomm) -> None:
     local.Free()
     if not comm.allreduce(alone, MPI.LAND):
         raise NoSharedMemoryError(
-            f"the {comm.size} ranks are on several hosts, which share no memory; use --transport hybrid, or mpi"
+            f"the {comm.size} ranks are on several hosts, which share no memory; use --transport mpi"
         )
 
 
