@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -134,6 +135,7 @@ class Watchdog:
             self.last_words(message, code)
             sys.stdout.flush()
             sys.stderr.flush()
+            end_stopped(self.places, self._rank)
             time.sleep(FORWARDING_S)
         finally:
             os._exit(code)  # the main thread may be inside MPI, which no exception reaches
@@ -141,6 +143,27 @@ class Watchdog:
 
 def _left_to_the_thread(number: int, frame: FrameType | None) -> None:
     """Python writes the signal's number to the socket before it calls this."""
+
+
+def end_stopped(places: Sequence[RankPlace], rank: int) -> None:
+    """End the stopped ranks on the host of `rank`, which cannot end themselves; where it is not known who they are,
+    the stopped processes that this one's launcher started.
+
+    MPICH's launcher (5.0) ends the others only if it sees a rank's connection close before it sees that the rank has
+    ended, and else waits for them: for one that is stopped, for ever.
+    """
+    import psutil
+
+    found = [place.pid for place in places if place.host == places[rank].host]
+    launcher = os.getppid()
+    with suppress(psutil.Error):
+        if not places and launcher != 1:  # which is whatever is left without a parent
+            found = [child.pid for child in psutil.Process(launcher).children()]
+    for pid in found:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_STOPPED:
+                process.kill()
 
 
 def missing_ranks(places: Sequence[RankPlace], rank: int) -> list[str]:

@@ -192,6 +192,38 @@ def test_a_rank_that_stops_before_anything_is_measured_is_noticed(
         assert "is stopped" in said[1]
 
 
+ENDS_STOPPED = """
+import os, sys
+from clusterbench.bench.watchdog import end_stopped
+from clusterbench.bench.world import RankPlace
+
+pids = [os.getpid(), *map(int, sys.argv[2:])]
+here = [RankPlace(rank, "here", pid, rank, (), "") for rank, pid in enumerate(pids)]
+there = [RankPlace(len(here), "there", int(sys.argv[1]), 0, (), "")]
+end_stopped([*here, *there] if len(here) > 1 else [], 0)
+"""
+"""End what is stopped: of the named ranks of this host, or else of what the launcher, here the test, has started."""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_rank_that_ends_takes_stopped_ones_of_its_host_with_it_and_no_others(known: bool) -> None:
+    others = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    elsewhere, stopped, runs = others
+    try:
+        for process in (stopped, *([elsewhere] if known else [])):
+            os.kill(process.pid, signal.SIGSTOP)
+            while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.01)
+        named = [stopped.pid, runs.pid] if known else []
+        subprocess.run([sys.executable, "-c", ENDS_STOPPED, *map(str, (elsewhere.pid, *named))], check=True, timeout=60)
+        assert stopped.wait(timeout=10) == -signal.SIGKILL
+        assert (elsewhere.poll(), runs.poll()) == (None, None)
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize(
     ("rank", "module", "name", "to_all"),
     [
