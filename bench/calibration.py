@@ -15,7 +15,7 @@ import numpy as np
 
 from clusterbench.bench.choice_table import fingerprint, write_entries
 from clusterbench.bench.choices import Entry, chosen_cells
-from clusterbench.bench.collective_request import MPI, PLACEMENTS, REGISTERED, SHARED, Request
+from clusterbench.bench.collective_request import HYBRID, MPI, PLACEMENTS, REGISTERED, SHARED, Request
 from clusterbench.bench.collective_runs import CollectiveRuns, Finished
 from clusterbench.bench.commands.collectives_request import all_serving
 from clusterbench.bench.output import note
@@ -76,7 +76,7 @@ class Calibration:
         try:
             return CollectiveRuns(self.world, request)
         except NoWindowError as error:
-            said = f"{request.collective.name}, {request.buffers} buffers, over shared: {error}"
+            said = f"{request.collective.name}, {request.buffers} buffers, over shared memory: {error}"
         self.left_out.append(said)
         note(f"not measured: {said}")
         if request.buffers == REGISTERED:
@@ -105,7 +105,7 @@ class Calibration:
             dtype=DTYPE,
             op="sum" if what.reduces else "",
             placements=PLACEMENTS[:1],
-            transports=(MPI, SHARED),
+            transports=(MPI, SHARED if self.world.nodes == 1 else HYBRID),
             check=False,
             rules=self.rules,
             seed=self.seed,

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.choices import Cell, Entry
-from clusterbench.bench.collective_request import HOST, MPI, REGISTERED, SHARED
+from clusterbench.bench.collective_request import HOST, MPI, OVER_WINDOWS, REGISTERED
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
 
@@ -176,13 +176,13 @@ def _entry(path: Path, which: str, found: Any) -> Entry:
 
 def _cell(where: str, found: Any, served: list[str]) -> Cell:
     best, over = _field(where, found, "best", dict), _field(where, found, "over", dict)
-    transport = _one_of(where, "transport", _field(where, found, "transport", str), (MPI, SHARED))
+    transport = _one_of(where, "transport", _field(where, found, "transport", str), (MPI, *OVER_WINDOWS))
     for key, value in best.items():
-        _one_of(where, "a transport of best", key, (MPI, SHARED))
+        _one_of(where, "a transport of best", key, (MPI, *OVER_WINDOWS))
         _one_of(where, f"best over {key}", value, served)
     for key, value in over.items():
         _one_of(where, "an algorithm of over", key, served)
-        _one_of(where, f"over of {key}", value, (MPI, SHARED))
+        _one_of(where, f"over of {key}", value, (MPI, *OVER_WINDOWS))
     if transport not in best:
         raise ChoiceTableError(f"{where}: best has no algorithm over {transport}, the transport that it names")
     return Cell(_positive(where, found, "size_bytes"), transport, best, over)

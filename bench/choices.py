@@ -17,7 +17,7 @@ class Cell:
 
     size_bytes: int
     transport: str
-    """Of the fastest: `mpi` or `shared`."""
+    """Of the fastest: `mpi`, or `shared` or `hybrid`."""
     best: dict[str, str]
     """By transport the fastest algorithm over it; both transports, or `mpi` alone where ranks shared no memory."""
     over: dict[str, str]
@@ -47,7 +47,7 @@ class Entry:
 
 
 def chosen_cells(rows: Iterable[Measurement], rounds: Callable[[str, int], int]) -> tuple[Cell, ...]:
-    """The cells of one call from its rows, which are those of our schedules over either transport.
+    """The cells of one call from its rows, which are those of our schedules over `mpi` and over `shared` or `hybrid`.
 
     A choice must win clearly, its interval apart from the other's; of what is not clearly slower than the fastest the
     simplest is taken: the algorithm with the fewest rounds (`rounds(algorithm, size_bytes)`), and `mpi`.
@@ -59,15 +59,13 @@ def chosen_cells(rows: Iterable[Measurement], rounds: Callable[[str, int], int])
     cells = []
     for size_bytes, by_transport in sorted(by_size.items()):
         best = {transport: _simplest(found, rounds) for transport, found in sorted(by_transport.items())}
-        over = {
-            row.algorithm: _clearly(row, next((o for o in by_transport.get(SHARED, []) if o.algorithm == row.algorithm),
-                                              None))
-            for row in by_transport.get(MPI, [])
-        }  # fmt: skip
+        window = next((transport for transport in by_transport if transport != MPI), MPI)
+        others = {row.algorithm: row for row in by_transport.get(window, [])}
+        over = {row.algorithm: _clearly(row, others.get(row.algorithm), window) for row in by_transport.get(MPI, [])}
         cells.append(
             Cell(
                 size_bytes,
-                _clearly(best[MPI], best.get(SHARED)) if MPI in best else SHARED,
+                _clearly(best[MPI], best.get(window), window) if MPI in best else window,
                 {transport: row.algorithm for transport, row in best.items()},
                 dict(sorted(over.items())),
             )
@@ -82,11 +80,11 @@ def _simplest(rows: Sequence[Measurement], rounds: Callable[[str, int], int]) ->
     return min(equal, key=lambda row: (rounds(row.algorithm, row.size_bytes), row.algorithm))
 
 
-def _clearly(over_mpi: Measurement, over_shared: Measurement | None) -> str:
-    """The transport to take: `shared` only where it is clearly faster."""
-    if over_shared is None or faster(_interval(over_mpi), _interval(over_shared)) != "second":
+def _clearly(over_mpi: Measurement, over_window: Measurement | None, window: str) -> str:
+    """The transport to take: `window`, which shares memory, only where it is clearly faster."""
+    if over_window is None or faster(_interval(over_mpi), _interval(over_window)) != "second":
         return MPI
-    return SHARED
+    return window
 
 
 def _interval(row: Measurement) -> tuple[float | None, float | None]:

@@ -21,8 +21,10 @@ from clusterbench.collectives.schedule import Count, Schedule
 from clusterbench.results import rates
 
 PLACEMENTS = ("out_of_place", "in_place")
-MPI, SHARED, NCCL = "mpi", "shared", "nccl"
+MPI, SHARED, HYBRID, NCCL = "mpi", "shared", "hybrid", "nccl"
 """Transports of schedules; `nccl` has NCCL's own collectives only."""
+OVER_WINDOWS = (SHARED, HYBRID)
+"""Those by which ranks of a host share memory."""
 HOST, REGISTERED, DEVICE = "host", "registered", "device"
 """Where buffers are: each rank's own memory, a window that all ranks of a host see, or a GPU."""
 STAGED = "staged"
@@ -87,6 +89,8 @@ class Request:
     """Where they were read, by the same names."""
     buffers: str = HOST
     """`HOST`, `REGISTERED` or `DEVICE`."""
+    host_ranks: int = 0
+    """Over `hybrid`, as if each host had so many neighbouring ranks; 0: the hosts that there are."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
 
@@ -112,14 +116,18 @@ class Request:
         """What a row calls a transport."""
         return STAGED if transport == SHARED and self.buffers == HOST else transport
 
+    def transports_used(self) -> set[str]:
+        """Those of all points, `library` among them."""
+        return {way.transport for algorithm in self.algorithms for n in self.counts for way in self._ways(algorithm, n)}
+
     def uses_window(self) -> bool:
         """Whether ranks need memory that all of them see."""
-        return self.buffers == REGISTERED or any(point.way.transport == SHARED for point in self.points())
+        return self.buffers == REGISTERED or not self.transports_used().isdisjoint(OVER_WINDOWS)
 
     def without_window(self, note: str) -> Self:
-        """The same over `mpi` alone; rows of what was to be run over `shared` have `note`."""
+        """The same over `mpi` alone; rows of what was to be run over shared memory have `note`."""
         taken = {
-            key: replace(way, transport=MPI, note=note) if way.transport == SHARED else way
+            key: replace(way, transport=MPI, note=note) if way.transport in OVER_WINDOWS else way
             for key, way in self.taken.items()
         }
         return replace(self, transports=(MPI,), taken=taken)
@@ -135,7 +143,8 @@ class Request:
 
     def shape(self, size_bytes: int) -> str:
         """The shape of a row: what tells its problem from others of one size; empty where the size says all."""
-        parts = {"buffers": REGISTERED} if self.buffers == REGISTERED else {}
+        parts: dict[str, int | str] = {"buffers": REGISTERED} if self.buffers == REGISTERED else {}
+        parts |= {"host_ranks": self.host_ranks} if self.host_ranks else {}
         # The name of traffic may have commas itself, so it comes last.
         parts |= {"traffic": self.traffic} if self.traffic else {}
         return ",".join(f"{name}={value}" for name, value in {"bytes": size_bytes, **parts}.items()) if parts else ""

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, take_arena
-from clusterbench.bench.collective_request import DEVICE, NCCL, REGISTERED, SHARED, Point, Request, Way, is_library
+from clusterbench.bench.collective_request import (
+    DEVICE,
+    NCCL,
+    OVER_WINDOWS,
+    REGISTERED,
+    Point,
+    Request,
+    Way,
+    is_library,
+)
 from clusterbench.bench.collective_schedules import Schedules, call_for
 from clusterbench.bench.judge import Bound, judge_time
 from clusterbench.bench.memory import refuse_too_large
@@ -81,7 +90,7 @@ class CollectiveRuns:
         self.request = request
         self.native: NativeMpi = native(world.comm)
         self.points = request.points()
-        call = call_for(request.collective, world, request.root)
+        call = call_for(request.collective, world, request.root, request.host_ranks)
         self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
         self._refuse_uncountable()
         self.shared = SharedCalls(world, self.native, self.schedules, request) if request.uses_window() else None
@@ -162,9 +171,11 @@ class CollectiveRuns:
                 itemsize,
             ).scratch_bytes
             for point in self.points
-            if not is_library(point.way.spec) and point.way.transport != SHARED and point.count == max(request.counts)
+            if not is_library(point.way.spec)
+            and point.way.transport not in OVER_WINDOWS
+            and point.count == max(request.counts)
         ]
-        window = self.shared.window_bytes if self.shared else 0  # where buffers are registered they are part of it
+        window = self.shared.needed_bytes if self.shared else 0  # where buffers are registered they are part of it
         return (0 if request.buffers == REGISTERED else buffers) + window + max(scratch, default=0)
 
     def _prepare(self, point: Point, problem: data.Problem, size_bytes: int) -> AnyCall:
@@ -187,7 +198,7 @@ class CollectiveRuns:
     ) -> PreparedCall | SharedCall:
         """A call of one of our schedules by the transport of the point, on buffers of the host."""
         spec, in_place = point.way.spec, point.placement == "in_place"
-        if self.shared is not None and point.way.transport == SHARED:
+        if self.shared is not None and point.way.transport in OVER_WINDOWS:
             return self.shared.prepare(spec, problem, point.count, in_place, buffers)
         program = self.schedules.program(spec, size_bytes, in_place)
         return mpi.prepare(self.native, program, problem.count, problem.dtype, problem.op, buffers)

@@ -149,6 +149,9 @@ def host_ranks(world: World) -> int:
     return size if regular and len({block[0] for block in blocks}) == len(blocks) else 0
 
 
-def call_for(what: Collective, world: World, root: int) -> Call:
-    """The call that a request makes of an algorithm."""
-    return Call(what, world.size, root if what.is_rooted else -1, host_ranks(world))
+def call_for(what: Collective, world: World, root: int, as_if: int = 0) -> Call:
+    """The call that a request makes of an algorithm; `as_if` is the request's `host_ranks`."""
+    ranks_a_host = host_ranks(world)
+    if as_if:
+        ranks_a_host = 0 if world.size % as_if else as_if
+    return Call(what, world.size, root if what.is_rooted else -1, ranks_a_host)

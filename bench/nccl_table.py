@@ -43,6 +43,8 @@ class Heading:
     seed: int
     traffic: str = ""
     """Of an all_to_all_v."""
+    host_ranks: int = 0
+    """See `Request.host_ranks`."""
 
 
 def heading(request: Request, ranks: int) -> Heading:
@@ -59,6 +61,7 @@ def heading(request: Request, ranks: int) -> Heading:
         rules=request.rules,
         seed=request.seed,
         traffic=request.traffic,
+        host_ranks=request.host_ranks,
     )
 
 
@@ -115,6 +118,8 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
     )
     if asked.traffic:
         yield f"# Traffic: {asked.traffic}"
+    if asked.host_ranks:
+        yield f"# Hosts: as if each had {asked.host_ranks} of the ranks, in their order"
     yield "#"
     yield "# Using devices"
     for place in world.places:

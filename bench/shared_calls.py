@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, sizes
-from clusterbench.bench.collective_request import REGISTERED, SHARED, Point, Request
+from clusterbench.bench.collective_request import OVER_WINDOWS, REGISTERED, SHARED, Point, Request
 from clusterbench.bench.collective_schedules import Schedules
 from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives.algorithm import Spec
@@ -16,6 +18,7 @@ from clusterbench.collectives.fusion_layout import FusedLayout
 from clusterbench.collectives.fusion_steps import FusedProgram
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.transports import shared
+from clusterbench.collectives.transports.hybrid import hosts_in_blocks, hosts_of, split_window
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.collectives.transports.prepared import PAGE_BYTES, Buffers
 from clusterbench.collectives.transports.shared_window import (
@@ -41,15 +44,16 @@ class SharedCalls:
     """The window of a request on one rank, and the layouts of what runs over it. All ranks make theirs alike."""
 
     def __init__(self, world: World, native: NativeMpi, schedules: Schedules, request: Request) -> None:
-        """Fuse the schedules of all points that run over `shared`, check them, and find out how much memory it takes.
+        """Fuse the schedules of all points that share memory, check them, and find out how much memory it takes.
 
-        Nothing is taken yet. Raises `AgreedError` where a fused program is wrong.
+        Nothing is taken yet. Raises `AgreedError` where a fused program is wrong, or `host_ranks` joins hosts.
         """
         self._world, self._native, self._schedules, self._request = world, native, schedules, request
+        self._hosts = _hosts(world, request)
         self._programs: dict[tuple[Spec, bool], tuple[FusedProgram, ...]] = {}
         self._layouts: dict[tuple[Spec, int, bool], FusedLayout] = {}
         for point in request.points():
-            if point.way.transport == SHARED:
+            if point.way.transport in OVER_WINDOWS:
                 self._lay_out(point)
         self._half_bytes = max((one.stage_bytes(shared.STAGE_BYTES) for one in self._layouts.values()), default=0)
         self._elements = (0, 0)
@@ -62,14 +66,18 @@ class SharedCalls:
         self._room_bytes = max(world.comm.allgather(room))
 
     @property
-    def window_bytes(self) -> int:
-        """What the window takes of this rank's memory, the buffers in it included."""
-        return part_bytes(self._half_bytes, self._room_bytes) + PAGE_BYTES
+    def needed_bytes(self) -> int:
+        """What the window takes of this rank's memory, the buffers in it included, and messages between hosts."""
+        inbox = max((layout.inbox_bytes(self._world.rank) for layout in self._layouts.values()), default=0)
+        return part_bytes(self._half_bytes, self._room_bytes) + PAGE_BYTES + inbox
 
     def open(self) -> None:
         """Take the window. Raises `NoWindowError` on every rank where there is none to be had."""
         try:
-            self._window = open_window(self._world.comm, self._half_bytes, self._room_bytes)
+            if self._hosts is None:
+                self._window = open_window(self._world.comm, self._half_bytes, self._room_bytes)
+            else:
+                self._window = split_window(self._world.comm, self._hosts, self._half_bytes, self._room_bytes)
         except NoSharedMemoryError as error:
             raise NoWindowError(str(error), error.exit_code) from None
 
@@ -119,14 +127,37 @@ class SharedCalls:
         """
         longer_s = _transfers(schedule) * FUSING_S_A_STEP
         self._world.begin(f"fusing {spec}", longer_s)
-        programs = fuse(schedule, in_place, self._is_staged)
+        programs = fuse(schedule, in_place, self._is_staged, self._hosts)
         self._world.begin(f"checking the fused program of {spec}", longer_s)
-        agreed(self._world, partial(_refuse_wrong, spec, schedule, programs, in_place, self._is_staged))
+        check = partial(check_fused, schedule, programs, in_place, self._is_staged, host_of=self._hosts)
+        agreed(self._world, partial(_refuse_wrong, spec, check))
         return tuple(programs)
 
 
-def _refuse_wrong(spec: Spec, schedule: Schedule, programs: list[FusedProgram], in_place: bool, staged: bool) -> None:
-    fault = check_fused(schedule, programs, in_place, staged)
+def _hosts(world: World, request: Request) -> tuple[int, ...] | None:
+    """The host of every rank, of those that share memory; None where all of them must.
+
+    Raises `AgreedError` where `host_ranks` would have ranks of several hosts share memory.
+    """
+    if SHARED in request.transports_used():
+        return None
+    there = hosts_of(world.comm)
+    if not request.host_ranks:
+        return there
+    asked = hosts_in_blocks(world.size, request.host_ranks)
+    for first in range(0, world.size, request.host_ranks):
+        joined = range(first, min(first + request.host_ranks, world.size))
+        if len({there[rank] for rank in joined}) > 1:
+            raise AgreedError(
+                f"--host-ranks {request.host_ranks} takes ranks {joined[0]} to {joined[-1]} for those of one host, but "
+                "they are on several; choose a number that parts hosts, or leave it out",
+                exit_codes.USAGE,
+            )
+    return asked
+
+
+def _refuse_wrong(spec: Spec, check: Callable[[], str | None]) -> None:
+    fault = check()
     if fault is not None:
         raise FusedProgramError(f"{spec} is not run, as its fused program is wrong: {fault}")
 

@@ -88,6 +88,7 @@ def _calibrate(options: dict[str, Any], world: World, watchdog: Watchdog, names:
 
 def _show(options: dict[str, Any], calibration: Calibration, run: Run, rows: list[Measurement]) -> None:
     """Print what was chosen; for machines the rows that were measured."""
+    from clusterbench.bench.collective_request import MPI, SHARED
     from clusterbench.bench.output import emit_csv, emit_json, print_table, size_text
 
     if options["as_json"]:
@@ -96,11 +97,12 @@ def _show(options: dict[str, Any], calibration: Calibration, run: Run, rows: lis
         emit_csv([row.as_row() for row in rows])
     else:
         for entry in calibration.entries:
+            other = next((transport for cell in entry.cells for transport in cell.best if transport != MPI), SHARED)
             print_table(
                 f"{entry.collective}, {entry.ranks} ranks, {entry.buffers} buffers",
-                ["size", "fastest", "best over mpi", "best over shared"],
+                ["size", "fastest", "best over mpi", f"best over {other}"],
                 [
-                    (size_text(cell.size_bytes), cell.transport, cell.best.get("mpi", ""), cell.best.get("shared", ""))
+                    (size_text(cell.size_bytes), cell.transport, cell.best.get(MPI, ""), cell.best.get(other, ""))
                     for cell in entry.cells
                 ],
             )

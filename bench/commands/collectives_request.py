@@ -13,10 +13,11 @@ from clusterbench.bench.choices import Entry
 from clusterbench.bench.collective_request import (
     DEVICE,
     HOST,
+    HYBRID,
     MPI,
     NCCL,
+    OVER_WINDOWS,
     PLACEMENTS,
-    SHARED,
     Request,
     Way,
     is_library,
@@ -66,8 +67,10 @@ def request_of(
     transport: str = options["transport"]
     if transport == NCCL:
         names = _nccl_only(options, names)
-    if transport == SHARED and options["buffers"] == DEVICE:
-        raise click.UsageError("--transport shared runs on buffers of the host: --buffers host or registered")
+    if transport in OVER_WINDOWS and options["buffers"] == DEVICE:
+        raise click.UsageError(f"--transport {transport} runs on buffers of the host: --buffers host or registered")
+    if options["host_ranks"] and transport != HYBRID:
+        raise click.UsageError(f"--host-ranks is for --transport hybrid; the transport is {transport}")
     buffers: str = options["buffers"] or (DEVICE if transport == NCCL else HOST)
     placement = options["placement"].replace("-", "_")
     placements = PLACEMENTS if placement == "both" else (placement,)
@@ -86,6 +89,7 @@ def request_of(
         placements=placements,
         transports=(MPI if transport == AUTO else transport,),
         buffers=buffers,
+        host_ranks=options["host_ranks"] or 0,
         check=options["check"] > 0,
         rules=rules_of(options),
         seed=seed,

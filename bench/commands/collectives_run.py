@@ -32,6 +32,7 @@ _APPLIES_TO = {
     "files": ("--schedule", _COLLECTIVES),
     "placement": ("--placement", _COLLECTIVES),
     "transport": ("--transport", _COLLECTIVES),
+    "host_ranks": ("--host-ranks", _COLLECTIVES),
     "table": ("--table", _COLLECTIVES),
     "buffers": ("--buffers", _COLLECTIVES),
     "op": ("-o", _REDUCTIONS),
@@ -59,9 +60,12 @@ _PASSED_OVER = ("op", "root")
               "table; `library` (the default) or library:ID for one that the library is told to use.")  # fmt: skip
 @click.option("--schedule", "files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
               help="Run the schedule in a file, once it is proven; may be given several times.")  # fmt: skip
-@click.option("--transport", type=click.Choice(["auto", "mpi", "shared", "nccl"]), default="auto", show_default=True,
-              help="How our own schedules are run: mpi by messages, shared over memory that the ranks of a host share; "
-              "auto: the faster by a table, and mpi without one; nccl: NCCL's own, as `library`.")  # fmt: skip
+@click.option("--transport", type=click.Choice(["auto", "mpi", "shared", "hybrid", "nccl"]), default="auto",
+              show_default=True, help="How our own schedules are run: mpi by messages, shared over memory that the "
+              "ranks of a host share, hybrid by that inside hosts and by messages between them; auto: the fastest by "
+              "a table, and mpi without one; nccl: NCCL's own, as `library`.")  # fmt: skip
+@click.option("--host-ranks", type=click.IntRange(1), help="Of hybrid: as if each host had only so many neighbouring "
+              "ranks, to try on one host what is for several.")  # fmt: skip
 @click.option("--table", type=click.Path(dir_okay=False, path_type=Path), help="The table for auto and best, made by "
               "`collectives calibrate`; in the user's cache directory unless given.")  # fmt: skip
 @click.option("--buffers", type=click.Choice(["host", "registered", "device"]), help="Where buffers are: in each "

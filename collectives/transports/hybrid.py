@@ -49,11 +49,11 @@ def split_window(comm: MPI.Intracomm, host_of: Sequence[int], half_bytes: int, r
         window = open_window(local, half_bytes, room_bytes)
     except NoSharedMemoryError as error:
         refusal = str(error)
+    local.Free()
     refusals = [(ranks_of, text) for ranks_of, text in comm.allgather((ranks, refusal)) if text]
     if window is None or refusals:
         if window is not None:
             window.close()
-        local.Free()
         raise NoSharedMemoryError(f"ranks {', '.join(map(str, refusals[0][0]))}: {refusals[0][1]}")
     starts = np.zeros(comm.size, np.int64)
     starts[list(ranks)] = window.starts

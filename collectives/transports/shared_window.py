@@ -32,7 +32,7 @@ class NoSharedMemoryError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class SharedWindow:
-    """The parts of all ranks of a host as this process sees them; `comm` has just these."""
+    """The parts of all ranks of a host as this process sees them; `comm` has just these, and is its own."""
 
     window: MPI.Win
     comm: MPI.Intracomm
@@ -68,6 +68,7 @@ class SharedWindow:
     def close(self) -> None:
         """Give the memory back; all ranks call it together, and use nothing of it afterwards."""
         self.window.Free()
+        self.comm.Free()
 
 
 def first_state() -> Ints:
@@ -95,7 +96,7 @@ def open_window(comm: MPI.Intracomm, half_bytes: int, room_bytes: int, folder: P
     _bytes(window.tomemory()).fill(0)
     comm.Barrier()
     return SharedWindow(
-        window, comm, tuple(range(comm.size)), starts, _pages(half_bytes), _pages(room_bytes), first_state()
+        window, comm.Dup(), tuple(range(comm.size)), starts, _pages(half_bytes), _pages(room_bytes), first_state()
     )
 
 
@@ -144,7 +145,7 @@ def _refuse_hosts(comm: MPI.Intracomm) -> None:
     local.Free()
     if not comm.allreduce(alone, MPI.LAND):
         raise NoSharedMemoryError(
-            f"the {comm.size} ranks are on several hosts, which share no memory; use --transport mpi"
+            f"the {comm.size} ranks are on several hosts, which share no memory; use --transport hybrid or mpi"
         )
 
 

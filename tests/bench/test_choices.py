@@ -62,6 +62,12 @@ def test_without_shared_memory_there_is_a_choice_over_mpi_only() -> None:
     assert (cell.transport, cell.best, cell.over) == ("mpi", {"mpi": "ring"}, {"direct": "mpi", "ring": "mpi"})
 
 
+def test_between_hosts_the_choice_is_of_messages_or_both() -> None:
+    cell = chosen(row("direct", "mpi", 2.0), row("ring", "mpi", 1.0), row("ring", "hybrid", 0.5))
+    assert (cell.transport, cell.best) == ("hybrid", {"mpi": "ring", "hybrid": "ring"})
+    assert cell.over == {"direct": "mpi", "ring": "hybrid"}
+
+
 def test_a_time_without_an_interval_wins_nothing() -> None:
     unsure = Measurement(run_id="r", suite="collectives", name="all_reduce", algorithm="ring", transport="staged",
                          size_bytes=8, median_s=0.1)  # fmt: skip

@@ -68,3 +68,68 @@ def test_a_window_that_one_host_cannot_have_is_refused_on_every_rank(tmp_path: P
     finished = mpi.ranks(3, str(script))
     assert finished.exit_code == 0, finished.stderr
     assert finished.stdout.count("refused: ranks 0: 1 ranks need") == 3, finished.stdout
+
+
+def run(ranks: int, collective: str, folder: Path, *arguments: str) -> mpi.Finished:
+    few = ("--journal", str(folder), "-n", "4", "-w", "1", "--transport", "hybrid")
+    return mpi.clusterbench(ranks, "collectives", "run", collective, *few, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "host_ranks", "collective", "buffers"),
+    [
+        (3, 2, "all_reduce", "host"),
+        (3, 2, "all_to_all_v", "registered"),
+        pytest.param(3, 2, "all_reduce", "registered", marks=slow),
+        pytest.param(4, 2, "all_to_all", "host", marks=slow),
+        pytest.param(4, 1, "reduce_scatter", "registered", marks=slow),
+        pytest.param(4, 3, "broadcast", "host", marks=slow),
+        pytest.param(4, 2, "gather", "registered", marks=slow),
+    ],
+)
+def test_the_command_line_runs_hybrid_as_if_hosts_had_so_many_ranks(
+    ranks: int, host_ranks: int, collective: str, buffers: str, tmp_path: Path
+) -> None:
+    sizes = ("-b", str(12 * ranks), "-e", str(12 * ranks * 4001), "-f", "4001")
+    asked = ("--host-ranks", str(host_ranks), "--algorithm", "all", "--buffers", buffers, "--json")
+    rows = mpi.document(run(ranks, collective, tmp_path, *sizes, *asked))["rows"]
+    assert {row["algorithm"] for row in rows} == {"library", *suitable(COLLECTIVES[collective], ranks)}
+    assert all(row["wrong"] == 0 for row in rows), rows
+    assert {row["transport"] for row in rows if row["algorithm"] != "library"} == {"hybrid"}
+    shape = (*(["buffers=registered"] if buffers == "registered" else []), f"host_ranks={host_ranks}")
+    assert all(set(shape) <= set(row["shape"].split(",")) for row in rows)
+
+
+def test_without_host_ranks_the_hosts_that_there_are_share_memory(tmp_path: Path) -> None:
+    found = run(3, "all_reduce", tmp_path, "-b", "48K", "--algorithm", "two-level,ring")
+    assert found.exit_code == 0, found.stderr
+    assert "host_ranks" not in found.stdout
+    assert found.stdout.count("transport: hybrid\n") == 2
+
+
+@pytest.mark.skipif(not mpi.TWO_HOSTS, reason="only MPICH can be told to take one host for two")
+def test_real_hosts_are_told_apart_and_never_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in mpi.TWO_HOSTS.items():
+        monkeypatch.setenv(variable, value)
+    for buffers in ("host", "registered"):
+        asked = ("-b", "48K", "--algorithm", "library,direct,ring", "--buffers", buffers, "--json")
+        rows = mpi.document(run(4, "all_reduce", tmp_path, *asked))["rows"]
+        assert all(row["wrong"] == 0 for row in rows), rows
+    refused = run(4, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", "--host-ranks", "2")
+    assert refused.exit_code == 2
+    assert refused.stderr.count("--host-ranks 2 takes ranks 0 to 1 for those of one host, but they are on several") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--transport", "shared", "--host-ranks", "2"), "--host-ranks is for --transport hybrid; the transport is sh"),
+        (("--buffers", "device"), "--transport hybrid runs on buffers of the host"),
+        (("--host-ranks", "0"), "Invalid value for '--host-ranks'"),
+    ],
+)
+def test_what_hybrid_cannot_do_is_refused(arguments: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
+    finished = run(2, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", *arguments)
+    assert finished.exit_code == 2
+    assert complaint in finished.stderr
+    assert "Traceback" not in finished.stderr

@@ -8,7 +8,6 @@ from typing import Any
 import mpi
 import pytest
 
-from clusterbench.bench.launch import find_mpiexec, mpiexec_family
 from clusterbench.collectives.algorithm import Call
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms, suitable
@@ -163,16 +162,16 @@ def test_a_window_larger_than_memory_is_refused_before_it_is_taken(tmp_path: Pat
     assert "for the buffers of 2 ranks" in finished.stderr
 
 
-@pytest.mark.skipif(
-    mpiexec_family(find_mpiexec() or "mpiexec")[0] != "mpich", reason="only MPICH can be told to take one host for two"
-)
+@pytest.mark.skipif(not mpi.TWO_HOSTS, reason="only MPICH can be told to take one host for two")
 def test_ranks_of_several_hosts_share_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPIR_CVAR_ODD_EVEN_CLIQUES", "1")
-    for arguments in (OVER, ("--buffers", "registered")):
-        finished = run(2, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", *arguments)
+    for variable, value in mpi.TWO_HOSTS.items():
+        monkeypatch.setenv(variable, value)
+    for buffers in ("host", "registered"):
+        asked = ("-b", "8", "--algorithm", "ring", "--buffers", buffers)
+        finished = run(2, "all_reduce", tmp_path, *asked, *OVER)
         assert finished.exit_code == 2, finished.stderr
         assert finished.stderr.count("the 2 ranks are on several hosts, which share no memory") == 1
-        assert "use --transport mpi" in finished.stderr
+        assert "use --transport hybrid or mpi" in finished.stderr
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def alone(**how: Any) -> Any:
 
 
 def test_ranks_of_several_hosts_are_refused() -> None:
-    with pytest.raises(NoSharedMemoryError, match=r"the 4 ranks are on several hosts.*use --transport mpi"):
+    with pytest.raises(NoSharedMemoryError, match=r"the 4 ranks are on several hosts.*use --transport hybrid or mpi"):
         open_window(alone(size=4, local=2), 4096, 0)
 
 

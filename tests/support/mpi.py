@@ -6,7 +6,10 @@ import json
 import sys
 from typing import Any
 
-from clusterbench.bench.launch import Finished, run_mpiexec
+from clusterbench.bench.launch import Finished, find_mpiexec, mpiexec_family, run_mpiexec
+
+TWO_HOSTS = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1"} if mpiexec_family(find_mpiexec() or "mpiexec")[0] == "mpich" else {}
+"""Variables by which the library takes odd ranks and even ones for those of two hosts; empty where it cannot."""
 
 
 def ranks(count: int, *arguments: str, timeout_s: float = 120.0) -> Finished:
