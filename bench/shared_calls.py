@@ -129,7 +129,7 @@ class SharedCalls:
         self._world.begin(f"fusing {spec}", longer_s)
         programs = fuse(schedule, in_place, self._is_staged, self._hosts)
         self._world.begin(f"checking the fused program of {spec}", longer_s)
-        check = partial(check_fused, schedule, programs, in_place, self._is_staged, host_of=self._hosts)
+        check = partial(check_fused, schedule, programs, in_place, self._is_staged, self._hosts)
         agreed(self._world, partial(_refuse_wrong, spec, check))
         return tuple(programs)
 

@@ -19,6 +19,7 @@ from clusterbench.bench.hardware import describe_cpu
 from clusterbench.bench.launch import find_mpiexec, mpiexec_family
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
+from clusterbench.kernels.element_types import element_type
 from clusterbench.results.journal import read_journal
 
 pytestmark = pytest.mark.mpi
@@ -31,55 +32,52 @@ def run(ranks: int, collective: str, folder: Path, *arguments: str) -> mpi.Finis
     return mpi.clusterbench(ranks, "collectives", "run", collective, "--journal", str(folder), *arguments)
 
 
-@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_every_algorithm_is_right_on_real_ranks(ranks: int, collective: str, tmp_path: Path) -> None:
+def test_every_algorithm_is_right_on_real_ranks(ranks: int, tmp_path: Path) -> None:
     # 4, 44 and 484 bytes a rank: 1, 11 and 121 floats, which neither 2 nor 3 nor 4 divides.
-    what = COLLECTIVES[collective]
-    first = 4 * what.parts(ranks)
-    sizes = ("-b", str(first), "-e", str(first * 121), "-f", "11")
-    document = mpi.document(run(ranks, collective, tmp_path, *sizes, *FEW, "--algorithm", "all", "--json"))
-    rows = document["rows"]
-    assert {row["algorithm"] for row in rows} == {"library", *suitable(what, ranks)}
-    placements = {"out_of_place"} if what.uneven else {"out_of_place", "in_place"}
-    assert {row["placement"] for row in rows} == placements
-    assert {row["count"] for row in rows} == {1, 11, 121}
-    assert len(rows) == (1 + len(suitable(what, ranks))) * len(placements) * 3
+    commands = []
+    for name, what in COLLECTIVES.items():
+        first = 4 * what.parts(ranks)
+        sizes = ("-b", str(first), "-e", str(first * 121), "-f", "11")
+        commands.append(("collectives", "run", name, *sizes, *FEW, "--algorithm", "all"))
+    rows = mpi.command_lines(ranks, tmp_path, commands)
+    assert sorted((row.name, row.algorithm, row.count, row.placement) for row in rows) == sorted(
+        (what.name, algorithm, count, placement)
+        for what in COLLECTIVES.values()
+        for algorithm in ("library", *suitable(what, ranks))
+        for count in (1, 11, 121)
+        for placement in (("out_of_place",) if what.uneven else ("out_of_place", "in_place"))
+    )
     for row in rows:
-        assert row["wrong"] == 0, row
-        assert row["ranks"] == ranks
-        assert row["evidence"] == "measured"
-        assert row["n"] == 6
-        assert 0 < row["ci95_low_s"] <= row["median_s"] <= row["ci95_high_s"]
-        assert row["error_over_bound"] is None or row["error_over_bound"] <= 1
-    assert document["run"]["status"] == "finished"
-    assert document["run"]["environment"]["mpi"]["thread_level"] == "single"
+        assert row.wrong == 0, row
+        assert row.ranks == ranks
+        assert row.evidence == "measured"
+        assert row.n == 6
+        assert 0 < row.ci95_low_s <= row.median_s <= row.ci95_high_s
+        assert row.error_over_bound is None or row.error_over_bound <= 1
 
 
-@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_large_vectors_that_no_rank_number_divides_are_right(ranks: int, collective: str, tmp_path: Path) -> None:
-    size = 4 * 1_000_003 * COLLECTIVES[collective].parts(ranks)
-    names = ",".join(suitable(COLLECTIVES[collective], ranks))
-    rows = mpi.document(run(ranks, collective, tmp_path, "-b", str(size), *FEW, "--algorithm", names, "--json"))["rows"]
-    assert {row["count"] for row in rows} == {1_000_003}
-    assert all(row["wrong"] == 0 for row in rows)
+def test_large_vectors_that_no_rank_number_divides_are_right(ranks: int, tmp_path: Path) -> None:
+    commands = []
+    for name, what in COLLECTIVES.items():
+        size, names = 4 * 1_000_003 * what.parts(ranks), ",".join(suitable(what, ranks))
+        commands.append(("collectives", "run", name, "-b", str(size), "-n", "1", "-w", "0", "--algorithm", names))
+    rows = mpi.command_lines(ranks, tmp_path, commands)
+    assert {(row.name, row.algorithm) for row in rows} == {
+        (what.name, algorithm) for what in COLLECTIVES.values() for algorithm in suitable(what, ranks)
+    }
+    assert {row.count for row in rows} == {1_000_003}
+    assert [row for row in rows if row.wrong != 0] == []
 
 
-@pytest.mark.parametrize(
-    ("dtype", "op"), [("half-way", ""), ("double", "avg"), ("int8", "prod"), ("uint8", "sum"), ("int64", "min"),
-                      ("uint32", "max"), ("int32", "avg")],
-)  # fmt: skip
-def test_types_and_operations_are_right(dtype: str, op: str, tmp_path: Path) -> None:
-    arguments = ("-b", "1K", *FEW, "--algorithm", "all", "-d", dtype, "--json")
-    if not op:
-        finished = run(2, "all_reduce", tmp_path, *arguments)
-        assert finished.exit_code == 2
-        assert "unknown type 'half-way'" in finished.stderr
-        assert "float32" in finished.stderr
-        return
-    rows = mpi.document(run(2, "all_reduce", tmp_path, *arguments, "-o", op))["rows"]
-    assert all(row["wrong"] == 0 and row["op"] == op for row in rows), rows
+def test_types_and_operations_are_right(tmp_path: Path) -> None:
+    asked = [("double", "avg"), ("int8", "prod"), ("uint8", "sum"), ("int64", "min"), ("uint32", "max"),
+             ("int32", "avg")]  # fmt: skip
+    every = ("collectives", "run", "all_reduce", "-b", "1K", *FEW, "--algorithm", "all")
+    rows = mpi.command_lines(2, tmp_path, [(*every, "-d", dtype, "-o", op) for dtype, op in asked])
+    assert {(row.dtype, row.op) for row in rows} == {(element_type(dtype).name, op) for dtype, op in asked}
+    assert [row for row in rows if row.wrong != 0] == []
 
 
 def test_the_table_is_that_of_nccl_tests(tmp_path: Path) -> None:
@@ -94,6 +92,7 @@ def test_the_table_is_that_of_nccl_tests(tmp_path: Path) -> None:
         assert all(len(row) == 13 and row[8] == row[12] == "0" for row in rows)
         assert all(float(cell) >= 0 for row in rows for cell in row[5:])
         assert "# Out of bounds values : 0 OK" in table
+        assert "thread level: single\n" in table
         assert "# Avg bus bandwidth    : " in table
         assert table.count("#  Rank ") == 2
         assert "core" in table
@@ -115,14 +114,15 @@ def test_csv_has_a_line_for_every_row(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_order_and_another_one_does_not(tmp_path: Path) -> None:
-    def order(name: str, seed: str) -> list[tuple[int, str]]:
-        folder = tmp_path / name
-        run(2, "all_reduce", folder, "-b", "8", "-e", "1K", *FEW, "--algorithm", "all", "--seed", seed)
-        rows = read_journal(next(folder.iterdir())).measurements
-        return [(row.count, row.algorithm) for row in rows]
-
-    assert order("one", "7") == order("two", "7")
-    assert order("three", "8") != order("four", "7")
+    every = ("collectives", "run", "all_reduce", "-b", "8", "-e", "1K", *FEW, "--algorithm", "library,ring", "--seed")
+    commands = [(*every, seed, "--run-id", name) for name, seed in (("one", "7"), ("two", "7"), ("three", "8"))]
+    rows = mpi.command_lines(2, tmp_path, commands)
+    one, two, three = (
+        [(row.count, row.algorithm, row.placement) for row in rows if row.run_id == name]
+        for name in ("one", "two", "three")
+    )
+    assert one == two
+    assert one != three
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from clusterbench.collectives.algorithm import Call
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms, suitable
 from clusterbench.collectives.schedule_file import write_schedule
+from clusterbench.kernels.element_types import element_type
 
 pytestmark = pytest.mark.mpi
 
@@ -28,47 +29,58 @@ def rows(ranks: int, collective: str, folder: Path, *arguments: str) -> list[dic
     return found
 
 
-@pytest.mark.parametrize("collective", sorted(COLLECTIVES))
+def commands(buffers: str, *asked: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Command lines over shared memory; `asked` are the collectives with what each is to be run with."""
+    return [("collectives", "run", *command, *FEW, *OVER, "--buffers", buffers) for command in asked]
+
+
 @pytest.mark.parametrize(
     ("ranks", "buffers"),
     [(3, "host"), pytest.param(4, "registered", marks=pytest.mark.slow)],  # others: test_shared_transport.py
 )
-def test_every_algorithm_is_right_over_shared_memory(ranks: int, buffers: str, collective: str, tmp_path: Path) -> None:
-    what = COLLECTIVES[collective]
-    first = 4 * what.parts(ranks)
-    asked = ("-b", str(first), "-e", str(first * 121), "-f", "121", "--algorithm", "all", "--buffers", buffers)
-    found = rows(ranks, collective, tmp_path, *asked, *OVER)
-    assert {row["algorithm"] for row in found} == {"library", *suitable(what, ranks)}
-    assert len(found) == (1 + len(suitable(what, ranks))) * (1 if what.uneven else 2) * 2
-    assert all(row["wrong"] == 0 for row in found), found
-    assert all(row["error_over_bound"] is None or row["error_over_bound"] <= 1 for row in found)
+def test_every_algorithm_is_right_over_shared_memory(ranks: int, buffers: str, tmp_path: Path) -> None:
+    asked = []
+    for name, what in COLLECTIVES.items():
+        first = 4 * what.parts(ranks)
+        asked.append((name, "-b", str(first), "-e", str(first * 121), "-f", "121", "--algorithm", "all"))
+    found = mpi.command_lines(ranks, tmp_path, commands(buffers, *asked))
+    assert sorted((row.name, row.algorithm, row.count, row.placement) for row in found) == sorted(
+        (what.name, algorithm, count, placement)
+        for what in COLLECTIVES.values()
+        for algorithm in ("library", *suitable(what, ranks))
+        for count in (1, 121)
+        for placement in (("out_of_place",) if what.uneven else ("out_of_place", "in_place"))
+    )
+    assert [row for row in found if row.wrong != 0] == []
+    assert all(row.error_over_bound is None or row.error_over_bound <= 1 for row in found)
     over = "staged" if buffers == "host" else "shared"
-    assert {row["transport"] for row in found if row["algorithm"] != "library"} == {over}
-    assert {row["transport"] for row in found if row["algorithm"] == "library"} == {"library"}
-    assert all(("buffers=registered" in row["shape"].split(",")) == (buffers == "registered") for row in found)
+    assert {row.transport for row in found if row.algorithm != "library"} == {over}
+    assert {row.transport for row in found if row.algorithm == "library"} == {"library"}
+    assert all(("buffers=registered" in row.shape.split(",")) == (buffers == "registered") for row in found)
 
 
 @pytest.mark.parametrize("buffers", ["host", "registered"])
-@pytest.mark.parametrize("collective", ["all_reduce", "all_to_all"])
-def test_vectors_longer_than_a_stage_are_right(buffers: str, collective: str, tmp_path: Path) -> None:
-    size = 4 * 1_000_003 * COLLECTIVES[collective].parts(3)
-    names = "direct,ring,binomial" if collective == "all_reduce" else "direct,pairwise,bruck"
-    found = rows(3, collective, tmp_path, "-b", str(size), "--algorithm", names, "--buffers", buffers, *OVER)
-    assert {row["count"] for row in found} == {1_000_003}
-    assert all(row["wrong"] == 0 for row in found), found
+def test_vectors_longer_than_a_stage_are_right(buffers: str, tmp_path: Path) -> None:
+    asked = [
+        (name, "-b", str(4 * 1_000_003 * COLLECTIVES[name].parts(3)), "--algorithm", algorithms)
+        for name, algorithms in (("all_reduce", "direct,ring,binomial"), ("all_to_all", "direct,pairwise,bruck"))
+    ]
+    found = mpi.command_lines(3, tmp_path, commands(buffers, *asked))
+    assert {row.count for row in found} == {1_000_003}
+    assert len(found) == 12
+    assert [row for row in found if row.wrong != 0] == []
 
 
 @pytest.mark.parametrize("buffers", ["host", "registered"])
-@pytest.mark.parametrize(
-    ("dtype", "op"),
-    [("half", "avg"), ("bfloat16", "sum"), ("double", "prod"), ("int8", "max"), ("uint64", "min"), ("int32", "avg")],
-)
-def test_types_and_operations_are_right(buffers: str, dtype: str, op: str, tmp_path: Path) -> None:
-    asked = ("-b", "1K", "-d", dtype, "-o", op, "--algorithm", "direct,recursive-doubling,ring", "--buffers", buffers)
-    found = rows(2, "all_reduce", tmp_path, *asked, *OVER)
-    assert len(found) == 6
-    assert all(row["wrong"] == 0 and row["op"] == op for row in found), found
-    assert all(row["error_over_bound"] is None or row["error_over_bound"] <= 1 for row in found)
+def test_types_and_operations_are_right(buffers: str, tmp_path: Path) -> None:
+    each = [("half", "avg"), ("bfloat16", "sum"), ("double", "prod"), ("int8", "max"), ("uint64", "min"),
+            ("int32", "avg")]  # fmt: skip
+    every = ("all_reduce", "-b", "1K", "--algorithm", "direct,recursive-doubling,ring")
+    found = mpi.command_lines(2, tmp_path, commands(buffers, *((*every, "-d", dtype, "-o", op) for dtype, op in each)))
+    assert {(row.dtype, row.op) for row in found} == {(element_type(dtype).name, op) for dtype, op in each}
+    assert len(found) == 36
+    assert [row for row in found if row.wrong != 0] == []
+    assert all(row.error_over_bound is None or row.error_over_bound <= 1 for row in found)
 
 
 def test_skewed_traffic_is_right_and_the_row_has_it_beside_the_buffers(tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from clusterbench.bench.launch import Finished, find_mpiexec, mpiexec_family, run_mpiexec
+from clusterbench.results.journal import read_journal
+from clusterbench.results.record import Measurement as Row
 
 TWO_HOSTS = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1"} if mpiexec_family(find_mpiexec() or "mpiexec")[0] == "mpich" else {}
 """Variables by which the library takes odd ranks and even ones for those of two hosts; empty where it cannot."""
@@ -20,6 +24,22 @@ def ranks(count: int, *arguments: str, timeout_s: float = 120.0) -> Finished:
 def clusterbench(count: int, *arguments: str, timeout_s: float = 120.0) -> Finished:
     """Run `clusterbench ARGUMENTS` on `count` ranks."""
     return ranks(count, "-m", "clusterbench.bench", *arguments, timeout_s=timeout_s)
+
+
+def command_lines(count: int, folder: Path, commands: Sequence[Sequence[str]], timeout_s: float = 120.0) -> list[Row]:
+    """Run several command lines that measure in one world of `count` ranks: all their rows, read from the journals.
+
+    Their journals go to `folder`. A command that fails fails the test with what it said.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / "commands.json"
+    path.write_text(json.dumps([[*command, "--journal", str(folder)] for command in commands]))
+    finished = ranks(count, str(Path(__file__).with_name("command_lines.py")), str(path), timeout_s=timeout_s)
+    assert finished.exit_code == 0, f"exit code {finished.exit_code}: {finished.stderr}"
+    journals = [read_journal(journal) for journal in sorted(folder.glob("*.jsonl"))]
+    assert len(journals) == len(commands)
+    assert {journal.run.status for journal in journals} == {"finished"}
+    return [row for journal in journals for row in journal.measurements]
 
 
 def document(finished: Finished) -> dict[str, Any]:
