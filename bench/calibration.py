@@ -1,7 +1,8 @@
 """Measures every algorithm over every transport at a series of sizes, and keeps in a table which is the fastest.
 
-It is measured as `collectives run` does, out of place, on float32, by sums, with root 0 and even traffic. Data is not
-checked: every schedule is proven, and every fused program checked, before it runs.
+It is measured as `collectives run` does, on float32, by sums, with root 0 and even traffic: everything once out of
+place, and the fastest of each size and transport several times more, in place too, as one visit may fall into a bad
+moment. Data is not checked: every schedule is proven, and every fused program checked, before it runs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from clusterbench.bench.choice_table import fingerprint, write_entries
-from clusterbench.bench.choices import Entry, chosen_cells
-from clusterbench.bench.collective_request import HYBRID, MPI, PLACEMENTS, REGISTERED, SHARED, Request
+from clusterbench.bench.choices import Entry, chosen_cells, contenders
+from clusterbench.bench.collective_request import HYBRID, MPI, PLACEMENTS, REGISTERED, SHARED, Point, Request
 from clusterbench.bench.collective_runs import CollectiveRuns, Finished
 from clusterbench.bench.commands.collectives_request import all_serving
 from clusterbench.bench.output import note
@@ -24,10 +25,15 @@ from clusterbench.bench.shared_calls import NoWindowError
 from clusterbench.bench.world import World, agreed
 from clusterbench.collectives import traffic
 from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.transports.library import works_in_place
 from clusterbench.results.rates import count_for_size
 from clusterbench.results.record import Measurement
 
 DTYPE = np.dtype("float32")
+CONTENDERS = 4
+"""Algorithms of a size and transport that are visited again, the fastest."""
+VISITS = 3
+"""How often."""
 
 
 @dataclass
@@ -53,8 +59,8 @@ class Calibration:
         return tuple(self._request(name, buffers) for name in self.names for buffers in self.buffers)
 
     def points(self) -> list[object]:
-        """All points of all requests."""
-        return [point for request in self.requests for point in request.points()]
+        """All points of all requests that are measured for certain."""
+        return [point for request in self.requests for point in _first(request.points())]
 
     def run(
         self, run_id: str, device: str, finished: Finished, step: Callable[[str, int], None]
@@ -63,13 +69,30 @@ class Calibration:
         for request in self.requests:
             runs = self._runs(request)
             if runs is None:
-                step("", len(request.points()))
+                step("", len(_first(request.points())))
                 continue
-            rows = []
-            for row in runs.run(run_id, device, finished, step):
+            rows: list[Measurement] = []
+            for row in runs.measured(_first(runs.points), run_id, device, finished, step):
                 rows.append(row)
                 yield row
-            self._keep(request, runs, rows)
+            for row in runs.measured(self._again(runs, rows), run_id, device, finished, lambda what, _: step(what, 0)):
+                rows.append(row)
+                yield row
+            runs.close()
+            self._keep(runs.request, runs, rows)
+
+    def _again(self, runs: CollectiveRuns, rows: list[Measurement]) -> list[Point]:
+        """What is visited again, `VISITS` times, each time in another order."""
+        request, size = runs.request, self.world.size
+        chosen = contenders(rows, CONTENDERS)
+        points = [
+            point
+            for point in runs.points
+            if (request.size_bytes(point.count, size), request.named(point.way.transport), str(point.algorithm))
+            in chosen
+        ]
+        order = np.random.default_rng(self.seed)
+        return [points[i] for _ in range(VISITS) for i in order.permutation(len(points))]
 
     def _runs(self, request: Request) -> CollectiveRuns | None:
         """The runs of a request; where ranks can share no memory those over `mpi`, or none for registered buffers."""
@@ -104,7 +127,7 @@ class Calibration:
             counts=tuple(counts),
             dtype=DTYPE,
             op="sum" if what.reduces else "",
-            placements=PLACEMENTS[:1],
+            placements=PLACEMENTS if works_in_place(what) else PLACEMENTS[:1],
             transports=(MPI, SHARED if self.world.nodes == 1 else HYBRID),
             check=False,
             rules=self.rules,
@@ -114,6 +137,11 @@ class Calibration:
             traffic="uniform" if what.uneven else "",
             buffers=buffers,
         )
+
+
+def _first(points: list[Point]) -> list[Point]:
+    """What is measured at first: out of place."""
+    return [point for point in points if point.placement == PLACEMENTS[0]]
 
 
 def _written(path: Path, entry: Entry) -> None:

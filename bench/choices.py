@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean, median
 
 from clusterbench.bench.collective_request import MPI, SHARED, STAGED
 from clusterbench.results.record import Measurement
-from clusterbench.results.statistics import faster
+
+MARGIN = 1.05
+"""How many times as fast is faster; launches of one program on a quiet machine differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +49,76 @@ class Entry:
         return min(self.cells, key=lambda cell: abs(math.log(cell.size_bytes / max(1, size_bytes))))
 
 
+def contenders(rows: Iterable[Measurement], most: int) -> set[tuple[int, str, str]]:
+    """Of each size and transport the `most` fastest algorithms: (size in bytes, the row's transport, algorithm)."""
+    groups: dict[tuple[int, str], list[Measurement]] = {}
+    for row in rows:
+        groups.setdefault((row.size_bytes, row.transport), []).append(row)
+    return {
+        (*key, row.algorithm)
+        for key, found in groups.items()
+        for row in sorted(found, key=lambda row: row.median_s or math.inf)[:most]
+    }
+
+
 def chosen_cells(rows: Iterable[Measurement], rounds: Callable[[str, int], int]) -> tuple[Cell, ...]:
     """The cells of one call from its rows, which are those of our schedules over `mpi` and over `shared` or `hybrid`.
 
-    A choice must win clearly, its interval apart from the other's; of what is not clearly slower than the fastest the
-    simplest is taken: the algorithm with the fewest rounds (`rounds(algorithm, size_bytes)`), and `mpi`.
+    There may be several rows of one algorithm, of several visits, in and out of place: the median of visits counts,
+    and the best are of those that were visited most. What is not faster by `MARGIN` is as good: of what is as good as
+    the fastest the simplest is taken, the algorithm with the fewest rounds (`rounds(algorithm, size_bytes)`), and
+    `mpi`.
     """
-    by_size: dict[int, dict[str, list[Measurement]]] = {}
+    by_size: dict[int, dict[str, dict[str, list[Measurement]]]] = {}
     for row in rows:
         transport = SHARED if row.transport == STAGED else row.transport
-        by_size.setdefault(row.size_bytes, {}).setdefault(transport, []).append(row)
+        by_transport = by_size.setdefault(row.size_bytes, {})
+        by_transport.setdefault(transport, {}).setdefault(row.algorithm, []).append(row)
     cells = []
     for size_bytes, by_transport in sorted(by_size.items()):
-        best = {transport: _simplest(found, rounds) for transport, found in sorted(by_transport.items())}
         window = next((transport for transport in by_transport if transport != MPI), MPI)
-        others = {row.algorithm: row for row in by_transport.get(window, [])}
-        over = {row.algorithm: _clearly(row, others.get(row.algorithm), window) for row in by_transport.get(MPI, [])}
+        best = {
+            transport: _simplest(found, {algorithm: rounds(algorithm, size_bytes) for algorithm in found})
+            for transport, found in sorted(by_transport.items())
+        }
+        times = {transport: _times(by_transport[transport][algorithm]) for transport, algorithm in best.items()}
+        others = by_transport.get(window, {})
         cells.append(
             Cell(
                 size_bytes,
-                _clearly(best[MPI], best.get(window), window) if MPI in best else window,
-                {transport: row.algorithm for transport, row in best.items()},
-                dict(sorted(over.items())),
+                window if MPI not in best or _is_faster(times[window], times[MPI]) else MPI,
+                best,
+                {
+                    algorithm: window if _is_faster(_times(others.get(algorithm, [])), _times(found)) else MPI
+                    for algorithm, found in sorted(by_transport.get(MPI, {}).items())
+                },
             )
         )
     return tuple(cells)
 
 
-def _simplest(rows: Sequence[Measurement], rounds: Callable[[str, int], int]) -> Measurement:
-    """Of what is not clearly slower than the fastest, what has the fewest rounds."""
-    fastest = min(rows, key=lambda row: row.median_s or math.inf)
-    equal = [row for row in rows if row is fastest or faster(_interval(fastest), _interval(row)) != "first"]
-    return min(equal, key=lambda row: (rounds(row.algorithm, row.size_bytes), row.algorithm))
+def _simplest(found: Mapping[str, Sequence[Measurement]], rounds: Mapping[str, int]) -> str:
+    """Of the algorithms with most visits, and of those as good as the fastest, that with the fewest rounds."""
+    visits = max(len(rows) for rows in found.values())
+    times = {algorithm: _times(rows) for algorithm, rows in found.items() if len(rows) == visits}
+    fastest = min(times.values(), key=_mean)
+    as_good = [algorithm for algorithm, of in times.items() if not _is_faster(fastest, of)]
+    return min(as_good, key=lambda algorithm: (rounds[algorithm], algorithm))
 
 
-def _clearly(over_mpi: Measurement, over_window: Measurement | None, window: str) -> str:
-    """The transport to take: `window`, which shares memory, only where it is clearly faster."""
-    if over_window is None or faster(_interval(over_mpi), _interval(over_window)) != "second":
-        return MPI
-    return window
+def _times(rows: Iterable[Measurement]) -> dict[str, float]:
+    """By placement the median over visits, in seconds."""
+    visits: dict[str, list[float]] = {}
+    for row in rows:
+        visits.setdefault(row.placement, []).append(math.inf if row.median_s is None else row.median_s)
+    return {placement: median(times) for placement, times in visits.items()}
 
 
-def _interval(row: Measurement) -> tuple[float | None, float | None]:
-    return row.ci95_low_s, row.ci95_high_s
+def _is_faster(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    """Whether the first one's times are below the second's by `MARGIN`, in the mean over the placements of both."""
+    both = first.keys() & second.keys()
+    return bool(both) and MARGIN * _mean({p: first[p] for p in both}) < _mean({p: second[p] for p in both})
+
+
+def _mean(times: Mapping[str, float]) -> float:
+    return geometric_mean(times.values())

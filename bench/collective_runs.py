@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -118,20 +118,35 @@ class CollectiveRuns:
     def run(
         self, run_id: str, device: str, finished: Finished, step: Callable[[str, int], None]
     ) -> Iterator[Measurement]:
-        """Measure all points, once; yields their rows, the same on every rank, and hands each to `finished` with its
+        """Measure all points, once, as `measured` does."""
+        yield from self.measured(self.points, run_id, device, finished, step)
+        self.close()
+
+    def close(self) -> None:
+        """Give shared memory back; all ranks call it together, once they have measured everything."""
+        if self.shared is not None:
+            self.shared.close()
+
+    def measured(
+        self,
+        points: Iterable[Point],
+        run_id: str,
+        device: str,
+        finished: Finished,
+        step: Callable[[str, int], None],
+    ) -> Iterator[Measurement]:
+        """Measure some of the points; yields their rows, the same on every rank, and hands each to `finished` with its
         samples.
 
         Raises `MpiError` where MPI fails.
         """
-        for point in self.points:
+        for point in points:
             step(f"{point.algorithm}, {point.count} elements, {point.placement.replace('_', ' ')}", 0)
             row, seconds = self._measure(point, lambda: step("", 0))
             row = replace(row, run_id=run_id, device=self.gpu.module.device if self.gpu else device)
             finished(row, seconds)
             step("", 1)
             yield row
-        if self.shared is not None:
-            self.shared.close()
 
     def _sizes(self) -> dict[Spec, tuple[int, ...]]:
         """The sizes with which each schedule is run."""

@@ -31,6 +31,7 @@ from clusterbench.collectives.fusion_steps import (
 from clusterbench.collectives.schedule import Count, Ints, layout
 
 LINE_BYTES = 64
+"""Of the caches of x86-64, and of most ARM64."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from numba import njit
 
+from clusterbench.collectives.fusion_layout import LINE_BYTES
 from clusterbench.collectives.transports.atomics import (
     flush_streams,
     load_acquire,
@@ -45,7 +46,6 @@ its turn), the number of the call that ran last, and how many calls there are.""
 
 BLOCK_BYTES = 8192
 """Of a pass at a time where its result is read or stored more than once: it is in the first cache then."""
-LINE_BYTES = 64
 LOOKS = 32
 """At a flag, between two calls of MPI where there are messages: about 1 µs."""
 

@@ -18,18 +18,16 @@ from clusterbench.bench.choice_table import (
     read_table,
     write_entries,
 )
-from clusterbench.bench.choices import Cell, Entry, chosen_cells
+from clusterbench.bench.choices import Cell, Entry, chosen_cells, contenders
 from clusterbench.results.record import Measurement
 
 ROUNDS = {"direct": 2, "ring": 6, "binomial": 4}
 MACHINE = {"cpu": "some", "cores": 2, "caches": ["a"], "mpi": "MPICH 5"}
 
 
-def row(algorithm: str, transport: str, median_s: float, arm: float = 0.01, size_bytes: int = 8) -> Measurement:
-    return Measurement(
-        run_id="r", suite="collectives", name="all_reduce", algorithm=algorithm, transport=transport,
-        size_bytes=size_bytes, median_s=median_s, ci95_low_s=median_s * (1 - arm), ci95_high_s=median_s * (1 + arm),
-    )  # fmt: skip
+def row(algorithm: str, transport: str, median_s: float | None, placement: str = "out_of_place") -> Measurement:
+    return Measurement(run_id="r", suite="collectives", name="all_reduce", algorithm=algorithm, transport=transport,
+                       size_bytes=8, placement=placement, median_s=median_s)  # fmt: skip
 
 
 def chosen(*rows: Measurement) -> Cell:
@@ -49,12 +47,35 @@ def test_the_fastest_is_chosen_where_it_is_clearly_faster() -> None:
     assert cell.over == {"direct": "mpi", "ring": "shared"}
 
 
-def test_of_what_is_not_clearly_slower_the_simplest_is_taken() -> None:
-    cell = chosen(row("ring", "mpi", 1.0, 0.1), row("binomial", "mpi", 1.05, 0.1), row("direct", "mpi", 1.5, 0.1),
-                  row("ring", "shared", 0.9, 0.1))  # fmt: skip
+def test_of_what_is_as_good_the_simplest_is_taken() -> None:
+    cell = chosen(row("ring", "mpi", 1.0), row("binomial", "mpi", 1.04), row("direct", "mpi", 1.5),
+                  row("ring", "shared", 0.998))  # fmt: skip
     assert cell.best == {"mpi": "binomial", "shared": "ring"}
     assert cell.transport == "mpi"
     assert cell.over["ring"] == "mpi"
+
+
+def test_the_median_of_visits_counts_and_only_what_was_visited_most_can_be_best() -> None:
+    visits = [row("ring", "mpi", time) for time in (1.0, 9.0, 1.1)] + [row("direct", "mpi", 2.0)] * 3
+    once = row("binomial", "mpi", 0.5)  # in a good moment
+    assert chosen(*visits, once).best == {"mpi": "ring"}
+
+
+def test_the_best_is_so_in_both_placements_together() -> None:
+    cell = chosen(row("ring", "mpi", 1.0), row("ring", "mpi", 4.0, "in_place"), row("direct", "mpi", 1.5),
+                  row("direct", "mpi", 1.5, "in_place"))  # fmt: skip
+    assert cell.best == {"mpi": "direct"}
+
+
+def test_only_the_fastest_of_each_size_and_transport_are_visited_again() -> None:
+    rows = [
+        row("ring", "mpi", 1.0),
+        row("direct", "mpi", 2.0),
+        row("binomial", "mpi", None),
+        row("ring", "staged", 9.0),
+    ]
+    assert contenders(rows, 2) == {(8, "mpi", "ring"), (8, "mpi", "direct"), (8, "staged", "ring")}
+    assert contenders(rows, 1) == {(8, "mpi", "ring"), (8, "staged", "ring")}
 
 
 def test_without_shared_memory_there_is_a_choice_over_mpi_only() -> None:
@@ -68,10 +89,8 @@ def test_between_hosts_the_choice_is_of_messages_or_both() -> None:
     assert cell.over == {"direct": "mpi", "ring": "hybrid"}
 
 
-def test_a_time_without_an_interval_wins_nothing() -> None:
-    unsure = Measurement(run_id="r", suite="collectives", name="all_reduce", algorithm="ring", transport="staged",
-                         size_bytes=8, median_s=0.1)  # fmt: skip
-    assert chosen(row("ring", "mpi", 1.0), unsure).transport == "mpi"
+def test_what_has_no_time_wins_nothing() -> None:
+    assert chosen(row("ring", "mpi", 1.0), row("ring", "staged", None)).transport == "mpi"
 
 
 @given(st.lists(st.integers(1, 2**40), min_size=1, max_size=6, unique=True), st.integers(1, 2**40))
