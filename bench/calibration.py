@@ -30,9 +30,9 @@ from clusterbench.results.rates import count_for_size
 from clusterbench.results.record import Measurement
 
 DTYPE = np.dtype("float32")
-CONTENDERS = 4
+CONTENDERS = 3
 """Algorithms of a size and transport that are visited again, the fastest."""
-VISITS = 3
+VISITS = 2
 """How often."""
 
 

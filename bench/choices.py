@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 
 from clusterbench.bench.collective_request import MPI, SHARED, STAGED
 from clusterbench.results.record import Measurement
@@ -64,10 +64,10 @@ def contenders(rows: Iterable[Measurement], most: int) -> set[tuple[int, str, st
 def chosen_cells(rows: Iterable[Measurement], rounds: Callable[[str, int], int]) -> tuple[Cell, ...]:
     """The cells of one call from its rows, which are those of our schedules over `mpi` and over `shared` or `hybrid`.
 
-    There may be several rows of one algorithm, of several visits, in and out of place: the median of visits counts,
-    and the best are of those that were visited most. What is not faster by `MARGIN` is as good: of what is as good as
-    the fastest the simplest is taken, the algorithm with the fewest rounds (`rounds(algorithm, size_bytes)`), and
-    `mpi`.
+    There may be several rows of one algorithm, of several visits, in and out of place: the fastest visit counts, as
+    whatever disturbs one makes it slower, and the best are of those that were visited most. What is not faster by
+    `MARGIN` is as good: of what is as good as the fastest the simplest is taken, the algorithm with the fewest rounds
+    (`rounds(algorithm, size_bytes)`), and `mpi`.
     """
     by_size: dict[int, dict[str, dict[str, list[Measurement]]]] = {}
     for row in rows:
@@ -107,11 +107,11 @@ def _simplest(found: Mapping[str, Sequence[Measurement]], rounds: Mapping[str, i
 
 
 def _times(rows: Iterable[Measurement]) -> dict[str, float]:
-    """By placement the median over visits, in seconds."""
-    visits: dict[str, list[float]] = {}
+    """By placement the median of the fastest visit, in seconds."""
+    times: dict[str, float] = {}
     for row in rows:
-        visits.setdefault(row.placement, []).append(math.inf if row.median_s is None else row.median_s)
-    return {placement: median(times) for placement, times in visits.items()}
+        times[row.placement] = min(times.get(row.placement, math.inf), row.median_s or math.inf)
+    return times
 
 
 def _is_faster(first: Mapping[str, float], second: Mapping[str, float]) -> bool:

@@ -55,8 +55,8 @@ def test_of_what_is_as_good_the_simplest_is_taken() -> None:
     assert cell.over["ring"] == "mpi"
 
 
-def test_the_median_of_visits_counts_and_only_what_was_visited_most_can_be_best() -> None:
-    visits = [row("ring", "mpi", time) for time in (1.0, 9.0, 1.1)] + [row("direct", "mpi", 2.0)] * 3
+def test_the_fastest_visit_counts_and_only_what_was_visited_most_can_be_best() -> None:
+    visits = [row("ring", "mpi", time) for time in (3.0, 9.0, 1.1)] + [row("direct", "mpi", 2.0)] * 3
     once = row("binomial", "mpi", 0.5)  # in a good moment
     assert chosen(*visits, once).best == {"mpi": "ring"}
 

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 CORES = max(2, len(os.sched_getaffinity(0)))
 LAUNCHES = 8
+FEWER = 5
+"""For the collectives that are many."""
 RESAMPLES = 2000
 BUDGET_S = "0.1"
 SWEEP = ("-b", "8", "-e", "64M", "-f", "4")
@@ -74,12 +76,11 @@ def library(request: pytest.FixtureRequest) -> Library:
     return chosen
 
 
-@pytest.fixture(scope="module")
-def table(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated(library: Library, ranks: int, collective: str, folder: Path) -> Path:
     """What `best` takes from: measured before anything is compared."""
-    path = tmp_path_factory.mktemp("tables") / "table.json"
-    library.run(CORES, "-m", "clusterbench.bench", "collectives", "calibrate", "--table", str(path))
-    return path
+    where = ("--table", str(folder / "table.json"), "--journal", str(folder / "calibration"))
+    library.run(ranks, "-m", "clusterbench.bench", "collectives", "calibrate", "--collective", collective, *where)
+    return folder / "table.json"
 
 
 Key = tuple[int, str]
@@ -87,10 +88,12 @@ Times = dict[Key, list[tuple[float, float]]]
 """Medians of launches of the library and of ours, in seconds, by size and placement."""
 
 
-def compared(library: Library, ranks: int, collective: str, sweep: Sequence[str], table: Path) -> dict[str, Times]:
+def compared(
+    library: Library, ranks: int, collective: str, sweep: Sequence[str], table: Path, launches: int = LAUNCHES
+) -> dict[str, Times]:
     """Launches of both kinds in turns, after one of each that is not counted."""
     found: dict[str, Times] = {kind: {} for kind in KINDS}
-    for seed in range(LAUNCHES + 1):
+    for seed in range(launches + 1):
         for kind in KINDS if seed % 2 else KINDS[::-1]:
             arguments = ["-m", "clusterbench.bench", "collectives", "run", collective, *sweep, "--budget", BUDGET_S]
             arguments += ["--transport", "shared", "--buffers", kind, "--algorithm", "library,best"]
@@ -151,8 +154,10 @@ def show(show_line: Callable[[str], None], what: str, found: dict[str, Times]) -
 
 
 def test_all_reduce_beside_the_library(
-    benchmark: Any, show_line: Callable[[str], None], library: Library, table: Path
+    benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path
 ) -> None:
+    table = calibrated(library, CORES, "all_reduce", tmp_path)
+
     def run() -> dict[str, Times]:
         found = compared(library, CORES, "all_reduce", SWEEP, table)
         for kind, times in compared(library, CORES, "all_reduce", LARGEST, table).items():
@@ -170,21 +175,20 @@ def test_all_reduce_beside_the_library(
 def test_all_reduce_with_twice_as_many_ranks_as_cores(
     benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path
 ) -> None:
-    table = tmp_path / "table.json"
-    library.run(2 * CORES, "-m", "clusterbench.bench", "collectives", "calibrate", "--collective", "all_reduce",
-                "--table", str(table))  # fmt: skip
+    table = calibrated(library, 2 * CORES, "all_reduce", tmp_path)
     sweep = ("-b", "8", "-e", "8M", "-f", "32")
-    found = benchmark.pedantic(lambda: compared(library, 2 * CORES, "all_reduce", sweep, table), rounds=1)
+    found = benchmark.pedantic(lambda: compared(library, 2 * CORES, "all_reduce", sweep, table, FEWER), rounds=1)
     results = show(show_line, f"all_reduce beside {library.name}, {2 * CORES} ranks on {CORES} cores", found)
     assert results["registered"][0].high >= 1.0
 
 
 @pytest.mark.parametrize("collective", ["all_gather", "reduce_scatter", "broadcast", "all_to_all"])
 def test_other_collectives_beside_the_library(
-    benchmark: Any, show_line: Callable[[str], None], library: Library, table: Path, collective: str
+    benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path, collective: str
 ) -> None:
+    table = calibrated(library, CORES, collective, tmp_path)
     sweep = ("-b", "16", "-e", "16M", "-f", "16")
-    found = benchmark.pedantic(lambda: compared(library, CORES, collective, sweep, table), rounds=1)
+    found = benchmark.pedantic(lambda: compared(library, CORES, collective, sweep, table, FEWER), rounds=1)
     results = show(show_line, f"{collective} beside {library.name}, {CORES} ranks", found)
     assert results["registered"][0].high >= 1.0
 
