@@ -76,10 +76,11 @@ def library(request: pytest.FixtureRequest) -> Library:
     return chosen
 
 
-def calibrated(library: Library, ranks: int, collective: str, folder: Path) -> Path:
+def calibrated(library: Library, ranks: int, collective: str, sweep: Sequence[str], folder: Path) -> Path:
     """What `best` takes from: measured before anything is compared."""
     where = ("--table", str(folder / "table.json"), "--journal", str(folder / "calibration"))
-    library.run(ranks, "-m", "clusterbench.bench", "collectives", "calibrate", "--collective", collective, *where)
+    what = ("--collective", collective, *sweep)
+    library.run(ranks, "-m", "clusterbench.bench", "collectives", "calibrate", *what, *where)
     return folder / "table.json"
 
 
@@ -156,7 +157,7 @@ def show(show_line: Callable[[str], None], what: str, found: dict[str, Times]) -
 def test_all_reduce_beside_the_library(
     benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path
 ) -> None:
-    table = calibrated(library, CORES, "all_reduce", tmp_path)
+    table = calibrated(library, CORES, "all_reduce", SWEEP, tmp_path)
 
     def run() -> dict[str, Times]:
         found = compared(library, CORES, "all_reduce", SWEEP, table)
@@ -175,8 +176,8 @@ def test_all_reduce_beside_the_library(
 def test_all_reduce_with_twice_as_many_ranks_as_cores(
     benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path
 ) -> None:
-    table = calibrated(library, 2 * CORES, "all_reduce", tmp_path)
     sweep = ("-b", "8", "-e", "8M", "-f", "32")
+    table = calibrated(library, 2 * CORES, "all_reduce", sweep, tmp_path)
     found = benchmark.pedantic(lambda: compared(library, 2 * CORES, "all_reduce", sweep, table, FEWER), rounds=1)
     results = show(show_line, f"all_reduce beside {library.name}, {2 * CORES} ranks on {CORES} cores", found)
     assert results["registered"][0].high >= 1.0
@@ -186,8 +187,8 @@ def test_all_reduce_with_twice_as_many_ranks_as_cores(
 def test_other_collectives_beside_the_library(
     benchmark: Any, show_line: Callable[[str], None], library: Library, tmp_path: Path, collective: str
 ) -> None:
-    table = calibrated(library, CORES, collective, tmp_path)
     sweep = ("-b", "16", "-e", "16M", "-f", "16")
+    table = calibrated(library, CORES, collective, sweep, tmp_path)
     found = benchmark.pedantic(lambda: compared(library, CORES, collective, sweep, table, FEWER), rounds=1)
     results = show(show_line, f"{collective} beside {library.name}, {CORES} ranks", found)
     assert results["registered"][0].high >= 1.0
