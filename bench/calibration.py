@@ -1,8 +1,8 @@
 """Measures every algorithm over every transport at a series of sizes, and keeps in a table which is the fastest.
 
 It is measured as `collectives run` does, on float32, by sums, with root 0 and even traffic: everything once out of
-place, and the fastest of each size and transport several times more, in place too, as one visit may fall into a bad
-moment. Data is not checked: every schedule is proven, and every fused program checked, before it runs.
+place, and the fastest of each size and transport twice more, in place too, as one visit may fall into a bad moment.
+Data is not checked: every schedule is proven, and every fused program checked, before it runs.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from clusterbench.bench.collective_request import MPI, SHARED, STAGED
 from clusterbench.results.record import Measurement
 
 MARGIN = 1.05
-"""How many times as fast is faster; launches of one program on a quiet machine differ by less."""
+"""How many times as fast counts as faster: less is no reason to leave the simpler choice."""
 
 
 @dataclass(frozen=True, slots=True)
