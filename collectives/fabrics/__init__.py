@@ -1,0 +1,1 @@
+"""Networks between hosts, one file each; `collectives/topology/fabric.py` finds them."""

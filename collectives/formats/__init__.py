@@ -1,0 +1,1 @@
+"""Formats of files that describe topologies, one file each; `collectives/topology/file.py` finds them."""

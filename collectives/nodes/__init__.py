@@ -1,0 +1,1 @@
+"""Hosts whose figures are known, one TOML file each; `collectives/topology/presets.py` reads them."""

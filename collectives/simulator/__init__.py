@@ -1,0 +1,1 @@
+"""What a schedule costs on a topology: closed forms, phases, and events."""
