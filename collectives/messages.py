@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clusterbench.collectives.schedule import Phase, Schedule
+from clusterbench.collectives.schedule import Phase, Schedule, moved_on
 
 IN, OUT, SELF = range(3)
 """Directions of a message."""
@@ -73,9 +73,9 @@ def _repeated(phase: Phase, which: Any, number: int) -> Columns:
     rows = np.empty((phase.repetitions, len(which), 7), np.int32)
     rows[:, :, 0] = number + repetition
     rows[:, :, 1] = phase.src[which]
-    rows[:, :, 2] = (phase.src_chunk[which] + moved) % phase.modulus
+    rows[:, :, 2] = moved_on(phase.src_chunk[which], moved, phase.modulus)
     rows[:, :, 3] = phase.dst[which]
-    rows[:, :, 4] = (phase.dst_chunk[which] + moved) % phase.modulus
+    rows[:, :, 4] = moved_on(phase.dst_chunk[which], moved, phase.modulus)
     rows[:, :, 5] = phase.count[which]
     rows[:, :, 6] = phase.reduce[which]
     return rows.reshape(-1, 7)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from clusterbench.collectives.schedule import Ints, Phase
+from clusterbench.collectives.schedule import Ints, Phase, moved_on
 
 
 def pipelined(first_segment: Phase, first_round: Ints, segments: int) -> Iterator[Phase]:
@@ -27,9 +27,9 @@ def pipelined(first_segment: Phase, first_round: Ints, segments: int) -> Iterato
         yield replace(
             first_segment,
             src=first_segment.src[active],
-            src_chunk=(first_segment.src_chunk[active] + moved) % first_segment.modulus,
+            src_chunk=moved_on(first_segment.src_chunk[active], moved, first_segment.modulus),
             dst=first_segment.dst[active],
-            dst_chunk=(first_segment.dst_chunk[active] + moved) % first_segment.modulus,
+            dst_chunk=moved_on(first_segment.dst_chunk[active], moved, first_segment.modulus),
             count=first_segment.count[active],
             reduce=first_segment.reduce[active],
             step=first_segment.step[active],

@@ -34,8 +34,9 @@ class ScheduleError(ValueError):
 class Phase:
     """`repetitions` rounds of one traffic pattern, as parallel arrays over its transfers.
 
-    In repetition k a transfer moves `count` neighbouring chunks from chunk (src_chunk + k·step) mod modulus of rank
-    `src` to chunk (dst_chunk + k·step) mod modulus of rank `dst`. Equal ranks mean a local copy. Route 0 is the
+    In repetition k a transfer moves `count` neighbouring chunks from chunk src_chunk + k·step of rank `src` to chunk
+    dst_chunk + k·step of rank `dst`, each round and round in its window of `modulus` chunks: windows lie one behind the
+    other from chunk 0, and most phases have one. Equal ranks mean a local copy. Route 0 is the
     topology's default route; others are alternatives that a synthesised schedule may name.
     """
 
@@ -56,13 +57,18 @@ class Phase:
     def chunks_at(self, repetition: int | Ints) -> tuple[Ints, Ints]:
         """Source and destination chunks in a repetition, or in several: then of shape (repetitions, transfers)."""
         moved = np.multiply.outer(repetition, self.step)
-        return (self.src_chunk + moved) % self.modulus, (self.dst_chunk + moved) % self.modulus
+        return moved_on(self.src_chunk, moved, self.modulus), moved_on(self.dst_chunk, moved, self.modulus)
 
     def rounds(self) -> Iterator[Phase]:
         """The repetitions, one by one, each as a phase of one round."""
         for repetition in range(self.repetitions):
             src_chunk, dst_chunk = self.chunks_at(repetition)
             yield replace(self, src_chunk=src_chunk, dst_chunk=dst_chunk, repetitions=1)
+
+
+def moved_on(chunk: Ints, by: Ints, modulus: int) -> Ints:
+    """The chunks moved on by so many, round and round in their windows of `modulus` chunks."""
+    return chunk - chunk % modulus + (chunk + by) % modulus
 
 
 def phase(
@@ -93,9 +99,9 @@ def phase(
     if modulus < 1 or repetitions < 0:
         raise ScheduleError(f"modulus {modulus} and repetitions {repetitions}; expected at least 1 and at least 0")
     for named, column in (("chunk", columns[1]), ("dst_chunk", columns[3])):
-        outside = np.flatnonzero((column < 0) | (column >= modulus))
+        outside = np.flatnonzero(column < 0)
         if len(outside):
-            raise ScheduleError(f"{named} {int(column[outside[0]])} of a phase; expected 0 to {modulus - 1}")
+            raise ScheduleError(f"{named} {int(column[outside[0]])} of a phase; expected at least 0")
     a, b, c, d, e, f, g, h = (np.ascontiguousarray(column) for column in columns)
     as_int = np.int64
     return Phase(

@@ -17,11 +17,11 @@ into; `scratch_chunks` (0 unless given) how many more there are to put values as
 `root` the root of a rooted collective, −1 or left out for the others.
 
 A phase is a round, or several of one traffic pattern: `repetitions` (1 unless given) rounds, in the k-th of which, from
-0, the chunks of a transfer are moved on by k times its step, modulo `modulus` (all chunks, scratch included, unless
-given). A transfer is [source, source chunk, destination, destination chunk, count, "copy" or "reduce", step, route]:
-`count` neighbouring chunks go from one rank to another, or are copied inside one; step and route are 0 where they are
-left out. All transfers of a round read the values before it. What the collective requires of chunks is in
-`collectives/collective.py`, the rules of rounds in `collectives/schedule.py`.
+0, the chunks of a transfer are moved on by k times its step, round and round in windows of `modulus` chunks (all
+chunks, scratch included, unless given). A transfer is [source, source chunk, destination, destination chunk, count,
+"copy" or "reduce", step, route]: `count` neighbouring chunks go from one rank to another, or are copied inside one;
+step and route are 0 where they are left out. All transfers of a round read the values before it. What the collective
+requires of chunks is in `collectives/collective.py`, the rules of rounds in `collectives/schedule.py`.
 
 Files are not trusted: what is read has the right types and lies in range, and what it takes to prove and compile it is
 bounded. Whether it computes its collective is for the proof to say (`collectives/proof.py`).
@@ -206,7 +206,7 @@ def _phase(number: int, found: Any, space: int) -> Phase:
     modulus = _integer(found.get("modulus", space), f"{where}: modulus", 1)
     repetitions = _integer(found.get("repetitions", 1), f"{where}: repetitions", 0)
     for name, column in (("source chunk", src_chunk), ("destination chunk", dst_chunk)):
-        _check_range(where, name, np.array(column, np.int64), 0, modulus - 1)
+        _check_range(where, name, np.array(column, np.int64), 0, space - 1)
     return phase(
         src=src, dst=dst, chunk=src_chunk, dst_chunk=dst_chunk, count=count,
         reduce=[text == "reduce" for text in operation], step=step, route=route, modulus=modulus,

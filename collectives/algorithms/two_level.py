@@ -104,15 +104,15 @@ def _stage(shape: Block, active: list[tuple[int, bool, int]]) -> Iterator[Phase]
     if len(rings) == 1:
         first, _, _, dim, moved = rings[0]
         step = shape.weights[dim]
-        if step * shape.dims[dim] == shape.chunks:  # the coordinate that counts most: it wraps where chunks do
-            yield replace(
-                first,
-                src_chunk=first.src_chunk + moved,
-                dst_chunk=first.dst_chunk + moved,
-                step=np.full_like(first.step, -step),
-                repetitions=shape.dims[dim] - 1,
-            )
-            return
+        yield replace(
+            first,
+            src_chunk=first.src_chunk + moved,
+            dst_chunk=first.dst_chunk + moved,
+            step=np.full_like(first.step, -step),
+            modulus=step * shape.dims[dim],  # parts that differ in this coordinate only, and in later ones
+            repetitions=shape.dims[dim] - 1,
+        )
+        return
     for k in range(max(shape.dims[dim] for *_, dim, _ in rings) - 1):
         parts = []
         for first, start, coordinate, dim, moved in rings:

@@ -77,6 +77,33 @@ def routes_of(columns: Sequence[Ints]) -> Routes:
     return Routes(offsets, table[there])
 
 
+def routes_of_lengths(lengths: Ints, links: Ints) -> Routes:
+    """Routes from their lengths and all their links, one route behind the other."""
+    return Routes(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64), links)
+
+
+def positions(starts: Ints, lengths: Ints) -> Ints:
+    """start, start + 1, ... of each range, one range behind the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def taken(routes: Routes, which: Ints) -> Routes:
+    """Some of the routes, by number, each as often as it is asked for."""
+    lengths = routes.lengths[which]
+    return routes_of_lengths(lengths, routes.links[positions(routes.offsets[which], lengths)])
+
+
+def chained(parts: Sequence[Routes]) -> Routes:
+    """Routes that follow one another: route f is route f of the first part, then of the second, and so on."""
+    lengths = np.stack([part.lengths for part in parts], axis=1)
+    starts = (np.cumsum(lengths.ravel()) - lengths.ravel()).reshape(lengths.shape)
+    links = np.empty(int(lengths.sum()), np.int64)
+    for number, part in enumerate(parts):
+        links[positions(starts[:, number], lengths[:, number])] = part.links
+    return routes_of_lengths(lengths.sum(axis=1), links)
+
+
 class Router(Protocol):
     """Says over which links data go."""
 

@@ -18,7 +18,15 @@ from scipy.sparse.csgraph import dijkstra
 
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.splitmix import mixed
-from clusterbench.collectives.topology.graph import Floats, Kind, Links, Routes, TopologyError
+from clusterbench.collectives.topology.graph import (
+    Floats,
+    Kind,
+    Links,
+    Routes,
+    TopologyError,
+    positions,
+    routes_of_lengths,
+)
 
 MESSAGE_BYTES = 1 << 20
 """Of the message whose time a route is chosen by."""
@@ -82,11 +90,18 @@ def _cheapest(src: Ints, dst: Ints, cost: Floats, vertices: int) -> csr_array:
 
 def _in_order(order: Ints, lengths: Ints, found: Ints) -> Routes:
     """Routes found in the order `order`, back in that of their numbers."""
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    where = np.repeat(offsets[order] - np.concatenate(([0], np.cumsum(lengths[order])[:-1])), lengths[order])
-    links = np.empty_like(found)
-    links[where + np.arange(len(found))] = found
-    return Routes(offsets, links)
+    routes = routes_of_lengths(lengths, np.empty_like(found))
+    routes.links[positions(routes.offsets[order], lengths[order])] = found
+    return routes
+
+
+@njit(cache=True)
+def drawn(src: Ints, dst: Ints, at: Ints, seed: int) -> Ints:
+    """A number of 31 bits for each pair and place, by a hash of a seed."""
+    numbers = np.empty(len(src), np.int64)
+    for flow in range(len(src)):
+        numbers[flow] = np.int64(mixed(src[flow], dst[flow], at[flow], seed) >> np.uint64(33))
+    return numbers
 
 
 @njit(cache=True)
@@ -108,8 +123,7 @@ def _walk(
                     ways += 1
             chosen = 0
             if ways > 1:
-                drawn = mixed(src[flow], dst[flow], at, seed) >> np.uint64(33)
-                chosen = (np.int64(drawn) + choice[flow]) % ways
+                chosen = (np.int64(mixed(src[flow], dst[flow], at, seed) >> np.uint64(33)) + choice[flow]) % ways
             for k in range(first[at], first[at + 1]):
                 if distance[row[flow], at] == distance[row[flow], to[out[k]]] + cost[out[k]]:
                     if chosen == 0:

@@ -1,0 +1,145 @@
+"""Max-min fair rates: no transfer can be faster without a slower one becoming slower still.
+
+Progressive filling: the link whose fair share is least gives it to all its transfers, which leave with what they use of
+other links; and so on with the rest (D. Bertsekas and R. Gallager, "Data networks", 2nd edition, 1992, section 6.5.2).
+The links wait in a heap. As the fair share of a link only grows while others are served, one that has grown is put
+back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from clusterbench.collectives.schedule import Ints
+from clusterbench.collectives.topology.graph import Floats
+
+SAME = 1e-12
+"""Relative difference below which two fair shares are one: that of sums in another order."""
+
+
+@njit(cache=True)
+def push(keys: Floats, values: Ints, size: int, key: float, value: int) -> int:
+    """Put into a binary heap, the least key first; its new size."""
+    at = size
+    while at > 0:
+        above = (at - 1) >> 1
+        if keys[above] <= key:
+            break
+        keys[at], values[at] = keys[above], values[above]
+        at = above
+    keys[at], values[at] = key, value
+    return size + 1
+
+
+@njit(cache=True)
+def pop(keys: Floats, values: Ints, size: int) -> int:
+    """Take the first from a heap; its new size. What is taken is read from place 0 before."""
+    size -= 1
+    key, value = keys[size], values[size]
+    at = 0
+    while True:
+        below = 2 * at + 1
+        if below >= size:
+            break
+        if below + 1 < size and keys[below + 1] < keys[below]:
+            below += 1
+        if keys[below] >= key:
+            break
+        keys[at], values[at] = keys[below], values[below]
+        at = below
+    keys[at], values[at] = key, value
+    return size
+
+
+@njit(cache=True)
+def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any:
+    """Rate and limiting link of each active flow over a route; infinite and −1 for one that no link limits.
+
+    `offsets` and `links` are routes (`topology.graph.Routes`) over links numbered from 0, `capacity` is bytes/s a link,
+    `active` tells which flows take part; others have rate 0.
+    """
+    flows, number = len(offsets) - 1, len(capacity)
+    rate, limit = np.zeros(flows), np.full(flows, -1)
+    # The flows over each link, one link behind the other.
+    first = np.zeros(number + 1, np.int64)
+    for flow in range(flows):
+        if active[flow]:
+            for at in range(offsets[flow], offsets[flow + 1]):
+                first[links[at] + 1] += 1
+    for link in range(number):
+        first[link + 1] += first[link]
+    over, filled = np.empty(first[number], np.int64), first[:-1].copy()
+    waiting = np.zeros(flows, np.bool_)
+    for flow in range(flows):
+        if active[flow]:
+            waiting[flow] = True
+            rate[flow] = np.inf
+            for at in range(offsets[flow], offsets[flow + 1]):
+                over[filled[links[at]]] = flow
+                filled[links[at]] += 1
+    left, sharing = capacity.copy(), np.empty(number, np.int64)
+    keys, values, size = np.empty(number + 1), np.empty(number + 1, np.int64), 0
+    for link in range(number):
+        sharing[link] = first[link + 1] - first[link]
+        if sharing[link] > 0 and left[link] < np.inf:
+            size = push(keys, values, size, left[link] / sharing[link], link)
+    while size > 0:
+        key, link = keys[0], values[0]
+        size = pop(keys, values, size)
+        if sharing[link] == 0:
+            continue
+        share = max(0.0, left[link]) / sharing[link]
+        if share > key * (1 + SAME):
+            size = push(keys, values, size, share, link)
+            continue
+        for at in range(first[link], first[link + 1]):
+            flow = over[at]
+            if not waiting[flow]:
+                continue
+            waiting[flow] = False
+            rate[flow], limit[flow] = share, link
+            for hop in range(offsets[flow], offsets[flow + 1]):
+                left[links[hop]] -= share
+                sharing[links[hop]] -= 1
+    return rate, limit
+
+
+@njit(cache=True)
+def drain(offsets: Ints, links: Ints, capacity: Floats, size_bytes: Floats) -> Any:
+    """Seconds until each flow is over when all begin at once, its last limiting link, and how many shared that link.
+
+    Rates are max-min fair at every moment: when flows end, those that are left share what they leave.
+    """
+    flows = len(size_bytes)
+    over_s, limit, shared = np.zeros(flows), np.full(flows, -1), np.zeros(flows, np.int64)
+    left = size_bytes.copy()
+    active = left > 0
+    for flow in range(flows):
+        if offsets[flow + 1] == offsets[flow]:
+            active[flow] = False
+    now, remaining = 0.0, active.sum()
+    while remaining > 0:
+        rate, by = fair_rates(offsets, links, capacity, active)
+        least = np.inf
+        for flow in range(flows):
+            if active[flow]:
+                least = min(least, left[flow] / rate[flow])
+        count = np.zeros(len(capacity), np.int64)
+        for flow in range(flows):
+            if active[flow] and by[flow] >= 0:
+                count[by[flow]] += 1
+        now += least
+        for flow in range(flows):
+            if not active[flow]:
+                continue
+            limit[flow] = by[flow]
+            shared[flow] = count[by[flow]] if by[flow] >= 0 else 0
+            left[flow] -= rate[flow] * least
+            if not left[flow] > size_bytes[flow] * 1e-9:
+                over_s[flow] = now
+                active[flow] = False
+                remaining -= 1
+    return over_s, limit, shared
