@@ -24,6 +24,9 @@ MOST_MESSAGES = 1 << 25
 """Of some 200 bytes each with what waits for them: 6 GiB."""
 MOST_CELLS = 1 << 28
 """Chunks of all ranks together: 16 bytes each."""
+MOST_IN_A_LIST = 4
+"""Messages that a chunk's next reader waits for one by one; more are joined, or their number would be multiplied by
+that of its readers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +34,8 @@ class Messages:
     """Messages in the order of their rounds, and the graph of what waits for what.
 
     `pair` numbers what they go over: from rank `pair_src[pair]` to `pair_dst[pair]` by choice `pair_route[pair]`.
-    Messages that wait for message m are successors[offsets[m] : offsets[m + 1]]; each waits for `awaited` others.
+    Messages that wait for message m are successors[offsets[m] : offsets[m + 1]]; each waits for `awaited` others. Those
+    behind the messages of the schedule join several: they are local, move nothing, and are done when those are.
     """
 
     pair: Ints
@@ -75,18 +79,20 @@ def messages(schedule: Schedule, sizes: Sizes, order: Order = "data") -> Message
                 "expected at most that: price it by phases"
             )
     rows = np.concatenate(pieces) if pieces else np.zeros((0, 6), np.int64)
-    pair_key, pair = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
-    at = pair_key & ((1 << 48) - 1)
     if order == "data":
-        edges = _by_data(rows, np.array(first_piece), schedule.ranks * space, space, count)
+        edges, joins = _by_data(rows, np.array(first_piece), schedule.ranks * space, space, count)
     else:
-        edges = _by_rank(rows, np.array(first_piece), schedule.ranks, count)
-    before, after = _with_pairs(edges, pair)
+        edges, joins = _by_rank(rows, np.array(first_piece), schedule.ranks, count)
+    nothing = np.zeros(len(joins))
+    pair_key, pair = np.unique(np.concatenate([*keys, joins * (schedule.ranks + 1)]), return_inverse=True)
+    at = pair_key & ((1 << 48) - 1)
+    before, after = _with_pairs(edges, pair, count)
+    count += len(joins)
     by_before = np.argsort(before, kind="stable")
     return Messages(
         pair=pair,
-        size_bytes=np.concatenate(lengths) if lengths else np.zeros(0),
-        reduced_bytes=np.concatenate(reduced) if reduced else np.zeros(0),
+        size_bytes=np.concatenate([*lengths, nothing]),
+        reduced_bytes=np.concatenate([*reduced, nothing]),
         pair_src=at // schedule.ranks,
         pair_dst=at % schedule.ranks,
         pair_route=pair_key >> 48,
@@ -97,9 +103,9 @@ def messages(schedule: Schedule, sizes: Sizes, order: Order = "data") -> Message
     )
 
 
-def _with_pairs(edges: Ints, pair: Ints) -> tuple[Ints, Ints]:
-    """The edges, and those from each message to the next of its pair, each once."""
-    by_pair = np.argsort(pair, kind="stable")
+def _with_pairs(edges: Ints, pair: Ints, count: int) -> tuple[Ints, Ints]:
+    """The edges, and those from each of the first `count` messages to the next of its pair, each once."""
+    by_pair = np.argsort(pair[:count], kind="stable")
     same = pair[by_pair][1:] == pair[by_pair][:-1]
     before = np.concatenate((edges[:, 0], by_pair[:-1][same]))
     after = np.concatenate((edges[:, 1], by_pair[1:][same]))
@@ -140,8 +146,9 @@ def _await(edges: Any, filled: int, pool: Any, head: int, message: int, awaits: 
 
 
 @njit(cache=True)
-def _by_data(pieces: Ints, first: Ints, cells: int, space: int, count: int) -> Ints:
-    """Edges by read-after-write, write-after-read and write-after-write of each chunk of each rank.
+def _by_data(pieces: Ints, first: Ints, cells: int, space: int, count: int) -> Any:
+    """Edges by read-after-write, write-after-read and write-after-write of each chunk of each rank; of joins, which are
+    numbered behind the messages, their ranks.
 
     The value that a round writes is there when its writers are done, and those that read the old value in that round.
     """
@@ -150,6 +157,7 @@ def _by_data(pieces: Ints, first: Ints, cells: int, space: int, count: int) -> I
     pool, used = np.empty((4 * count + 64, 2), np.int32), 0
     edges, filled = np.empty((4 * count + 64, 2), np.int64), 0
     awaits = np.full(count, -1, np.int64)
+    joins, joined = np.empty(64, np.int64), 0
     for number in range(len(first) - 1):
         for p in range(first[number], first[number + 1]):
             message, src, src_chunk, dst, dst_chunk, length = pieces[p]
@@ -173,12 +181,37 @@ def _by_data(pieces: Ints, first: Ints, cells: int, space: int, count: int) -> I
                     pool, used = _add(pool, written, cell, message, used)
                 else:
                     pool, used = _add(pool, read, cell, message, used)
-    return edges[:filled]
+        for p in range(first[number], first[number + 1]):
+            for end in range(2):
+                cell = pieces[p, 1 + 2 * end] * space + pieces[p, 2 + 2 * end]
+                for k in range(pieces[p, 5]):
+                    head = read if end == 0 and written_in[cell + k] != number else written
+                    if not _is_long(pool, head[cell + k]):
+                        continue
+                    if joined == len(joins):
+                        joins = np.concatenate((joins, joins))
+                    if count + joined == len(awaits):
+                        awaits = np.concatenate((awaits, np.full(joined + 64, -1)))
+                    edges, filled = _await(edges, filled, pool, head[cell + k], count + joined, awaits)
+                    head[cell + k] = -1
+                    pool, used = _add(pool, head, cell + k, count + joined, used)
+                    joins[joined] = (cell + k) // space
+                    joined += 1
+    return edges[:filled], joins[:joined]
 
 
 @njit(cache=True)
-def _by_rank(pieces: Ints, first: Ints, ranks: int, count: int) -> Ints:
-    """Edges from all messages of a rank's last round to those of its next."""
+def _is_long(pool: Any, head: int) -> bool:
+    length = 0
+    while head >= 0 and length <= MOST_IN_A_LIST:
+        head = pool[head, 1]
+        length += 1
+    return length > MOST_IN_A_LIST
+
+
+@njit(cache=True)
+def _by_rank(pieces: Ints, first: Ints, ranks: int, count: int) -> Any:
+    """Edges from all messages of a rank's last round to those of its next; no joins."""
     last, taken_in = np.full(ranks, -1, np.int32), np.full(ranks, -1, np.int32)
     pool, used = np.empty((2 * count + 64, 2), np.int32), 0
     edges, filled = np.empty((4 * count + 64, 2), np.int64), 0
@@ -192,4 +225,4 @@ def _by_rank(pieces: Ints, first: Ints, ranks: int, count: int) -> Ints:
                 if taken_in[rank] != number:
                     taken_in[rank], last[rank] = number, -1
                 pool, used = _add(pool, last, rank, pieces[p, 0], used)
-    return edges[:filled]
+    return edges[:filled], np.zeros(0, np.int64)
