@@ -51,7 +51,7 @@ def cluster(name: str, node: Topology, nodes: int, network: Network, source: str
         kinds=np.concatenate((np.tile(node.kinds, nodes), np.full(switches, Kind.SWITCH, np.int8))),
         names=_Names(list(node.names), nodes, list(network.switches)),
         links=joined([
-            _copies(node.links, nodes, inside),
+            copies(node.links, nodes, inside),
             Links(at[outside.src], at[outside.dst], outside.bandwidth, outside.latency_s),
         ]),
         ranks=(np.arange(nodes)[:, None] * inside + node.ranks).ravel(),
@@ -65,7 +65,8 @@ def cluster(name: str, node: Topology, nodes: int, network: Network, source: str
     )  # fmt: skip
 
 
-def _copies(links: Links, nodes: int, inside: int) -> Links:
+def copies(links: Links, nodes: int, inside: int) -> Links:
+    """The links of so many copies of a node of `inside` vertices, copy by copy."""
     by = np.arange(nodes)[:, None] * inside
     return Links((by + links.src).ravel(), (by + links.dst).ravel(), np.tile(links.bandwidth, nodes),
                  np.tile(links.latency_s, nodes))  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clusterbench.collectives.schedule import Ints
+from clusterbench.collectives.topology.cluster import copies
 from clusterbench.collectives.topology.graph import Links, Topology, TopologyError, joined, topology
 
 
@@ -38,13 +39,12 @@ def cluster_of_files(network: Topology, node: Topology) -> Topology:
     at[cards] = _copy_of(network, hosts)[cards] * inside + node.ports[port[cards]]
     outside, slower = _cables(network, node, port, at)
     names = [network.names[rank] for rank in network.ranks.tolist()]
-    by = np.arange(len(hosts))[:, None] * inside
     return topology(
         name=f"{network.name} of {node.name}",
         kinds=np.concatenate((np.tile(node.kinds, len(hosts)), network.kinds[switches])),
         names=[*_names(names, node.names), *(network.names[switch] for switch in switches.tolist())],
-        links=joined([_copies(node.links, by), outside]),
-        ranks=(by + node.ranks).ravel(),
+        links=joined([copies(node.links, len(hosts), inside), outside]),
+        ranks=(np.arange(len(hosts))[:, None] * inside + node.ranks).ravel(),
         hosts=np.concatenate((np.repeat(np.arange(len(hosts)), inside), network.hosts[switches])),
         reducing=np.concatenate((np.tile(node.reducing, len(hosts)), network.reducing[switches])),
         ports=[],
@@ -91,12 +91,6 @@ def _cables(network: Topology, node: Topology, port: Ints, at: Ints) -> tuple[Li
     bandwidth = np.fmin(np.fmin(links.bandwidth[kept], limit[port[src]]), limit[port[dst]])
     slower = int((bandwidth < links.bandwidth[kept]).sum())
     return Links(at[src], at[dst], bandwidth, links.latency_s[kept]), slower
-
-
-def _copies(links: Links, by: Ints) -> Links:
-    copies = len(by)
-    return Links((by + links.src).ravel(), (by + links.dst).ravel(), np.tile(links.bandwidth, copies),
-                 np.tile(links.latency_s, copies))  # fmt: skip
 
 
 def _names(hosts: Sequence[str], inside: Sequence[str]) -> list[str]:

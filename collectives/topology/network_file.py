@@ -10,7 +10,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterbench.collectives import topology as package
+from clusterbench.collectives import fabrics
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import (
     NO_HOST,
@@ -35,9 +35,11 @@ class GuessedLink:
 
 
 def guessed_link() -> GuessedLink:
-    """The one in `guessed_link.toml`."""
-    table = tomllib.loads(files(package).joinpath("guessed_link.toml").read_text("utf-8"))
-    return GuessedLink(float(table["bandwidth_bytes_per_s"]), float(table["latency_s"]), table["source"])
+    """The figures of `collectives/fabrics/figures.toml`."""
+    figures = tomllib.loads(files(fabrics).joinpath("figures.toml").read_text("utf-8"))
+    link, guessed = figures["link"], figures["guessed"]
+    source = f"{guessed['source']}; {link['source']}"
+    return GuessedLink(float(guessed["bandwidth_bytes_per_s"]), float(link["latency_s"]), source)
 
 
 def network(

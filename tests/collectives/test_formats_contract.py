@@ -14,9 +14,13 @@ from clusterbench.collectives.topology.file import Format, formats, read_topolog
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 FIXTURES = Path(__file__).parent / "formats"
-"""A folder a format, of its name, with files as real programs write them."""
+"""A folder a format, of its name with - or _, with files as real programs write them."""
 FORMATS = formats()
-FILES = [(FORMATS[path.parent.name], path) for path in sorted(FIXTURES.glob("*/*")) if path.parent.name in FORMATS]
+FILES = [
+    (FORMATS[name], path)
+    for path in sorted(FIXTURES.glob("*/*"))
+    if (name := path.parent.name.replace("_", "-")) in FORMATS
+]
 
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=list(FORMATS))
 every_file = pytest.mark.parametrize(

@@ -176,6 +176,17 @@ def test_ends_that_do_not_agree_and_lines_cut_off_are_refused(
         read(tmp_path, TWO_HOSTS.replace(old, new))
 
 
+PORT_LINES = [line for line in (FIXTURES / "blocks.txt").read_text().split("\n") if line.startswith("[")]
+
+
+@pytest.mark.parametrize("line", [line for line in PORT_LINES if "Aggregation" not in line and "d1" not in line])
+def test_a_link_that_is_lost_at_one_end_is_never_lost_in_silence(tmp_path: Path, line: str) -> None:
+    whole = read_topology(FIXTURES / "blocks.txt")
+    net = read(tmp_path, (FIXTURES / "blocks.txt").read_text().replace(line + "\n", "", 1))
+    assert sorted(net.links.bandwidth) == sorted(whole.links.bandwidth)
+    assert "1 links are seen from one end only" in net.warnings
+
+
 def test_one_far_port_is_not_for_two_cables(tmp_path: Path) -> None:
     text = block("S", 40, "a", "sw", to_host(1, "c", 1, "n1 HCA-1"), to_host(2, "c", 1, "n1 HCA-1"))
     with pytest.raises(
