@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
 from xml.sax.handler import ContentHandler, feature_external_ges, feature_external_pes
-from xml.sax.xmlreader import AttributesImpl, Locator
+from xml.sax.xmlreader import AttributesImpl, InputSource, Locator
 
 from clusterbench.collectives.topology.graph import TopologyError
 
@@ -72,8 +72,11 @@ def read_xml(text: str, where: str) -> Element:
     parser.setFeature(feature_external_pes, False)
     builder = _Builder(where)
     parser.setContentHandler(builder)
+    source = InputSource()
+    source.setByteStream(BytesIO(text.encode("utf-8", "surrogatepass")))
+    source.setEncoding("utf-8")  # whatever the document says: it is a text by now
     try:
-        parser.parse(BytesIO(text.encode("utf-8", "surrogatepass")))
+        parser.parse(source)
     except DefusedXmlException as error:
         name = getattr(error, "name", "?")
         raise TopologyError(f"{where}, line {builder.line()}: an entity {name!r}; expected XML without any") from None
