@@ -1,1 +1,1 @@
-"""What no algorithm beats on a topology, and what no algorithm of a class beats."""
+"""What no algorithm beats on a topology: cuts, end points and latencies, and what a class of algorithms can reach."""

@@ -53,7 +53,7 @@ class SearchRouter:
         self._out = order.astype(np.int64)
         self._first = np.searchsorted(links.src[order], np.arange(len(kinds) + 1)).astype(np.int64)
         self._to = links.dst
-        self._reverse = _cheapest(links.dst, links.src, self._cost, len(kinds))
+        self._reverse = cheapest(links.dst, links.src, self._cost, len(kinds))
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
         targets, number = np.unique(dst, return_inverse=True)
@@ -80,7 +80,7 @@ class SearchRouter:
         return TopologyError(f"no way from {named[0]} to {named[1]}; expected links between them, or between others")
 
 
-def _cheapest(src: Ints, dst: Ints, cost: Floats, vertices: int) -> csr_array:
+def cheapest(src: Ints, dst: Ints, cost: Floats, vertices: int) -> csr_array:
     """The matrix of costs; of parallel links that of the cheapest."""
     order = np.lexsort((cost, dst, src))
     pair = src[order] * vertices + dst[order]
