@@ -34,14 +34,17 @@ class Graph:
     """Of each link in whole units, or `UNLIMITED`."""
     exact: bool
     """Whether no capacity was rounded up."""
-    forward: Network
-    backward: Network
-    """The network with all links reversed."""
 
     @property
     def everything(self) -> int:
         """More than all limited links together hold."""
         return int(self.capacity[self.capacity < UNLIMITED].sum()) + 1
+
+    def network(self, *, reverse: bool = False) -> Network:
+        """The links made ready for flows between vertices with ranks, maybe all of them reversed."""
+        links = self.topology.links
+        ends = (links.dst, links.src) if reverse else (links.src, links.dst)
+        return network(self.topology.vertices, *ends, self.holders)
 
     def times(self, factor: int) -> Ints:
         """The capacities, multiplied; what is unlimited stays so."""
@@ -65,8 +68,8 @@ class Graph:
 
 def graph(topology: Topology) -> Graph:
     """The graph of a topology."""
-    links, size = topology.links, topology.vertices
-    weights = np.bincount(topology.ranks, minlength=size).astype(np.int64)
+    links = topology.links
+    weights = np.bincount(topology.ranks, minlength=topology.vertices).astype(np.int64)
     holders = np.flatnonzero(weights)
     limited = np.isfinite(links.bandwidth)
     whole, exact = whole_numbers(links.bandwidth[limited], MOST_TOTAL // len(topology.ranks))
@@ -78,8 +81,6 @@ def graph(topology: Topology) -> Graph:
         holders=holders,
         capacity=capacity,
         exact=exact,
-        forward=network(size, links.src, links.dst, holders),
-        backward=network(size, links.dst, links.src, holders),
     )
 
 

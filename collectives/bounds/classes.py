@@ -92,6 +92,8 @@ class _Program:
     """Rows of y + z on each limited link."""
     bandwidth: Floats
     """Of the limited links."""
+    forward: Network
+    backward: Network
     cuts: list[csr_array] = field(default_factory=list)
     """Rows that are at most 0: what must cross a cut, less what can."""
     known: set[bytes] = field(default_factory=set)
@@ -140,7 +142,7 @@ class _Program:
         roots = solution[: self.roots]
         phases = np.split(solution[self.roots :], [links])
         added = False
-        for reduces, net in ((False, self.graph.forward), (True, self.graph.backward)):
+        for reduces, net in ((False, self.forward), (True, self.backward)):
             whole, _ = whole_numbers(np.maximum(np.concatenate((phases[reduces], roots)), 1e-15), FINENESS)
             for target in range(self.roots):
                 inside = _violated(net, whole[:links], whole[links:], target)
@@ -177,7 +179,9 @@ def _program(graph: Graph, unit: float) -> _Program:
     row = np.arange(len(limited))
     both = np.concatenate((first + limited, first + count + limited))
     shared = _rows(np.tile(row, 2), both, np.ones(2 * len(row)), (len(row), variables))
-    program = _Program(graph, unit, equal, shared, links.bandwidth[limited] / unit)
+    program = _Program(
+        graph, unit, equal, shared, links.bandwidth[limited] / unit, graph.network(), graph.network(reverse=True)
+    )
     for holder in graph.holders:
         inside = np.ones(topology.vertices, np.bool_)
         inside[holder] = False

@@ -102,7 +102,7 @@ def _searched(graph: Graph, need: Need, best: Mask | None) -> Mask | None:
 
 def _many_to_one(graph: Graph, best: Mask | None, reverse: bool) -> Mask | None:
     """The largest |S| / B(S) over all S without one rank at least; reversed, |S'| / B(S) of the other side S'."""
-    weights, net = graph.weights[graph.holders], graph.backward if reverse else graph.forward
+    weights, net = graph.weights[graph.holders], graph.network(reverse=reverse)
     worst, ratio = None, Fraction(0)
     if best is not None:
         ratio = Fraction(graph.ranks_in(~best if reverse else best), graph.out_of(best))
@@ -122,7 +122,7 @@ def _many_to_one(graph: Graph, best: Mask | None, reverse: bool) -> Mask | None:
 
 def _one_to_many(graph: Graph, root: int, reverse: bool) -> Mask | None:
     """The largest |S'| / B(S) over all S with the root, S' being the other side; reversed, over all S' with it."""
-    net, at_root = graph.backward if reverse else graph.forward, graph.holders == root
+    net, at_root = graph.network(reverse=reverse), graph.holders == root
     wanted = np.where(at_root, 0, graph.weights[graph.holders])
     worst, ratio = None, Fraction(0)
     while True:
@@ -136,11 +136,11 @@ def _one_to_many(graph: Graph, root: int, reverse: bool) -> Mask | None:
 
 def _between(graph: Graph, sources: Ints, targets: Ints) -> Mask | None:
     """The smallest of the smallest cuts between vertices with ranks, pair by pair; None where none is limited."""
-    worst, least, capacity = None, graph.everything, graph.times(1)
+    net, worst, least, capacity = graph.network(), None, graph.everything, graph.times(1)
     for source, target in zip(sources, targets, strict=True):
         supply = np.where(graph.holders == source, least, 0)
         demand = np.where(graph.holders == target, UNLIMITED, 0)
-        flow = max_flow(graph.forward, capacity, supply, demand)
+        flow = max_flow(net, capacity, supply, demand)
         if flow.value < least:
             worst, least = flow.inside, flow.value
     return worst
@@ -157,16 +157,16 @@ def _pairs(graph: Graph, need: Need) -> tuple[Ints, Ints]:
 
 def _round_groups(graph: Graph, tried: list[Family]) -> Iterator[Mask]:
     """The smallest cuts between the ranks of each group and all others, either way."""
+    forward, backward = graph.network(), graph.network(reverse=True)
     everything, capacity = graph.everything, graph.times(1)
     for family in tried:
         of_holder = family.labels[graph.holders]
         for group in np.unique(of_holder[of_holder >= 0]):
-            ends = (np.where(here, everything, 0) for here in (of_holder == group, of_holder != group))
-            supply, demand = ends
+            supply, demand = (np.where(of_holder == group, *ends) for ends in ((everything, 0), (0, everything)))
             if not supply.any() or not demand.any():
                 continue
-            yield max_flow(graph.forward, capacity, supply, demand).inside
-            yield ~max_flow(graph.backward, capacity, supply, demand).inside
+            yield max_flow(forward, capacity, supply, demand).inside
+            yield ~max_flow(backward, capacity, supply, demand).inside
 
 
 def _worst_natural(graph: Graph, need: Need, natural: list[Family]) -> Mask | None:

@@ -81,7 +81,8 @@ def _merged(topology: Topology, labels: Ints) -> Ints | None:
     if not touching.size:
         return None
     above: dict[int, list[int]] = {}
-    for group, switch in np.unique(np.stack((labels[touching[0]], touching[1])), axis=1).T.tolist():
+    for pair in np.unique(labels[touching[0]] * topology.vertices + touching[1]).tolist():
+        group, switch = divmod(pair, topology.vertices)
         above.setdefault(group, []).append(switch)
     number: dict[tuple[int, ...], int] = {}
     merged = np.arange(labels.max() + 1)

@@ -24,7 +24,7 @@ LATENCIES = (0.0, 1e-6, 2.5e-6)
 
 @st.composite
 def small_topologies(draw: Any, most_vertices: int = 6, finite: bool = False) -> Topology:
-    """A ring of links, so that every vertex reaches every other, and some more; two ranks at least, maybe on one vertex."""
+    """A ring of links, so that every vertex reaches every other, and some more; two ranks at least."""
     size = draw(st.integers(2, most_vertices))
     ends = [(v, (v + 1) % size) for v in range(size)]
     pair = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).filter(lambda ends: ends[0] != ends[1])
