@@ -78,7 +78,8 @@ def worst_cut(graph: Graph, need: Need, natural: list[Family]) -> Search:
         kinds = ", ".join(family.name for family in tried)
         return Search(_exact(graph, need, best), f"smallest cuts round {kinds}", complete=False)
     best = _worst(graph, need, [best, _searched(graph, need, best)])
-    return Search(_exact(graph, need, best), "all cuts", complete=graph.exact)
+    among = "all cuts" if graph.exact else "all cuts, compared at bandwidths rounded up"
+    return Search(_exact(graph, need, best), among, complete=graph.exact)
 
 
 def _searched(graph: Graph, need: Need, best: Mask | None) -> Mask | None:

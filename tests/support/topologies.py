@@ -18,7 +18,7 @@ from clusterbench.collectives.topology.graph import (
     topology,
 )
 
-BANDWIDTHS = (1.0, 2.0, 3.0, 7.0, 0.1, 7 / 3, 1e9 / 3, float("inf"))
+BANDWIDTHS = (1.0, 2.0, 3.0, 7.0, 0.375, 1e6, float("inf"))
 LATENCIES = (0.0, 1e-6, 2.5e-6)
 
 
