@@ -91,7 +91,7 @@ def table(asked: Heading, world: World, device: str, algorithm: str, rows: Seque
         *_head(asked, world, rows[0].device if rows else device, program),
     ]
     both = [[by_point.get((count, placement)) for placement in PLACEMENTS] for count in asked.counts]
-    lines += [_line(asked, pair) for pair in both if any(pair)]
+    lines += [line(asked.op or "none", pair) for pair in both if any(pair)]
     wrong = sum(row.wrong or 0 for row in rows)
     busbw = [row.busbw for row in rows if row.busbw is not None]
     lines += [
@@ -130,6 +130,11 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
     if world.oversubscribed:
         yield f"# More ranks than cores: {SHARED_CORES[bool(world.yields)]}"
     yield "#"
+    yield from columns()
+
+
+def columns() -> Iterable[str]:
+    """The lines above the rows: out of place and in place, the columns, their units."""
     yield f"#{'':61s}{'out-of-place':^32s}{'in-place':^40s}".rstrip()
     columns = f"{'time':>8s}{'algbw':>8s}{'busbw':>8s}{'#wrong':>8s}"
     units = f"{'(us)':>8s}{'(GB/s)':>8s}{'(GB/s)':>8s}{'':>8s}"
@@ -137,9 +142,9 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
     yield f"#{'(B)':>11s}{'(elements)':>14s}{'':>26s} {units} {units}".rstrip()
 
 
-def _line(asked: Heading, both: Sequence[Measurement | None]) -> str:
+def line(op: str, both: Sequence[Measurement | None]) -> str:
+    """A row of the table: a measurement out of place and one in place, of which one may be missing."""
     row = next(row for row in both if row is not None)
-    op = asked.op or "none"
     fields = f"{row.size_bytes:12d} {row.count:13d} {NCCL_NAMES[row.dtype]:>9s} {op:>7s} {row.root:7d}"
     return fields + "".join(f" {_figures(row)}" for row in both)
 

@@ -1,6 +1,6 @@
 """Topologies as papers on collectives define them, of one or more nodes: what their results can be compared on.
 
-The figures are in `collectives/nodes/papers.toml`, with paper, source and commit. They are those of the papers' own
+The figures are in `collectives/topology/papers.toml`, with paper, source and commit. They are those of the papers' own
 code, not of a vendor.
 """
 
@@ -102,7 +102,7 @@ PAPERS: dict[str, Callable[[int], Topology]] = {
 def _facts(name: str, nodes: int, most: int) -> dict[str, Any]:
     if not 1 <= nodes <= most:
         raise TopologyError(f"{name}: {nodes} nodes; expected 1 to {most}, for which it is defined")
-    text = files("clusterbench.collectives.nodes").joinpath("papers.toml").read_text("utf-8")
+    text = files("clusterbench.collectives.topology").joinpath("papers.toml").read_text("utf-8")
     facts: dict[str, Any] = tomllib.loads(text)[name]
     return facts
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from clusterbench.collectives import fabrics as fabrics_package
 from clusterbench.collectives.algorithm import Option
 from clusterbench.collectives.topology.cluster import cluster
 from clusterbench.collectives.topology.fabric import Fabric, Wiring, fabrics, whole
 from clusterbench.collectives.topology.graph import Topology, TopologyError
+from clusterbench.collectives.topology.network_file import guessed_link
+from clusterbench.collectives.topology.papers import PAPERS, paper_topology
 from clusterbench.collectives.topology.placement import BLOCK, placed
 from clusterbench.collectives.topology.presets import preset, preset_names
 
@@ -51,11 +50,15 @@ def topology_from(text: str) -> Topology:
         return _fabric(text, known[name], options)
     if name in preset_names():
         return _host(text, preset(name), options)
+    if name in PAPERS:
+        options = _known(name, options, {"nodes": Option("how many", "1"), "ranks": PLACEMENT})
+        defined = paper_topology(name, whole("nodes", options["nodes"], 1, MOST_NODES))
+        return replace(placed(defined, options["ranks"]), name=text)
     if Path(name).is_file():
-        return _host(text, _file(name), options)
-    near = difflib.get_close_matches(name, [*known, *preset_names()], n=1)
+        return _described(text, _file(name), options)
+    near = difflib.get_close_matches(name, [*known, *preset_names(), *PAPERS], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    expected = f"a file, a host ({', '.join(preset_names())}) or a fabric ({', '.join(known)})"
+    expected = f"a file, a host ({', '.join([*preset_names(), *PAPERS])}) or a fabric ({', '.join(known)})"
     raise TopologyError(f"unknown topology {name[:80]!r}{hint}; expected {expected}")
 
 
@@ -84,6 +87,22 @@ def _known(name: str, options: dict[str, str], known: dict[str, Option]) -> dict
     return {**{option: of.default for option, of in known.items()}, **options}
 
 
+def _described(text: str, described: Topology, options: dict[str, str]) -> Topology:
+    """What a file describes, its hosts replaced by a node where one is given."""
+    node = Option("what each host is like inside", "")
+    options = _known(text.partition(":")[0], options, {"node": node, "ranks": PLACEMENT})
+    if options["node"]:
+        from clusterbench.collectives.topology.cluster_files import cluster_of_files
+
+        described = cluster_of_files(described, _node(options["node"]))
+    return replace(placed(described, options["ranks"]), name=text)
+
+
+def _node(text: str) -> Topology:
+    """A host: a preset, or a file that describes one. Raises `TopologyError`."""
+    return preset(text) if text in preset_names() or not Path(text).is_file() else _file(text)
+
+
 def _host(text: str, host: Topology, options: dict[str, str]) -> Topology:
     options = _known(host.name, options, {"ranks": PLACEMENT})
     return replace(placed(host, options["ranks"]), name=text)
@@ -96,7 +115,7 @@ def _fabric(text: str, fabric: Fabric, options: dict[str, str]) -> Topology:
         nodes = fabric.nodes(options) if fabric.nodes else whole("nodes", options["nodes"], 1, MOST_NODES)
         if nodes > MOST_NODES:
             raise TopologyError(f"{nodes} nodes; expected at most {MOST_NODES}")
-        node = preset(options["node"]) if options["node"] in preset_names() else _file(options["node"])
+        node = _node(options["node"])
         if not len(node.ports):
             raise TopologyError(f"node={options['node']} has no port for a network; expected a host with network cards")
         wiring = Wiring(
@@ -124,8 +143,7 @@ def _bandwidth(text: str, node: Topology) -> float:
 
 def _latency(text: str) -> float:
     if text == "auto":
-        figures = tomllib.loads(files(fabrics_package).joinpath("figures.toml").read_text("utf-8"))
-        return float(figures["link"]["latency_s"])
+        return guessed_link().latency_s
     if text == "0":
         return 0.0
     return _scaled("latency", text, r"(?P<unit>ns|us|µs|ms|s|)", _SECONDS)
