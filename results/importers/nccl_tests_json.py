@@ -1,0 +1,178 @@
+"""The JSON files of nccl-tests (`-J FILE`), versions 1 to 3.
+
+    {"args": ["all_reduce_perf", ...], "nccl_version": 22902, "start_time": ...,
+     "config": {"nthreads", "ngpus", "warmup_iters", "iterations", "aggregated_iterations", ...},
+     "devices": [{"rank", "group", "hostname", "device_info", ...}],
+     "results": [{"size", "count", "type", "redop", "root",
+                  "out_of_place": {"time" or "cpu_time", "alg_bw", "bus_bw", "nwrong"} or null, "in_place": {...},
+                  "out_of_place_per_iter": {"times_us": [...]}, ...}]}
+
+Times are in µs. `devices` names the first device of each process only, so that the ranks are counted with the devices
+a process has. Numbers of wrong elements are null where the data was not checked; "nan" is no number.
+
+Source: src/util.cu of nccl-tests.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from clusterbench.results.importing import Imported, ImportedFileError, Importer, Samples, content_id
+from clusterbench.results.nccl_rows import COLLECTIVES, DTYPES, Figures, Setting, measurement, sizes_agree
+from clusterbench.results.record import Measurement, Run
+
+_NEWEST = 3
+_KEYS = ('"nccl_version"', '"results"', '"config"')
+
+
+def _recognises(text: str) -> bool:
+    return text.lstrip()[:1] == "{" and all(key in text for key in _KEYS)
+
+
+def _read(text: str, file: str) -> Imported:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ImportedFileError(f"{file}, line {error.lineno}: {error.msg}; expected JSON of nccl-tests") from None
+    except (RecursionError, ValueError) as error:
+        raise ImportedFileError(f"{file}: {error}; expected JSON of nccl-tests") from None
+    if not isinstance(document, dict):
+        raise ImportedFileError(f"{file}: no object; expected JSON of nccl-tests")
+    version = document.get("version", 1)
+    if not isinstance(version, int) or version > _NEWEST:
+        raise ImportedFileError(f"{file}: version {version!r}; expected 1 to {_NEWEST}")
+    setting = _setting(document, content_id("nccl-tests-json", text), file)
+    rows: list[Measurement] = []
+    samples: list[Samples | None] = []
+    failures = [str(error)[:200] for error in _list(document, "errors")]
+    for number, result in enumerate(_list(document, "results")):
+        where = f"results[{number}]"
+        for placement in ("out_of_place", "in_place"):
+            read = _figures(result, placement, where, file)
+            if read is None:
+                continue
+            if not sizes_agree(setting.collective, read, setting.ranks):
+                failures.append(f"{where}: {read.size_bytes} bytes, {read.count} elements, {setting.ranks} ranks")
+            times = _samples(result, placement)
+            rows.append(measurement(setting, read, times))
+            samples.append(times)
+    if not rows:
+        raise ImportedFileError(f"{file}: no result in it; expected times in 'results'")
+    versions = {"nccl": str(document.get("nccl_version"))}
+    environment = {"imported": {"file": Path(file).name, "tool": "nccl-tests"}, "versions": versions}
+    run = Run(
+        run_id=setting.run_id, started_at=setting.started_at, finished_at=_time(document, "end_time"),
+        command=" ".join(str(word) for word in _list(document, "args")),
+        status="failed" if failures else "finished", environment=environment, failures=tuple(failures),
+    )  # fmt: skip
+    return Imported(run, tuple(rows), tuple(samples))
+
+
+def _setting(document: dict[str, Any], run_id: str, file: str) -> Setting:
+    words = [str(word) for word in _list(document, "args")]
+    program = re.sub(r"_perf(_mpi)?$", "", PurePath(words[0]).name if words else "")
+    if program not in COLLECTIVES:
+        raise ImportedFileError(f"{file}: args name the program {program!r}; expected one of {', '.join(COLLECTIVES)}")
+    config = document.get("config")
+    counts = {
+        name: _count(config.get(name, 1) if isinstance(config, dict) else 1)
+        for name in ("nthreads", "ngpus", "iterations", "aggregated_iterations")
+    }
+    warmup = _count(config.get("warmup_iters", 0)) if isinstance(config, dict) else 0
+    devices = [one for one in _list(document, "devices") if isinstance(one, dict)]
+    if not devices or None in counts.values():
+        raise ImportedFileError(f"{file}: no devices, or counts in config that are none; expected those of a test")
+    group = [one for one in devices if one.get("group", 0) == devices[0].get("group", 0)]
+    hosts = list(dict.fromkeys(str(one.get("hostname", "")) for one in group))
+    results = _list(document, "results")
+    return Setting(
+        run_id=run_id,
+        collective=COLLECTIVES[program],
+        ranks=_ranks(group, (counts["nthreads"] or 1) * (counts["ngpus"] or 1)),
+        nodes=len(hosts),
+        host=hosts[0],
+        device=", ".join(dict.fromkeys(str(one.get("device_info", "")) for one in group)),
+        iterations=max(1, (counts["iterations"] or 1) * (counts["aggregated_iterations"] or 1)),
+        warmup=warmup or 0,
+        host_time="cpu_time" in str(results[0])[:1000] if results else False,
+        started_at=_time(document, "start_time"),
+    )
+
+
+def _ranks(devices: list[dict[str, Any]], of_process: int) -> int:
+    """The devices listed, each for all of its process, unless all of them are listed."""
+    numbers = sorted(number for one in devices if (number := _count(one.get("rank"))) is not None)
+    steps = {b - a for a, b in pairwise(numbers)}
+    return len(devices) if steps == {1} else len(devices) * of_process
+
+
+def _list(document: dict[str, Any], name: str) -> list[Any]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _count(value: object) -> int | None:
+    """A whole number from 0, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else None
+
+
+def _real(value: object) -> float | None:
+    """A finite number from 0, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        return None
+    return float(value)
+
+
+def _time(document: dict[str, Any], name: str) -> str:
+    """ISO 8601 of the local time that nccl-tests writes, of which it does not say the zone."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)", str(document.get(name, "")))
+    return f"{found.group(1)}T{found.group(2)}" if found else ""
+
+
+def _figures(result: object, placement: str, where: str, file: str) -> Figures | None:
+    """One half of a result, or None where it was not run."""
+    half = result.get(placement) if isinstance(result, dict) else None
+    if not isinstance(result, dict) or half is None:
+        return None
+    time_us = _real(half.get("time", half.get("cpu_time"))) if isinstance(half, dict) else None
+    size, count, dtype = _count(result.get("size")), _count(result.get("count")), str(result.get("type"))
+    if not time_us or size is None or count is None or dtype not in DTYPES:
+        raise ImportedFileError(f"{file}: {where}.{placement} has no time, size, count or type that is understood")
+    wrong = _real(half.get("nwrong"))
+    root = str(result.get("root", "")).strip()
+    return Figures(
+        size_bytes=size,
+        count=count,
+        dtype=DTYPES[dtype],
+        op=str(result.get("redop", "none")).removesuffix("none"),
+        root=int(root) if re.fullmatch(r"-?\d{1,9}", root) else -1,
+        placement=placement,
+        time_s=time_us * 1e-6,
+        wrong=None if wrong is None else int(wrong),
+        note=where,
+    )
+
+
+def _samples(result: dict[str, Any], placement: str) -> Samples | None:
+    """Seconds of every iteration, where they were recorded (`-I`)."""
+    block = result.get(f"{placement}_per_iter")
+    times = [_real(time) for time in _list(block, "times_us")] if isinstance(block, dict) else []
+    if not times or not all(times):
+        return None
+    return np.array(times, np.float64) * 1e-6
+
+
+IMPORTER = Importer(
+    name="nccl-tests-json",
+    summary="the JSON files of nccl-tests (-J)",
+    source="NVIDIA/nccl-tests src/util.cu",
+    recognises=_recognises,
+    read=_read,
+)
