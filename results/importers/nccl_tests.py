@@ -52,7 +52,8 @@ _SETTING = {
 }
 _VERSION = re.compile(r"# (nccl|rccl)-tests version (\S+)(?:.*library=(\d{1,9}))?")
 _DEVICE = re.compile(r"# +Rank +(\d{1,9}) (?:Group +(\d{1,9}) )?Pid +\d+ on +(\S+) device +\d+ \[[^\]]*\] *(.*?)\s*$")
-_HEADER = re.compile(r"(?:# *)?\bsize +count +type .*\b(?:cpu)?time +algbw +busbw\b.*$")
+_HEADER = re.compile(r"(?:# *)?\bsize +count +type\b")
+_HEADER_RATES = re.compile(r"\b(?:cpu)?time +algbw +busbw\b")
 _ROW = re.compile(rf"(?<!\S)(\d{{1,19}}) +(\d{{1,19}}) +({'|'.join(DTYPES)}) +\S.*$")
 _AFTER_PREFIX = re.compile(rf"(?<=[>:])\s*\d{{1,19}} +\d{{1,19}} +(?:{'|'.join(DTYPES)}) +\S.*$")
 _FAILED = re.compile(r"Test (?:\w+ )?failure\b|# error: \S|Invalid number of GPUs", re.IGNORECASE)
@@ -103,7 +104,7 @@ class _Log:
 
 
 def _recognises(text: str) -> bool:
-    return any(_HEADER.search(line[:_LONGEST_LINE]) for line in text.split("\n") if "busbw" in line)
+    return any(_header(line[:_LONGEST_LINE]) is not None for line in text.split("\n") if "busbw" in line)
 
 
 def _read(text: str, file: str) -> Imported:
@@ -145,13 +146,13 @@ def _scanned(text: str) -> _Log:
         if _FAILED.search(line):
             log.fails(number, line.strip()[:200])
         place = line.find("#")
-        header = _HEADER.search(line)
+        header = _header(line)
         if header is None and (place < 0 or not _of_nccl_tests(line[place:])):
-            programs = {name for name in _PROGRAM.findall(line) if name in COLLECTIVES}
+            programs = set(_PROGRAM.findall(line)) & COLLECTIVES.keys() if "_perf" in line else set()
             announced = programs.pop() if len(programs) == 1 else announced
             continue
-        prefix = line[: header.start() if header is not None else place].strip()
-        comment = line[header.start() :] if header is not None else line[place:]
+        place = place if header is None else header
+        prefix, comment = line[:place].strip(), line[place:]
         known = streams.get(prefix)
         if comment.startswith(_FOOTER):
             (known or last).finished = True
@@ -162,6 +163,12 @@ def _scanned(text: str) -> _Log:
         last = known
         _take(comment, header is not None, known, log)
     return log
+
+
+def _header(line: str) -> int | None:
+    """Where in a line the header of a table begins, or None."""
+    found = _HEADER.search(line)
+    return found.start() if found is not None and _HEADER_RATES.search(line, found.end()) is not None else None
 
 
 def _of_nccl_tests(comment: str) -> bool:
