@@ -30,6 +30,7 @@ from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import Kind, Topology
 
 _GB = 1e9
+_WHOLE = 0.01
 _EXACT = 1e-6
 """Of a channel: less than that is missing only by rounding."""
 
@@ -45,6 +46,8 @@ class _Node:
     """Bytes/s out of one GPU over anything in the node."""
     switched: bool
     """Whether the GPUs are joined by NVSwitches."""
+    wires: NDArray[np.float64]
+    """Bytes/s of the links between its GPUs."""
     reducing: bool
     ports: NDArray[np.float64]
     """Bytes/s of its network cards."""
@@ -55,7 +58,8 @@ def machine(topology: Topology, *, compute_capability: int | None = None, cpu: C
 
     GPUs joined by NVLink are one node even where they lie in several hosts, as NCCL takes them on a rack-scale system.
     Without `compute_capability` the generation is the one whose GPUs have the nearest NVLink bandwidth. Raises
-    `NcclModelError` where a rank is no GPU, the GPUs of a node are not connected, or several nodes have no network.
+    `NcclModelError` where a rank is no GPU or, as far as their links show, none of NVIDIA's, the GPUs of a node are not
+    connected, or several nodes have no network.
     """
     if not (topology.kinds[topology.ranks] == Kind.GPU).all():
         raise NcclModelError(f"{topology.name}: a rank that is no GPU; expected GPUs, as NCCL runs on nothing else")
@@ -74,6 +78,8 @@ def machine(topology: Topology, *, compute_capability: int | None = None, cpu: C
     if node.nvlink and not node.switched:
         notes.append("the GPUs are wired to each other; how many rings fit their wires was not searched")
     if compute_capability is None:
+        if not topology.estimated:
+            _refuse_other_wires(topology.name, node.wires)
         compute_capability = _guessed_capability(node.nvlink)
         notes.append(f"compute capability {compute_capability} is guessed from the bandwidth of the GPUs")
     intra = _intra(node, compute_capability, measured=topology.estimated)
@@ -133,6 +139,7 @@ def _node(topology: Topology, node_of: Ints, number: int) -> _Node:
     finite = np.isfinite(links.bandwidth)
     out = np.bincount(links.src[nvlink & finite], links.bandwidth[nvlink & finite], topology.vertices)
     other = np.bincount(links.src[inside & finite], links.bandwidth[inside & finite], topology.vertices)
+    wires = nvlink & finite & (kinds[links.src] == Kind.GPU) & (kinds[links.dst] == Kind.GPU)
     switches = np.unique(links.dst[nvlink & (kinds[links.dst] == Kind.SWITCH)])
     leaving = finite & (node_of[links.src] == number) & (node_of[links.dst] != number)
     cards, place = np.unique(links.src[leaving], return_inverse=True)
@@ -141,9 +148,24 @@ def _node(topology: Topology, node_of: Ints, number: int) -> _Node:
         nvlink=float(out[gpus].min()),
         other=float(other[gpus].min()),
         switched=bool(len(switches)),
+        wires=links.bandwidth[wires],
         reducing=bool(len(switches)) and bool(topology.reducing[switches].all()),
         ports=np.bincount(place, links.bandwidth[leaving], len(cards)).astype(np.float64),
     )
+
+
+def _refuse_other_wires(name: str, wires: NDArray[np.float64]) -> None:
+    """Raise where GPUs are wired at a rate that is no whole number of NVLinks, and so are not NVIDIA's.
+
+    The links of an MI250X pass, as they are multiples of 50 GB/s: whose GPUs they are, a topology does not say.
+    """
+    nominal = [one["nvlink_nominal"] * _GB for one in constants()["generation"]]
+    for rate in np.unique(wires).tolist():
+        if not any(abs(rate / one - round(rate / one)) < _WHOLE and rate > one / 2 for one in nominal):
+            raise NcclModelError(
+                f"{name}: GPUs wired at {rate / _GB:g} GB/s, which no number of NVLinks gives; expected NVIDIA's GPUs, "
+                "as NCCL's model is of no others, or their compute capability"
+            )
 
 
 def _guessed_capability(nvlink: float) -> int:

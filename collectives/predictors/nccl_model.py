@@ -151,7 +151,7 @@ def predictions(machine: Machine, collective: str, size_bytes: int) -> list[Pred
 def enabled(machine: Machine, collective: str) -> Collection[str]:
     """The algorithms that NCCL considers for a collective on this machine, without user settings."""
     one_gpu_a_node = machine.nodes == machine.ranks
-    nvls = machine.nvls is not None and machine.nvls.count >= 2
+    nvls = machine.nvls is not None and machine.nvls.count >= 2 and machine.link == "nvlink"
     found = ["ring"]
     if collective == "all_reduce":
         found.append("tree")

@@ -20,6 +20,7 @@ from clusterbench.collectives.predictors.nccl_model import (
     predictions,
 )
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, both_ways, joined, links, topology
+from clusterbench.collectives.topology.spec import topology_from
 
 GB = 1e9
 H100 = Machine(
@@ -226,6 +227,18 @@ def test_without_reducing_switches_there_is_no_nvls_and_without_nvlink_the_link_
     pci = machine(topology(name="pci", kinds=kinds, names=list("abcd"), links=made), compute_capability=80)
     assert pci.link == "pci"
     assert pci.ring.count * pci.ring.intra == pytest.approx(24 * GB, rel=0.2)
+
+
+def test_published_machines_give_what_nccl_reports_of_them() -> None:
+    assert machine(topology_from("dgx-a100")).ring == Channels(12, 20 * GB, 20 * GB)
+    rack = machine(topology_from("gb200-nvl72"))
+    assert (rack.ranks, rack.nodes) == (72, 1)
+    large = machine(topology_from("fat-tree:nodes=128,node=dgx-h100"))
+    assert (large.ranks, large.nodes, large.compute_capability) == (1024, 128, 90)
+    assert large.ring == Channels(8, 45 * GB, 45 * GB)
+    assert choose(large, "all_reduce", 4).algorithm == "tree"
+    with pytest.raises(NcclModelError, match="wired at 64 GB/s"):
+        machine(topology_from("mi300x"))
 
 
 def test_a_topology_that_nccl_cannot_run_on_is_refused() -> None:
