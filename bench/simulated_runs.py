@@ -1,20 +1,188 @@
-"""Rows of a simulation: the table of a measurement, with evidence `simulated`."""
+"""Rows of a simulation: those of a measurement, with evidence `simulated`, each beside its proven bound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
-from clusterbench.bench.choices import BEST
-from clusterbench.bench.names import nccl_name
-from clusterbench.collectives.algorithm import LIBRARY, Call, Spec, UnsuitableAlgorithmError
+from clusterbench.bench.names import ALL
+from clusterbench.collectives.algorithm import AUTO, Call, Spec
 from clusterbench.collectives.bounds.bounds import Limits, limits
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.discovery import schedule, suitable
-from clusterbench.collectives.schedule import Ints, Schedule
+from clusterbench.collectives.discovery import algorithm, schedule, suitable
+from clusterbench.collectives.predictors.nccl_model import Machine, choose
+from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.segments import choose_segments
+from clusterbench.collectives.simulator import closed, events, phases
 from clusterbench.collectives.simulator.costs import Costs
+from clusterbench.collectives.simulator.messages import Order
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.results import rates
 from clusterbench.results.record import Measurement
+
+Mode = Literal["closed", "phases", "events"]
+MODES: tuple[Mode, ...] = ("closed", "phases", "events")
+NCCL = "nccl"
+"""In the place of an algorithm: what NCCL's own model says that NCCL takes."""
+
+
+MOST_FOR_SEGMENTS = 256
+"""Ranks up to which the segments of a pipeline are chosen by trying; beyond, it has one unless they are given."""
+
+
+class SimulationError(ValueError):
+    """What cannot be simulated; the message names the flag."""
+
+    exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulation:
+    """What is asked for."""
+
+    topology: Topology
+    collective: Collective
+    sizes: tuple[int, ...]
+    algorithms: tuple[Spec, ...]
+    mode: Mode
+    order: Order
+    costs: Costs
+    dtype: str
+    itemsize: int
+    op: str
+    root: int
+    faults: tuple[str, ...]
+    run_id: str
+
+    @property
+    def ranks(self) -> int:
+        """As many as the topology has."""
+        return len(self.topology.ranks)
+
+    def call(self) -> Call:
+        """What algorithms are asked for."""
+        return Call(self.collective, self.ranks, self.root, host_ranks(self.topology))
+
+
+def host_ranks(topology: Topology) -> int:
+    """Ranks on each host, where they lie on hosts in blocks of one size; else 0."""
+    found = closed.links(topology, Costs(), len(topology.ranks))
+    return found.host_ranks
+
+
+def chosen(specs: list[Spec], what: Collective, ranks: int) -> tuple[Spec, ...]:
+    """The algorithms named, `all` replaced by every one that serves the call."""
+    found: list[Spec] = []
+    for spec in specs:
+        found += [Spec(name) for name in suitable(what, ranks)] if spec.name == ALL else [spec]
+    return tuple(dict.fromkeys(found))
+
+
+def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measurement]:
+    """All rows, algorithm by algorithm and size by size; `step` is told what is done.
+
+    Raises the errors of topologies, schedules and algorithms, all with an exit code.
+    """
+    bound = limits(asked.topology, asked.collective.name, asked.root)
+    machine = None
+    rows = []
+    for spec in asked.algorithms:
+        for size_bytes in asked.sizes:
+            step(f"{spec} {size_bytes} B", 0)
+            if spec.name == NCCL:
+                machine = machine or _nccl_machine(asked)
+                rows.append(_nccl_row(asked, bound, machine, size_bytes))
+            else:
+                rows.append(_row(asked, bound, spec, size_bytes))
+            step(f"{spec} {size_bytes} B", 1)
+    return rows
+
+
+def _row(asked: Simulation, bound: Limits, spec: Spec, size_bytes: int) -> Measurement:
+    ran, made = _schedule(asked, spec, size_bytes)
+    if asked.mode == "closed":
+        found = closed.estimate(made, asked.topology, size_bytes, asked.costs)
+    elif asked.mode == "phases":
+        found = phases.price(made, asked.topology, size_bytes, asked.costs)
+    else:
+        found = events.play(made, asked.topology, size_bytes, asked.costs, order=asked.order)
+    note = f"by {found.mode}: {found.explanation}"
+    return _measurement(asked, bound, str(ran), size_bytes, found.time_s, note, _culprit(asked, found))
+
+
+def _schedule(asked: Simulation, spec: Spec, size_bytes: int) -> tuple[Spec, Schedule]:
+    """The algorithm with its segments chosen, where they are left to the size, and its schedule."""
+    call = asked.call()
+    of = algorithm(spec.name, call.collective, call.ranks)
+    options = {**{name: option.default for name, option in of.options.items()}, **dict(spec.options)}
+    if of.is_pipeline and options["segments"] == AUTO and call.ranks <= MOST_FOR_SEGMENTS:
+        links = closed.links(asked.topology, asked.costs, asked.ranks)
+
+        def build(count: int) -> Schedule:
+            return of.schedule(replace(call, options={**dict(spec.options), "segments": str(count)}))
+
+        count = choose_segments(build, size_bytes, links)
+        kept = tuple(pair for pair in spec.options if pair[0] != "segments")
+        spec = Spec(spec.name, (*kept, ("segments", str(count)))) if count > 1 else spec
+        return spec, build(count)
+    return spec, schedule(spec, call)
+
+
+def _culprit(asked: Simulation, found: Prediction) -> str:
+    """What limits the time most, where a fault was declared: the late rank, or the link."""
+    if not asked.faults:
+        return ""
+    if found.late_rank >= 0 and found.waiting_s > found.bottleneck_s:
+        return f"rank {found.late_rank}"
+    return found.bottleneck
+
+
+def _nccl_machine(asked: Simulation) -> Machine:
+    from clusterbench.collectives.predictors.nccl_machine import machine
+
+    return machine(asked.topology)
+
+
+def _nccl_row(asked: Simulation, bound: Limits, machine: Machine, size_bytes: int) -> Measurement:
+    found = choose(machine, asked.collective.name, size_bytes)
+    note = "; ".join(["by NCCL's own model", *machine.notes])
+    name = f"{NCCL}:{found.algorithm}/{found.protocol}"
+    return _measurement(asked, bound, name, size_bytes, found.time_s, note, "")
+
+
+def _measurement(
+    asked: Simulation, bound: Limits, name: str, size_bytes: int, time_s: float, note: str, culprit: str
+) -> Measurement:
+    least = bound.at(size_bytes)
+    collective = asked.collective.name
+    algbw = rates.algbw(size_bytes, time_s) if time_s > 0 else None
+    return Measurement(
+        run_id=asked.run_id,
+        suite="collectives",
+        name=collective,
+        algorithm=name,
+        transport="simulated",
+        dtype=asked.dtype,
+        op=asked.op if asked.collective.reduces else "",
+        root=asked.root,
+        placement="out_of_place",
+        count=rates.count_for_size(collective, size_bytes, asked.itemsize, asked.ranks),
+        size_bytes=size_bytes,
+        ranks=asked.ranks,
+        nodes=asked.topology.nodes,
+        median_s=time_s,
+        algbw=algbw,
+        busbw=None if algbw is None else algbw * rates.busbw_factor(collective, asked.ranks),
+        bound_s=least.bound_s,
+        bound_share=least.bound_s / time_s if time_s > 0 else None,
+        bound_by=least.by,
+        expected_s=time_s,
+        expected_share=1.0,
+        culprit=culprit,
+        topology=asked.topology.name,
+        evidence="simulated",
+        note=note,
+        reason="; ".join(asked.faults),
+    )

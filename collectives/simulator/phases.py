@@ -45,7 +45,8 @@ def price(
     costs = costs or Costs()
     refuse_too_few(schedule, topology)
     pricer = _Pricer(topology, costs, sizes(schedule, size_bytes, matrix), schedule.ranks)
-    total, rounds, on_link, sharing = Round(), 0, {}, 0
+    total, rounds = Round(), 0
+    on_link: dict[int, tuple[float, int]] = {}
     for part in schedule.phases():
         for one, times in pricer.rounds(part):
             total.latency_s += times * one.latency_s
