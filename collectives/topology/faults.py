@@ -1,8 +1,8 @@
 """Declared faults: a link at a fraction of its rate or down, a rank that is late or slow.
 
 Written as `link:h0.nic3>leaf0=0.5` (one direction), `link:h0.nic3-leaf0=0.5` (both), `down:leaf0-spine1`,
-`late:5=2ms` (rank 5 begins 2 ms after the others) and `slow:5=3` (rank 5 takes three times as long to send, receive and
-reduce).
+`late:5=2ms` (rank 5 begins 2 ms after the others) and `slow:5=3` (rank 5 takes three times as long: its messages,
+its reductions, and what goes over the links of its device).
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
                 late[_rank(topology, fault, rank)] += _time(fault, value)
             case "slow":
                 rank, value = _split(fault, what)
-                slowdown[_rank(topology, fault, rank)] *= _number(fault, value, 1.0, 1e9)
+                at, factor = _rank(topology, fault, rank), _number(fault, value, 1.0, 1e9)
+                slowdown[at] *= factor
+                vertex = topology.ranks[at]
+                bandwidth[(topology.links.src == vertex) | (topology.links.dst == vertex)] /= factor
             case _:
                 raise TopologyError(f"{fault[:80]!r}: expected {EXPECTED}")
     if not written:
