@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 DEEPEST = 256
 """Levels of elements: a machine's tree has some twenty."""
 MOST_ELEMENTS = 4_000_000
+
+_PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)", re.DOTALL)
+_ROOT = re.compile(r"\s*<([A-Za-z_][\w.-]*)")
 
 
 @dataclass(slots=True)
@@ -53,6 +57,15 @@ class Element:
             return self.attributes[name]
         except KeyError:
             raise self.error(f"<{self.tag}> has no {name}; expected one") from None
+
+
+def root_tag(text: str) -> str | None:
+    """The tag of the root element, from the beginning of a text alone; None where that is not XML."""
+    at = 0
+    while part := _PROLOGUE.match(text, at):
+        at = part.end()
+    found = _ROOT.match(text, at)
+    return found[1] if found else None
 
 
 def read_xml(text: str, where: str) -> Element:
