@@ -198,7 +198,7 @@ def _slot_at(plan: _Plan, gpu: int, cpu: int, bandwidth: float) -> bool:
 def _family(plan: _Plan) -> tuple[str, dict[str, str], float]:
     """The kind of the links between GPUs: the element, the attributes of GPUs that have them, and one's bytes/s.
 
-    Of kinds that fit, one of which a GPU has as many as there are, else the newest.
+    Of kinds that fit, the oldest of which a GPU has as many as there are, else the oldest with enough.
     """
     found = [bandwidth for links in plan.gpu_links.values() for _, bandwidth in links]
     if not found:
@@ -207,7 +207,14 @@ def _family(plan: _Plan) -> tuple[str, dict[str, str], float]:
     reducing = {bool(plan.topology.reducing[vertex]) for vertex in plan.nvswitches}
     kinds = [kind for kind in nvlinks() if _whole(found, kind.bytes_per_s) and reducing <= {kind.reduces}]
     if kinds:
-        best = max(kinds, key=lambda k: (isclose(max(totals), k.links * k.bytes_per_s), k.capability))
+        most = max(totals)
+        best = min(
+            kinds,
+            key=lambda kind: (
+                most > 1.001 * kind.links * kind.bytes_per_s,
+                most < 0.999 * kind.links * kind.bytes_per_s,
+            ),
+        )
         return "nvlink", {"sm": str(best.capability)}, best.bytes_per_s
     if not plan.nvswitches:
         for gfx, rate in reversed(xgmi_rates().items()):

@@ -103,16 +103,17 @@ def _generation(matrix: Matrix, gpus: list[int], relations: list[list[str]], dra
     if not any(totals):
         draft.warn(f"The matrix gives no rates: PCIe is taken for generation {GUESSED_PCIE} of 16 lanes.")
         return None
-    through_switch = _through_switch(gpus, relations)
-    most = through_switch or max(totals)
+    links = _switch_links(gpus, relations) or totals
+    most = max(links)
     known = [kind for kind in nvlinks() if kind.capability in (70, 80, 90)]
-    fitting = [kind for kind in known if kind.links >= most]
-    if not fitting:
-        device = gpus[totals.index(max(totals))]
+    kind = next((kind for kind in known if kind.links >= most), None)
+    if kind is None:
+        device = gpus[links.index(most)]
         line = next((row.line for row in matrix.rows if row.device == device), matrix.line)
-        raise TopologyError(f"{matrix.place(line)}: {most} NVLinks of {matrix.columns[device]}; expected at most "
-                            f"{known[-1].links}")  # fmt: skip
-    kind = fitting[0]
+        raise TopologyError(
+            f"{matrix.place(line)}: {most} NVLinks of {matrix.columns[device]}; expected at most {known[-1].links}, or "
+            "as many to each other GPU, through NVSwitches"
+        )
     draft.warn(
         f"The matrix gives no rates: as a GPU has {most} NVLinks they are taken for generation {kind.generation}, "
         f"{kind.bytes_per_s / 1e9:g} GB/s each."
@@ -122,33 +123,38 @@ def _generation(matrix: Matrix, gpus: list[int], relations: list[list[str]], dra
 
 
 def _bonds(gpus: list[int], relations: list[list[str]]) -> list[list[int]]:
-    """NVLinks of each GPU to each; 0 where there are none."""
-    return [[int(relations[a][b][2:]) if relations[a][b].startswith("NV") else 0 for b in gpus if b != a] for a in gpus]
+    """NVLinks of each GPU to each; 0 where there are none, and to itself."""
+    return [[int(relations[a][b][2:]) if relations[a][b].startswith("NV") else 0 for b in gpus] for a in gpus]
 
 
-def _through_switch(gpus: list[int], relations: list[list[str]]) -> int:
-    """Links of each GPU to NVSwitches, or 0 where links go from GPU to GPU.
+def _switch_links(gpus: list[int], relations: list[list[str]]) -> list[int] | None:
+    """How many links of each GPU go to NVSwitches; None where links go from GPU to GPU.
 
-    With NVSwitches each GPU sees all its links to each other GPU. Where as many could go to each peer alone, as in
-    machines of four GPUs with 6 of 18 links to each, they do.
+    With NVSwitches a GPU sees all its links, or all of the other's where those are fewer, to each other GPU. So it is
+    taken where that adds up to more links than a GPU has, and where all GPUs have as many to each as those of a machine
+    with NVSwitches have; but not where they add up to those of a GPU, as in machines of four with 6 of 18 to each.
     """
-    bonds = {bond for row in _bonds(gpus, relations) for bond in row}
-    if len(bonds) != 1:
-        return 0
-    (bond,) = bonds
-    apart = bond * (len(gpus) - 1)
-    most = max(kind.links for kind in nvlinks())
-    return bond if bond in SWITCH_LINKS and (apart > most or apart not in SWITCH_LINKS) else 0
+    bonds = np.array(_bonds(gpus, relations))
+    links = bonds.max(axis=1)
+    as_many = np.minimum(links[:, None], links[None, :])
+    np.fill_diagonal(as_many, 0)
+    apart = int(bonds.sum(axis=1).max())
+    if not links.all() or (bonds != as_many).any():
+        return None
+    known = len(set(links.tolist())) == 1 and int(links[0]) in SWITCH_LINKS and apart not in SWITCH_LINKS
+    return links.tolist() if known or apart > max(kind.links for kind in nvlinks()) else None
 
 
 def _add_nvlinks(
     matrix: Matrix, draft: Draft, gpus: list[int], vertices: list[int], relations: list[list[str]], kind: Nvlink
 ) -> None:
-    if bond := _through_switch(gpus, relations):
+    if links := _switch_links(gpus, relations):
         switch = draft.vertex(Kind.SWITCH, "nvswitch", matrix.place(matrix.line), reducing=kind.reduces)
-        draft.warn(f"Each GPU has {bond} NVLinks to each other one: they are taken to go through NVSwitches.")
-        for gpu in gpus:
-            draft.join(vertices[gpu], switch, bond * kind.bytes_per_s)
+        draft.warn(f"Each GPU has {max(links)} NVLinks to each other one: they are taken to go through NVSwitches.")
+        for gpu, count in zip(gpus, links, strict=True):
+            if count < max(links):
+                draft.warn(f"{matrix.columns[gpu]} has {count} of {max(links)} NVLinks.")
+            draft.join(vertices[gpu], switch, count * kind.bytes_per_s)
         return
     for place, a in enumerate(gpus):
         for b in gpus[place + 1 :]:
