@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,106 +14,13 @@ from topology_files import WHERE, changed, edges, mangled, port_speeds, rank_nam
 from clusterbench.collectives.formats.hwloc_xml import FORMAT
 from clusterbench.collectives.topology.graph import Kind, Topology
 
-HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
+FILES = Path(__file__).parent / "formats" / "hwloc-xml"
 
 # Version 3: a root port with a switch of two ports, behind one of which a GPU is and behind the other a card of two
 # functions; at the other package a GPU behind a slower bridge, an NVSwitch, a display on the board and a disk.
-V3 = (
-    HEAD
-    + """\
-<topology version="3.0">
-  <object type="Machine" os_index="0" gp_index="1">
-  <info name="DMIProductName" value="test"/>
-  <object type="Package" os_index="0" gp_index="3">
-   <info name="CPUVendor" value="GenuineIntel"/>
-   <info name="CPUFamilyNumber" value="6"/>
-   <info name="CPUModelNumber" value="85"/>
-   <object type="NUMANode" os_index="0" gp_index="4"/>
-   <object type="Core" os_index="0" gp_index="5"><object type="PU" os_index="0" gp_index="6"/></object>
-   <object type="Bridge" gp_index="10" bridge_type="0-1" depth="0" bridge_pci="0000:[10-14]">
-    <object type="Bridge" bridge_type="1-1" pci_busid="0000:10:00.0" pci_link_speed="15.75">
-     <object type="Bridge" bridge_type="1-1" pci_busid="0000:11:00.0" pci_link_speed="15.75">
-      <object type="Bridge" bridge_type="1-1" pci_busid="0000:12:00.0" pci_link_speed="15.75">
-       <object type="PCIDev" gp_index="14" pci_busid="0000:13:00.0" pci_type="0302 [10de:1db8]" pci_link_speed="15.75">
-        <object type="OSDev" gp_index="15" name="cuda1" osdev_type="8"/>
-        <object type="OSDev" gp_index="16" name="nvml1" osdev_type="4"/>
-       </object>
-      </object>
-      <object type="Bridge" bridge_type="1-1" pci_busid="0000:12:01.0" pci_link_speed="15.75">
-       <object type="PCIDev" gp_index="18" pci_busid="0000:14:00.0" pci_type="0207 [15b3:101b]" pci_link_speed="15.75">
-        <object type="OSDev" gp_index="19" name="ib0" osdev_type="16"/>
-        <object type="OSDev" gp_index="20" name="mlx5_0" osdev_type="32"/>
-       </object>
-       <object type="PCIDev" gp_index="21" pci_busid="0000:14:00.1" pci_type="0200 [15b3:101b]" pci_link_speed="15.75">
-        <object type="OSDev" gp_index="22" name="eth0" osdev_type="16"/>
-       </object>
-      </object>
-     </object>
-    </object>
-   </object>
-  </object>
-  <object type="Package" os_index="1" gp_index="30">
-   <info name="CPUVendor" value="GenuineIntel"/>
-   <info name="CPUFamilyNumber" value="6"/>
-   <info name="CPUModelNumber" value="85"/>
-   <object type="Bridge" gp_index="31" bridge_type="0-1" depth="0" bridge_pci="0000:[20-24]">
-    <object type="Bridge" bridge_type="1-1" pci_busid="0000:20:00.0" pci_link_speed="7.88">
-     <object type="PCIDev" gp_index="33" pci_busid="0000:21:00.0" pci_type="0302 [10de:1db8]" pci_link_speed="15.75">
-      <object type="OSDev" gp_index="34" name="cuda0" osdev_type="8"/>
-      <object type="OSDev" gp_index="35" name="nvml0" osdev_type="4"/>
-     </object>
-    </object>
-    <object type="PCIDev" gp_index="36" subtype="NVSwitch" pci_busid="0000:22:00.0" pci_type="0680 [10de:1ac2]"/>
-    <object type="PCIDev" gp_index="37" subtype="NVSwitch" pci_busid="0000:22:01.0" pci_type="0680 [10de:1ac2]"/>
-    <object type="PCIDev" gp_index="38" pci_busid="0000:23:00.0" pci_type="0300 [1a03:2000]" pci_link_speed="0.0"/>
-    <object type="PCIDev" gp_index="39" pci_busid="0000:24:00.0" pci_type="0108 [144d:a804]" pci_link_speed="3.94"/>
-   </object>
-  </object>
-  </object>
-  <distances2 type="NUMANode" nbobjs="1" kind="5" name="NUMALatency" indexing="os">
-    <indexes length="2">0 </indexes>
-    <u64values length="3">10 </u64values>
-  </distances2>
-  <distances2hetero nbobjs="5" kind="25" name="NVLinkBandwidth">
-    <indexes length="20">OSDev:16 OSDev:35 </indexes>
-    <indexes length="3">PCIDev:36 PCIDev:37 Package:3 </indexes>
-    <u64values length="99">1000000 25000 50000 50000 20000 </u64values>
-    <u64values length="99">25000 1000000 25000 75000 0 50000 25000 1000000</u64values>
-    <u64values length="99">200000 0 50000 75000 200000 1000000 0 20000 0 0 0 1000000 </u64values>
-  </distances2hetero>
-  <info name="Architecture" value="x86_64"/>
-</topology>
-"""
-)
+V3 = (FILES / "version-3.xml").read_text(encoding="utf-8")
 
-V1 = (
-    HEAD.replace("hwloc2", "hwloc")
-    + """\
-<topology>
-  <object type="Machine" os_index="0">
-  <info name="Architecture" value="x86_64"/>
-  <object type="NUMANode" os_index="0">
-   <object type="Socket" os_index="0">
-    <info name="CPUVendor" value="AuthenticAMD"/>
-    <object type="PU" os_index="0"/>
-   </object>
-   <object type="Bridge" os_index="0" bridge_type="0-1" depth="0" bridge_pci="0000:[00-02]">
-    <object type="PCIDev" pci_busid="0000:01:00.0" pci_type="0302 [10de:06d1]" pci_link_speed="4.0">
-     <object type="OSDev" name="cuda0" osdev_type="5"/>
-    </object>
-    <object type="PCIDev" pci_busid="0000:02:00.0" pci_type="0c06 [15b3:673c]" pci_link_speed="0.0">
-     <object type="OSDev" name="ib0" osdev_type="2"/>
-     <object type="OSDev" name="mlx4_0" osdev_type="3"/>
-    </object>
-   </object>
-  </object>
-  <object type="NUMANode" os_index="1">
-   <object type="Socket" os_index="1"><object type="PU" os_index="1"/></object>
-  </object>
-  </object>
-</topology>
-"""
-)
+V1 = (FILES / "version-1.xml").read_text(encoding="utf-8")
 
 GEN3, GEN3X8, SKYLAKE = 15.8, 7.88, 10.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from math import inf, isnan, nan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,84 +18,12 @@ from clusterbench.collectives.topology.draft import Draft
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, TopologyError, both_ways, links, topology
 from clusterbench.collectives.topology.link_rates import nvlinks, pcie_bandwidth, pcie_widths, sockets, xgmi_rates
 
-NVIDIA = """\
-<!-- two sockets, a switch with two GPUs and two cards, one GPU alone -->
-<system version="1">
-  <cpu numaid="0" affinity="0000ffff" arch="x86_64" vendor="GenuineIntel" familyid="6" modelid="143">
-    <pci busid="0000:10:00.0" class="0x060400" link_speed="32.0 GT/s PCIe" link_width="16"> <!-- a switch -->
-      <pci busid="0000:11:00.0" class="0x030200" link_speed="32.0 GT/s PCIe" link_width="16">
-        <gpu dev="1" sm="90" rank="1" gdr="1">
-          <nvlink target="0000:c4:00.0" count="9" tclass="0x068000"/>
-          <nvlink target="0000:c5:00.0" count="9" tclass="0x068000"/>
-        </gpu>
-      </pci>
-      <pci busid="0000:12:00.0" class="0x030200" link_speed='32.0 GT/s PCIe' link_width='16'>
-        <gpu dev="0" sm="90" rank="0" gdr="1">
-          <nvlink target="fffffff:ffff:ff" count="18" tclass="0x068000"/>
-        </gpu>
-      </pci>
-      <pci busid="0000:13:00.0" class="0x020700" link_speed="32.0 GT/s PCIe" link_width="16">
-        <nic>
-          <net name="mlx5_1" dev="1" speed="400000" port="1" guid="0x1" maxconn="131072" gdr="1"/>
-        </nic>
-      </pci>
-      <pci busid="0000:14:00.0" class="0x020000" link_speed="8 GT/s" link_width="8">
-        <nic>
-          <net name="mlx5_0" dev="0" speed="100000" port="1"/>
-          <net name="mlx5_0" dev="2" speed="200000" port="2"/>
-        </nic>
-      </pci>
-    </pci>
-  </cpu>
-  <cpu numaid="1" affinity="ffff0000" arch="x86_64" vendor="GenuineIntel" familyid="6" modelid="143">
-    <pci busid="0000:20:00.0" class="0x030200" link_speed="16.0 GT/s PCIe" link_width="16">
-      <gpu dev="2" sm="90" rank="2" gdr="1">
-        <nvlink target="0000:c4:00.0" count="18" tclass="0x068000"/>
-        <c2c bw="44000" count="5"/>
-      </gpu>
-    </pci>
-    <nic>
-      <net name="eth0" dev="3" speed="10000" port="0"/>
-    </nic>
-  </cpu>
-</system>
-"""
+FILES = Path(__file__).parent / "formats" / "nccl-topo-xml"
+NVIDIA = (FILES / "two-sockets.xml").read_text(encoding="utf-8")
 
-RCCL = """\
-<system version="2">
-  <cpu numaid="0" arch="x86_64" vendor="AuthenticAMD" familyid="23" modelid="49">
-    <pci busid="0000:01:00.0" class="0x120000" link_speed="16 GT/s" link_width="16">
-      <gpu dev="0" sm="304" gcn="gfx942:sramecc+:xnack-" arch="38911" rank="0" gdr="1">
-        <xgmi target="0000:02:00.0" count="1" tclass="0x120000"/>
-        <xgmi target="0000:03:00.0" count="2" tclass="0x120000"/>
-      </gpu>
-    </pci>
-    <pci busid="0000:02:00.0" class="0x038000" link_speed="16 GT/s" link_width="16">
-      <gpu dev="1" sm="304" gcn="942" arch="38911" rank="1" gdr="1">
-        <xgmi target="0000:01:00.0" count="1" tclass="0x120000"/>
-      </gpu>
-    </pci>
-    <pci busid="0000:03:00.0" class="0x038000" link_speed="16 GT/s" link_width="16">
-      <gpu dev="2" sm="304" gcn="gfx942" arch="38911" rank="2" gdr="1">
-        <xgmi target="0000:01:00.0" count="2" tclass="0x120000"/>
-      </gpu>
-    </pci>
-  </cpu>
-</system>
-"""
+RCCL = (FILES / "amd-mesh.xml").read_text(encoding="utf-8")
 
-CLOUD = """\
-<system version="1">
-  <cpu numaid="0" arch="x86_64" vendor="AuthenticAMD" familyid="23" modelid="49">
-    <pci busid="ffff:ff:01.0" class="0x060400" link_speed="16 GT/s" link_width="16">
-      <pci busid="0002:00:00.0" class="0x030200" link_speed="16 GT/s" link_width="16"/>
-      <pci busid="0102:00:00.0" class="0x020700" link_speed="16 GT/s" link_width="16"/>
-      <pci busid="0001:00:00.0" class="0x030200" link_speed="16 GT/s" link_width="16"/>
-      <pci busid="0003:00:00.0" class="0x010802" link_speed="16 GT/s" link_width="4"/>
-    </pci>
-  </cpu>
-</system>
-"""
+CLOUD = (FILES / "cloud.xml").read_text(encoding="utf-8")
 
 GEN5, GEN4, GEN3X8 = 63.0, 31.5, 7.88
 INTEL, AMD = 22.0, 16.0
