@@ -7,16 +7,15 @@ head (a triangle for a copy, a circled plus for a reduction).
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import hypot
 from typing import ClassVar
-from xml.sax.saxutils import escape
 
 from clusterbench.collectives.schedule import Phase, Schedule
+from clusterbench.collectives.svg import px, xml_text
 
 MOST_RANKS = 16
 MOST_ROUNDS = 64
@@ -119,13 +118,13 @@ def steps_svg(schedule: Schedule, name: str = "") -> str:
     height = tops[-1] + _HEADS + 16
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="steps" role="img" width="{_px(width)}" '
-            f'height="{_px(height)}" viewBox="0 0 {_px(width)} {_px(height)}">',
-            f"<title>{_text(title)}</title>",
-            f"<desc>{_text(_description(schedule, rounds))}</desc>",
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="steps" role="img" width="{px(width)}" '
+            f'height="{px(height)}" viewBox="0 0 {px(width)} {px(height)}">',
+            f"<title>{xml_text(title)}</title>",
+            f"<desc>{xml_text(_description(schedule, rounds))}</desc>",
             f"<style>{_STYLE}</style>",
             f'<rect class="paper" width="100%" height="100%" fill="{_PAPER}"/>',
-            f'<text class="title" x="16" y="28" fill="{_COLOURS["ink"]}">{_text(title)}</text>',
+            f'<text class="title" x="16" y="28" fill="{_COLOURS["ink"]}">{xml_text(title)}</text>',
             *_legend(rounds, legend),
             *_frame(schedule, canvas, width),
             *(line for number, part in enumerate(rounds) for line in _round(part, number, canvas)),
@@ -199,27 +198,26 @@ def _frame(schedule: Schedule, canvas: _Canvas, width: float) -> Iterator[str]:
     top, end = canvas.tops[0], canvas.tops[-1]
     for number, y in enumerate(canvas.tops):
         yield (
-            f'<line class="rule" x1="16" y1="{_px(y)}" x2="{_px(width - 16)}" y2="{_px(y)}" '
-            f'stroke="{_COLOURS["line"]}"/>'
+            f'<line class="rule" x1="16" y1="{px(y)}" x2="{px(width - 16)}" y2="{px(y)}" stroke="{_COLOURS["line"]}"/>'
         )
         if number < len(canvas.tops) - 1:
-            yield f'<text class="muted" x="16" y="{_px(y + 20)}" fill="{_COLOURS["muted"]}">{number}</text>'
-    yield f'<text class="muted" x="16" y="{_px(top - 12)}" fill="{_COLOURS["muted"]}">round</text>'
+            yield f'<text class="muted" x="16" y="{px(y + 20)}" fill="{_COLOURS["muted"]}">{number}</text>'
+    yield f'<text class="muted" x="16" y="{px(top - 12)}" fill="{_COLOURS["muted"]}">round</text>'
     if len(canvas.tops) == 1:
-        yield f'<text class="muted" x="{_px(_MARGIN + 8)}" y="{_px(end + 24)}">no rounds: nothing has to move</text>'
+        yield f'<text class="muted" x="{px(_MARGIN + 8)}" y="{px(end + 24)}">no rounds: nothing has to move</text>'
     for rank in range(schedule.ranks):
         x = canvas.x(rank)
         yield (
-            f'<line class="life" x1="{_px(x)}" y1="{_px(top - 6)}" x2="{_px(x)}" y2="{_px(end + 6)}" '
+            f'<line class="life" x1="{px(x)}" y1="{px(top - 6)}" x2="{px(x)}" y2="{px(end + 6)}" '
             f'stroke="{_COLOURS["muted"]}"/>'
         )
         for y in (top - 17, end + 17):
             is_root = rank == schedule.root
             yield (
-                f'<rect class="head" x="{_px(x - 15)}" y="{_px(y - 11)}" width="30" height="22" rx="6" '
+                f'<rect class="head" x="{px(x - 15)}" y="{px(y - 11)}" width="30" height="22" rx="6" '
                 f'stroke="{_COLOURS["muted"]}" stroke-width="{2.5 if is_root else 1}" fill="{_PAPER}">'
                 f"<title>rank {rank}{', the root' if is_root else ''}</title></rect>"
-                f'<text x="{_px(x)}" y="{_px(y + 4.5)}" text-anchor="middle">{rank}</text>'
+                f'<text x="{px(x)}" y="{px(y + 4.5)}" text-anchor="middle">{rank}</text>'
             )
 
 
@@ -238,7 +236,9 @@ def _round(part: list[_Message], number: int, canvas: _Canvas) -> Iterator[str]:
             if leaving[message.src, message.side] > 1:
                 share = 1 - share
             place = x + share * (to - x), top + share * (end - top)
-        yield _group(message.reduces, f"<title>{_text(message.sentence)}</title>{drawn}{_label(message.label, *place)}")
+        yield _group(
+            message.reduces, f"<title>{xml_text(message.sentence)}</title>{drawn}{_label(message.label, *place)}"
+        )
 
 
 def _group(reduces: bool, inside: str) -> str:
@@ -251,9 +251,9 @@ def _label(text: str, x: float, y: float) -> str:
         return ""
     half = _CHARACTER * len(text) / 2 + 2
     return (
-        f'<rect class="paper" x="{_px(x - half)}" y="{_px(y - 7)}" width="{_px(2 * half)}" height="14" rx="3" '
+        f'<rect class="paper" x="{px(x - half)}" y="{px(y - 7)}" width="{px(2 * half)}" height="14" rx="3" '
         f'stroke="none" fill="{_PAPER}" fill-opacity="0.88"/>'
-        f'<text x="{_px(x)}" y="{_px(y + 3.7)}" text-anchor="middle">{_text(text)}</text>'
+        f'<text x="{px(x)}" y="{px(y + 3.7)}" text-anchor="middle">{xml_text(text)}</text>'
     )
 
 
@@ -262,15 +262,15 @@ def _arrow(x: float, y: float, to_x: float, to_y: float, reduces: bool) -> str:
     length = hypot(to_x - x, to_y - y)
     along, down = (to_x - x) / length, (to_y - y) / length
     gap = 13.0 if reduces else 9.0
-    end_x, end_y = _px(to_x - gap * along), _px(to_y - gap * down)
-    start = f'<circle class="solid" cx="{_px(x)}" cy="{_px(y)}" r="2.2" stroke="none"/>'
-    line = f'<line x1="{_px(x)}" y1="{_px(y)}" x2="{end_x}" y2="{end_y}"{_dash(reduces)}/>'
+    end_x, end_y = px(to_x - gap * along), px(to_y - gap * down)
+    start = f'<circle class="solid" cx="{px(x)}" cy="{px(y)}" r="2.2" stroke="none"/>'
+    line = f'<line x1="{px(x)}" y1="{px(y)}" x2="{end_x}" y2="{end_y}"{_dash(reduces)}/>'
     return start + line + _head(to_x, to_y, along, down, reduces)
 
 
 def _loop(x: float, y: float, to_y: float, reduces: bool) -> str:
     """An arrow from a rank to itself."""
-    path = f"M{_px(x)} {_px(y)}C{_px(x + 34)} {_px(y)} {_px(x + 34)} {_px(to_y)} {_px(x + 9)} {_px(to_y)}"
+    path = f"M{px(x)} {px(y)}C{px(x + 34)} {px(y)} {px(x + 34)} {px(to_y)} {px(x + 9)} {px(to_y)}"
     return f'<path d="{path}"{_dash(reduces)}/>' + _head(x, to_y, -1.0, 0.0, reduces)
 
 
@@ -282,12 +282,12 @@ def _head(x: float, y: float, along: float, down: float, reduces: bool) -> str:
     """The head of an arrow that ends at (x, y), in the direction (along, down) of length 1."""
     if reduces:
         x, y = x - 7 * along, y - 7 * down
-        plus = f"M{_px(x - 3.5)} {_px(y)}h7M{_px(x)} {_px(y - 3.5)}v7"
-        return f'<circle class="plus" cx="{_px(x)}" cy="{_px(y)}" r="6" fill="{_PAPER}"/><path d="{plus}"/>'
+        plus = f"M{px(x - 3.5)} {px(y)}h7M{px(x)} {px(y - 3.5)}v7"
+        return f'<circle class="plus" cx="{px(x)}" cy="{px(y)}" r="6" fill="{_PAPER}"/><path d="{plus}"/>'
     x, y = x - along, y - down
     base_x, base_y = x - 9 * along, y - 9 * down
     corners = [(x, y), (base_x - 4 * down, base_y + 4 * along), (base_x + 4 * down, base_y - 4 * along)]
-    points = " ".join(f"{_px(a)},{_px(b)}" for a, b in corners)
+    points = " ".join(f"{px(a)},{px(b)}" for a, b in corners)
     return f'<polygon class="solid" points="{points}" stroke="none" fill="{_COLOURS["copy"]}"/>'
 
 
@@ -307,16 +307,7 @@ def _legend(rounds: list[list[_Message]], numbers: str) -> Iterator[str]:
     for reduces in (False, True):
         if any(message.reduces == reduces for part in rounds for message in part):
             yield _group(reduces, _arrow(x + 2, 50, x + 44, 50, reduces))
-            yield f'<text x="{_px(x + 54)}" y="54.5">{_NAME[reduces]}</text>'
+            yield f'<text x="{px(x + 54)}" y="54.5">{_NAME[reduces]}</text>'
             x += 126
     if x > 16:
-        yield f'<text class="muted" x="{_px(x + 4)}" y="54.5" fill="{_COLOURS["muted"]}">{numbers}</text>'
-
-
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _text(text: str) -> str:
-    """Text from outside, without the characters that XML cannot hold."""
-    return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text))
+        yield f'<text class="muted" x="{px(x + 4)}" y="54.5" fill="{_COLOURS["muted"]}">{numbers}</text>'
