@@ -12,10 +12,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterbench.bench.launch import speaks
 from clusterbench.results.record import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PLAIN_WIDTH = 160
 """Columns of a table that is not printed on a terminal: no terminal's width to respect, so cells stay on their line."""
@@ -30,8 +33,18 @@ def emit_json(run: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
 
     NaN and infinity, which JSON does not have, are written as null; NumPy's scalars as the numbers they are.
     """
-    document = {"schema_version": SCHEMA_VERSION, "run": run, "rows": list(rows)}
-    json.dump(json_value(document), sys.stdout, ensure_ascii=False, allow_nan=False, indent=1)
+    emit_document({"run": run, "rows": list(rows)})
+
+
+def emit_document(parts: dict[str, Any]) -> None:
+    """Write parts, with the schema version before them, as one JSON document to standard output; see `emit_json`."""
+    json.dump(
+        json_value({"schema_version": SCHEMA_VERSION, **parts}),
+        sys.stdout,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=1,
+    )
     sys.stdout.write("\n")
     sys.stdout.flush()
 
@@ -75,7 +88,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     Cells are printed as they are (no markup is read in them); None is printed as an empty cell.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -87,9 +99,27 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
+    _print(table)
+
+
+def print_tree(title: str, nodes: Iterable[tuple[int, str]]) -> None:
+    """Print lines as a tree on standard output; each has its depth, 0 at the roots, and stands below its parent."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    path = [Tree(Text(title))]
+    for depth, text in nodes:
+        del path[depth + 1 :]
+        path.append(path[-1].add(Text(text)))
+    _print(path[0])
+
+
+def _print(drawn: RenderableType) -> None:
+    from rich.console import Console
+
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     with console.capture() as capture:
-        console.print(table)
+        console.print(drawn)
     # Rich fills lines with blanks to the table's width; they only get in the way of files and pipes.
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
     sys.stdout.flush()

@@ -119,15 +119,19 @@ def _whole(topology: Topology, hosts: Ints, network: Ints) -> Layout:
         frames.append(Frame(host_name(topology, host), left, top, right, bottom))
         left = right + 2 * GAP
     floor = min((frame.top for frame in frames), default=0.0)
+    _add_switches(topology, network, owner, boxes, floor + 24)
+    return _placed(boxes, _edges(topology, owner), frames)
+
+
+def _add_switches(topology: Topology, network: Ints, owner: Ints, boxes: list[Box], floor: float) -> None:
+    """Add the given switches, a row a level, above `floor`; `owner` has the box of each vertex, and gets theirs."""
     level = levels(topology)
-    rows = [network[level[network] == at] for at in np.unique(level[network]).tolist()]
-    for number, row in enumerate(rows):
-        floor -= ROW if number else ROW - 24
+    for number, at in enumerate(np.unique(level[network]).tolist()):
+        row = network[level[network] == at]
         middles = [_middle(topology, int(vertex), owner, boxes) for vertex in row]
-        new = [_vertex_box(topology, [Branch(int(vertex), -1, 0)], 0.0, floor) for vertex in row]
+        new = [_vertex_box(topology, [Branch(int(vertex), -1, 0)], 0.0, floor - ROW * (number + 1)) for vertex in row]
         owner[row] = np.arange(len(boxes), len(boxes) + len(row))
         boxes += _apart(new, middles)
-    return _placed(boxes, _edges(topology, owner), frames)
 
 
 def _inside(topology: Topology, groups: Sequence[Sequence[Branch]], left: float) -> list[Box]:
@@ -199,13 +203,7 @@ def _condensed(topology: Topology, hosts: Ints, network: Ints) -> Layout:
         boxes.append(replace(box, x=left + box.width / 2))
         left += box.width + GAP
     owner[topology.hosts == NO_HOST] = -1
-    level = levels(topology)
-    for number, at in enumerate(np.unique(level[network]).tolist()):
-        row = network[level[network] == at]
-        middles = [_middle(topology, int(vertex), owner, boxes) for vertex in row]
-        new = [_vertex_box(topology, [Branch(int(vertex), -1, 0)], 0.0, -ROW * (number + 1)) for vertex in row]
-        owner[row] = np.arange(len(boxes), len(boxes) + len(row))
-        boxes += _apart(new, middles)
+    _add_switches(topology, network, owner, boxes, 0.0)
     return _placed(boxes, _edges(topology, owner), [])
 
 
