@@ -50,6 +50,7 @@ _COMMANDS = "clusterbench.bench.commands"
         "run": (f"{_COMMANDS}.run:run", "The main job: doctor, kernels, collectives, store, report."),
         "kernels": (f"{_COMMANDS}.kernels:kernels", "What one device can do: list and run kernels."),
         "collectives": (f"{_COMMANDS}.collectives:collectives", "What the interconnect can do; run under mpiexec."),
+        "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),
         "results": (f"{_COMMANDS}.results:results", "What was measured: list, export, compare."),
         "report": (f"{_COMMANDS}.report:report", "One self-contained HTML file."),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 import numpy as np
 
 from clusterbench.bench.output import print_table, print_tree
+from clusterbench.bench.rank_topology import ranges
 from clusterbench.bench.topology_rows import hosts
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Routes, Topology, disconnected
@@ -42,7 +44,7 @@ def print_topology(topology: Topology) -> None:
     if topology.source:
         click.echo(f"source: {topology.source}")
     if topology.estimated:
-        click.echo("estimated: the links are measured, not what the hardware permits")
+        click.echo("estimated: links were measured or guessed, so they are not what the hardware permits")
     if len(topology.ports) and hosts(topology) == 1:
         rates = Counter(rate(b) for b in topology.port_bandwidth.tolist())
         click.echo("ports for a network: " + ", ".join(f"{n} × {text} GB/s" for text, n in rates.items()))
@@ -51,11 +53,33 @@ def print_topology(topology: Topology) -> None:
     _print_ways(topology)
 
 
+def print_groups(groups: Sequence[dict[str, Any]]) -> None:
+    """Print groups of ranks, rows with `parent` and `depth`, as a tree on standard output."""
+    lines: list[tuple[int, str]] = []
+    waiting = [0]
+    while waiting:
+        number = waiting.pop()
+        lines.append((groups[number]["depth"], _group_line(groups[number])))
+        waiting += [child for child in reversed(range(len(groups))) if groups[child]["parent"] == number]
+    print_tree("Groups of ranks, with medians of the pairs that meet in each and in no smaller one", lines)
+    click.echo("")
+
+
+def _group_line(group: dict[str, Any]) -> str:
+    names = group["hosts"]
+    where = f"host {names[0]}" if len(names) == 1 else f"{len(names)} hosts"
+    by = f", by {' and '.join(group['by'])}" if group["by"] else ""
+    figures = f"{delay(group['latency_s'])} µs, {rate(group['bandwidth'])} GB/s"
+    return f"ranks {ranges(group['ranks'])}: {figures} ({where}{by})"
+
+
 def rate(bytes_per_s: float) -> str:
     """A bandwidth in GB/s: `450`, `∞` where there is no limit, `?` where it is not known."""
     if np.isnan(bytes_per_s):
         return "?"
-    return f"{bytes_per_s / 1e9:.4g}" if np.isfinite(bytes_per_s) else "∞"
+    if not np.isfinite(bytes_per_s):
+        return "∞"
+    return f"{bytes_per_s / 1e9:,.0f}" if bytes_per_s >= 1e12 else f"{bytes_per_s / 1e9:.4g}"
 
 
 def delay(latency_s: float) -> str:
@@ -117,10 +141,10 @@ def _names(topology: Topology, group: Sequence[Branch]) -> str:
         name += f" … {topology.names[vertices[-1]]} ({len(vertices)})"
     ranks = np.flatnonzero(np.isin(topology.ranks, vertices))
     if len(ranks) == 1:
-        name += f" rank {ranks[0]}"
+        name += f" (rank {ranks[0]})"
     elif len(ranks):
         between = "–" if ranks[-1] - ranks[0] == len(ranks) - 1 else " … "
-        name += f" ranks {ranks[0]}{between}{ranks[-1]}"
+        name += f" (ranks {ranks[0]}{between}{ranks[-1]})"
     return name + (", reduces" if topology.reducing[vertices[0]] else "")
 
 
@@ -166,13 +190,12 @@ def _print_network(topology: Topology) -> None:
     found = bundles(topology)
     level = levels(topology)
     network = topology.hosts == NO_HOST
-    if not found or not network.any():
+    if not found:
         return
-    click.echo("")
     names = {at: f"level {at}" for at in range(1, int(level.max()) + 1)} | {0: "hosts", -1: "without a way"}
-    counted = ((at, int((level[network] == at).sum())) for at in np.unique(level[network]).tolist())
-    click.echo("network: " + ", ".join(f"{_many(count, 'switch', 'switches')} at {names[at]}" for at, count in counted
-                                       if at))  # fmt: skip
+    counts = [(at, int((level[network] == at).sum())) for at in np.unique(level[network]).tolist() if at]
+    counted = ", ".join(f"{_many(count, 'switch', 'switches')} at {names[at]}" for at, count in counts)
+    click.echo(f"\nnetwork: {counted}\n" if counted else "")
     print_table(
         "",
         ["from", "to", "links", "GB/s", "µs", "GB/s all together"],
@@ -228,15 +251,17 @@ def _print_ways(topology: Topology) -> None:
         cells = [["" for _ in range(ranks)] for _ in range(ranks)]
         for a, b, way in zip(src.tolist(), dst.tolist(), ways, strict=True):
             cells[a][b] = f"{letters[way]} {rate(way[1])}"
+        click.echo("Ways between ranks: class, and GB/s of the narrowest link")
         print_table(
-            "Ways between ranks: class, and GB/s of the narrowest link",
+            "",
             ["from \\ to", *map(str, range(ranks))],
             [[rank, *row] for rank, row in enumerate(cells)],
         )
     first = {way: number for number, way in reversed(list(enumerate(ways)))}
     count = Counter(ways)
+    click.echo("Classes of ways" if is_matrix else f"Ways from rank 0 to {len(dst):,} of {ranks - 1:,} others")
     print_table(
-        "Classes of ways" if is_matrix else f"Ways from rank 0 to {len(dst):,} of {ranks - 1:,} others",
+        "",
         ["class", "way", "GB/s", "µs", "pairs", "such as"],
         [
             [letters[way], way[0], rate(way[1]), delay(way[2]), count[way], f"{src[first[way]]} → {dst[first[way]]}"]

@@ -58,7 +58,7 @@ def topology_svg(topology: Topology) -> str:
     shown = _widths(found.edges)
     estimated = "; the links are measured, not what the hardware permits" if topology.estimated else ""
     note = f"{found.note}{estimated}".removeprefix("; ")
-    legend = 96 * len(kinds) + 112 * len(shown) + 150
+    legend = 96 * len(kinds) + 112 * len(shown) + 190
     width = max(found.width + 2 * _MARGIN, legend + 2 * _MARGIN, 9.6 * len(topology.name) + 32, 6.6 * len(note) + 32)
     height = found.height + _HEADER + _MARGIN
     shift = (width - found.width) / 2
@@ -102,7 +102,7 @@ def _width(carried: float, ends: tuple[float, float]) -> float:
     low, high = ends
     if not isfinite(carried) or carried <= 0:
         return 1.2
-    return 2.4 if low == high else 1.2 + 4.8 * log(carried / low) / log(high / low)
+    return 2.0 if low == high else 1.2 + 3.6 * log(carried / low) / log(high / low)
 
 
 def _widths(edges: Sequence[Edge]) -> list[float]:
@@ -122,7 +122,7 @@ def _legend(kinds: Sequence[str], shown: Sequence[float], ends: tuple[float, flo
             f'stroke="{_COLOURS[kind]}" stroke-width="1.8" fill="{_COLOURS["paper"]}"/>'
             f'<text x="{px(x + 26)}" y="{px(y)}">{_NAMES[kind]}</text>'
         )
-        x += 110 if kind == "nic" else 78
+        x += 128 if kind == "nic" else 80
     for carried in shown:
         yield (
             f'<line class="link" x1="{px(x)}" y1="{px(y - 4)}" x2="{px(x + 24)}" y2="{px(y - 4)}" '

@@ -95,8 +95,11 @@ def layout(topology: Topology) -> Layout:
         return replace(above, note=f"{topology.vertices:,} vertices: {how}")
     alike = alike_hosts(topology)
     below = _whole(topology, alike[0][:1], np.zeros(0, np.int64))
+    note = f"{len(hosts):,} hosts: {how}"
+    if len(below.boxes) == 1:  # there is nothing inside to show
+        return replace(above, note=note)
     others = len(hosts) - len(alike[0])
-    note = f"{len(hosts):,} hosts: {how}, and below them is one of {len(alike[0]):,} that are alike"
+    note += f", and below them is one of {len(alike[0]):,} that are alike"
     note += f"; {others:,} differ from it in their inside or their cables" if others else ""
     return replace(_stacked(above, below), note=note)
 
@@ -111,14 +114,18 @@ def _whole(topology: Topology, hosts: Ints, network: Ints) -> Layout:
         branches = host_tree(topology, np.flatnonzero(topology.hosts == host))
         groups = twins(topology, branches) if len(branches) > MOST_BOXES else [[branch] for branch in branches]
         inside = _inside(topology, groups, left + FRAME)
+        own = np.full(topology.vertices, -1, np.int64)
         for number, group in enumerate(groups):
-            owner[[branch.vertex for branch in group]] = len(boxes) + number
+            own[[branch.vertex for branch in group]] = number
+        owner[own >= 0] = own[own >= 0] + len(boxes)
         boxes += inside
         right = max(box.x + box.width / 2 for box in inside) + FRAME
-        top, bottom = min(box.y for box in inside) - FRAME - 18, max(box.y for box in inside) + BOX_HEIGHT + FRAME
-        frames.append(Frame(host_name(topology, host), left, top, right, bottom))
+        if len(inside) > 1:
+            top = min(box.y for box in inside) - FRAME - 18 - _room(inside, _edges(topology, own))
+            bottom = max(box.y for box in inside) + BOX_HEIGHT + FRAME
+            frames.append(Frame(host_name(topology, host), left, top, right, bottom))
         left = right + 2 * GAP
-    floor = min((frame.top for frame in frames), default=0.0)
+    floor = min([box.y - 24 for box in boxes] + [frame.top for frame in frames], default=0.0)
     _add_switches(topology, network, owner, boxes, floor + 24)
     return _placed(boxes, _edges(topology, owner), frames)
 
@@ -279,6 +286,7 @@ def _placed(boxes: Sequence[Box], edges: Sequence[Edge], frames: Sequence[Frame]
     """Everything moved so that it begins at 0, with room for arcs above the highest row."""
     lefts = [box.x - box.width / 2 for box in boxes] + [frame.left for frame in frames]
     rights = [box.x + box.width / 2 for box in boxes] + [frame.right for frame in frames]
+    rights += [rights[e.a] + 40 + CHARACTER * len(e.label) for e in edges if e.a == e.b]  # a loop, its label behind it
     tops = [box.y for box in boxes] + [frame.top for frame in frames]
     bottoms = [box.y + BOX_HEIGHT for box in boxes] + [frame.bottom for frame in frames]
     left, top = min(lefts), min(tops) - _room(boxes, edges)
@@ -292,12 +300,15 @@ def _placed(boxes: Sequence[Box], edges: Sequence[Edge], frames: Sequence[Frame]
 
 
 def _room(boxes: Sequence[Box], edges: Sequence[Edge]) -> float:
-    return max((arc_height(boxes[e.a], boxes[e.b]) / 2 for e in edges if boxes[e.a].y == boxes[e.b].y), default=0.0)
+    top = min(box.y for box in boxes)
+    return max(
+        (arc_height(boxes[e.a], boxes[e.b]) / 2 for e in edges if boxes[e.a].y == boxes[e.b].y == top), default=0.0
+    )
 
 
 def arc_height(a: Box, b: Box) -> float:
     """How high above two boxes of one row the control point of the line between them lies."""
-    return min(70.0, 16 + abs(a.x - b.x) / 10)
+    return min(120.0, 16 + abs(a.x - b.x) / 6)
 
 
 def _stacked(above: Layout, below: Layout) -> Layout:

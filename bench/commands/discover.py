@@ -1,0 +1,132 @@
+"""`clusterbench topology discover`: the topology of this host, or under mpiexec that of the ranks."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
+from clusterbench.bench.sizes import SIZE
+
+if TYPE_CHECKING:
+    from clusterbench.bench.pair_runs import PairRuns
+    from clusterbench.bench.watchdog import Watchdog
+    from clusterbench.bench.world import World
+    from clusterbench.collectives.topology.graph import Topology
+    from clusterbench.results.record import Run
+
+LATENCY_BYTES = 8
+
+
+@click.command(short_help="Find out the topology of this host, or of the ranks under mpiexec.")
+@click.option("-b", "--bytes", "size_bytes", type=SIZE, default="1M", show_default=True, help="Message for bandwidth.")
+@click.option("--window", type=click.IntRange(1, 4096), default=4, show_default=True,
+              help="Messages in flight where bandwidth is measured.")  # fmt: skip
+@sampling_options
+@click.option("--precision", type=PRECISION, default=0.05, show_default=True,
+              help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
+@click.option("--budget", type=BUDGET, default=0.1, show_default=True,
+              help="Seconds a measurement after which sampling stops anyway.")  # fmt: skip
+@click.option("--seed", type=SEED, help="Of the data, and of the rounds that are drawn above 64 ranks.")
+@machine_options
+@keeping_options
+def discover(**options: Any) -> int:
+    """Find out the topology of this host, or of the ranks under mpiexec.
+
+    One process asks hwloc, NVML and Linux's /sys what is here; the options but --json and --csv are for ranks. Ranks
+    measure all pairs as `collectives pairs` does, and are grouped by latency and bandwidth into hosts and levels,
+    which are held against the names of the hosts.
+    """
+    if options["size_bytes"] < 1:
+        raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
+    from clusterbench.bench.launch import launcher_size
+
+    if (launcher_size() or 1) == 1:
+        from clusterbench.bench.host_topology import discover_host
+
+        found = discover_host()
+        _show(options, {}, found, None)
+        return 0
+    from clusterbench.bench.recording import guarded
+
+    return guarded(options["timeout"], lambda world, watchdog: _of_ranks(options, world, watchdog))
+
+
+def _of_ranks(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
+    from clusterbench.bench.nccl_table import SHARED_CORES
+    from clusterbench.bench.output import note
+    from clusterbench.bench.pair_runs import PairRuns, PairsRequest
+    from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.sampling import Rules
+
+    seed = options["seed"] if options["seed"] is not None else secrets.randbits(32)
+    request = PairsRequest(
+        latency_bytes=LATENCY_BYTES,
+        bandwidth_bytes=options["size_bytes"],
+        window=options["window"],
+        check=options["check"] > 0,
+        rules=Rules(options["precision"], options["budget"], options["iters"], options["warmup_iters"]),
+        seed=world.comm.bcast(seed),
+    )
+    runs = PairRuns(world, request)
+    if world.oversubscribed:
+        note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
+    return recorded(
+        world,
+        watchdog,
+        keeping_of(options),
+        "topology",
+        request.seed,
+        len(runs.rounds),
+        runs.run,
+        lambda run, device, rows: _show_ranks(options, runs, run),
+        runs.skipped,
+    )
+
+
+def _show_ranks(options: dict[str, Any], runs: PairRuns, run: Run) -> None:
+    from clusterbench.bench.pair_runs import BANDWIDTH, LATENCY
+    from clusterbench.bench.rank_groups import rank_groups
+    from clusterbench.bench.rank_topology import group_levels, measured_topology
+
+    hosts = [place.host for place in runs.world.places]
+    latency_s, message_s = runs.times_s[LATENCY], runs.times_s[BANDWIDTH]
+    bandwidth = runs.request.bandwidth_bytes / message_s
+    groups = rank_groups(latency_s, message_s, hosts)
+    source = f"{len(runs.measured)} pairs measured by run {run.run_id}"
+    found = measured_topology(hosts, groups, latency_s, bandwidth, runs.rounds, source)
+    levels = group_levels(groups, latency_s, bandwidth)
+    rows = [
+        {
+            "ranks": list(level.group.ranks),
+            "parent": level.parent if level.parent >= 0 else None,
+            "by": list(level.group.by),
+            "hosts": list(dict.fromkeys(hosts[rank] for rank in level.group.ranks)),
+            "latency_s": level.latency_s,
+            "bandwidth": level.bandwidth,
+            "depth": level.depth,
+        }
+        for level in levels
+    ]
+    _show(options, {"run": run.as_row(), "groups": rows}, found, rows)
+
+
+def _show(options: dict[str, Any], parts: dict[str, Any], found: Topology, groups: list[dict[str, Any]] | None) -> None:
+    """Print what was found; `groups` are those of ranks, if there are any."""
+    from clusterbench.bench.output import emit_csv, emit_document
+    from clusterbench.bench.topology_rows import document, link_rows
+
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if options["as_json"]:
+        emit_document({**parts, **document(found)})
+    elif options["as_csv"]:
+        emit_csv(link_rows(found))
+    else:
+        from clusterbench.bench.topology_view import print_groups, print_topology
+
+        if groups is not None:
+            print_groups(groups)
+        print_topology(found)
