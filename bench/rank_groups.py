@@ -101,7 +101,7 @@ def near_groups(times_s: Matrix) -> list[Members]:
 
     `times_s` has shape (ranks, ranks); a pair's distance is the mean of both directions, NaN where it was not measured.
     """
-    distance = np.log(times_s)
+    distance = _both_ways(np.log(times_s))
     root = _joined(distance)
     if not root.parts:
         return []
@@ -118,12 +118,18 @@ def near_groups(times_s: Matrix) -> list[Members]:
     return found
 
 
+def _both_ways(distance: Matrix) -> Matrix:
+    """The mean of both directions, or the one that was measured; NaN on the diagonal."""
+    turned = distance.T
+    mean = np.where(np.isnan(distance), turned, np.where(np.isnan(turned), distance, (distance + turned) / 2))
+    np.fill_diagonal(mean, np.nan)
+    return mean
+
+
 def _joined(distance: Matrix) -> _Node:
     """All ranks, joined by the least mean distance, one pair of sets after the other."""
-    there = ~np.isnan(distance)
-    np.fill_diagonal(there, False)
-    total = np.where(there, distance, 0.0)
-    total, count = total + total.T, there.astype(np.int64) + there.T
+    count = (~np.isnan(distance)).astype(np.int64)
+    total = np.nan_to_num(distance)
     nodes = {rank: _Node([rank], -inf) for rank in range(len(distance))}
     while len(nodes) > 1:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -151,7 +157,7 @@ def _noise(root: _Node, distance: Matrix) -> float:
         waiting += node.parts
         if len(node.parts) == 2:
             between = np.ix_(node.parts[0].members, node.parts[1].members)
-            pairs = np.nanmean(np.stack((distance[between], distance.T[between])), axis=0).ravel()
+            pairs = distance[between]
             pairs = pairs[~np.isnan(pairs)]
             if len(pairs) > 1:
                 off.append(pairs - pairs.mean())

@@ -2,7 +2,8 @@
 
 A rank is a vertex, and so is each group (bench/rank_groups.py); a group is linked to the smallest that it lies in. The
 latency from rank to rank is the median of the pairs that meet in a group. A rank's link has the median bandwidth of its
-pairs in its group; that of a group has the most that was seen to cross it at once, in a round of pairs.
+pairs in its group, or that of all ranks of the group where they differ by no more than anybody would act on; that of a
+group has the most that was seen to cross it at once, in a round of pairs.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterbench.bench.pair_outliers import Matrix
+from clusterbench.bench.pair_outliers import WORSE, Matrix
 from clusterbench.bench.rank_groups import Group, Groups
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, links, topology
+
+AT_ONCE = "What a group exchanges with others is the most that crossed it at once; it may be able to do more."
 
 Rounds = Sequence[Sequence[tuple[int, int]]]
 
@@ -53,12 +56,19 @@ def group_levels(groups: Groups, latency_s: Matrix, bandwidth: Matrix) -> list[L
 
 
 def measured_topology(
-    hosts: Sequence[str], groups: Groups, latency_s: Matrix, bandwidth: Matrix, rounds: Rounds, source: str
+    hosts: Sequence[str],
+    groups: Groups,
+    latency_s: Matrix,
+    bandwidth: Matrix,
+    rounds: Rounds,
+    source: str,
+    warnings: Sequence[str] = (),
 ) -> Topology:
     """The tree of groups as a topology, marked as estimated.
 
     `hosts` has the host of each rank; the matrices have shape (ranks, ranks), from sender to receiver, with NaN for
-    pairs that were not measured, in seconds and bytes/s; the pairs of a round in `rounds` ran at once.
+    pairs that were not measured, in seconds and bytes/s; the pairs of a round in `rounds` ran at once. `warnings` is
+    what is to be said of the measurement.
     """
     ranks, levels = len(hosts), group_levels(groups, latency_s, bandwidth)
     meeting = _meeting(groups, ranks)
@@ -93,8 +103,9 @@ def measured_topology(
         ports=[],
         source=source,
         warnings=[
-            *groups.doubts,
-            "What a group exchanges with others is the most that crossed it at once; it may be able to do more.",
+            *warnings,
+            *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in groups.doubts),
+            *([AT_ONCE] if len(levels) > 1 else []),
         ],
         estimated=True,
     )
@@ -125,7 +136,10 @@ def _median(values: Matrix, otherwise: float = 0.0) -> float:
 
 
 def _ranks_bandwidth(bandwidth: Matrix, meeting: Ints) -> Matrix:
-    """Of each rank out and in: the median in the smallest group in which pairs of it were measured."""
+    """Of each rank out and in: the median in the smallest group in which pairs of it were measured.
+
+    Where it is near the median of all ranks of that group, out and in, it is that: noise makes no two ranks differ.
+    """
     found = np.full((len(bandwidth), 2), np.inf)
     for rank in range(len(bandwidth)):
         for way, values in enumerate((bandwidth[rank], bandwidth[:, rank])):
@@ -133,6 +147,11 @@ def _ranks_bandwidth(bandwidth: Matrix, meeting: Ints) -> Matrix:
             if there.any():
                 nearest = meeting[rank][there].max()  # of two groups that a rank is in, the smaller comes later
                 found[rank, way] = np.median(values[there & (meeting[rank] == nearest)])
+    home = np.diag(meeting)
+    for group in np.unique(home):
+        own = found[home == group]
+        usual = np.median(own)
+        found[home == group] = np.where((own < usual * WORSE) & (usual < own * WORSE), usual, own)
     return found
 
 

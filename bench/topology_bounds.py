@@ -35,7 +35,7 @@ def bound_rows(topology: Topology, collective: Collective, sizes: Sequence[int],
                 "ranks": ranks,
                 "bound_s": bound.bound_s,
                 "algbw": algbw,
-                "busbw": None if algbw is None else rates.busbw(collective.name, algbw, ranks),
+                "busbw": None if algbw is None else rates.busbw(collective.name, size_bytes, bound.bound_s, ranks),
                 "limit": bound.kind,
                 "by": bound.by,
                 "latency_s": bound.latency_s,
@@ -60,9 +60,10 @@ def _inverse(seconds_per_byte: Fraction) -> str | None:
 def print_bounds(rows: Sequence[dict[str, Any]]) -> None:
     """Print the rows of one collective on one topology, what limits it, and what the figures hold for."""
     first, last = rows[0], rows[-1]
+    click.echo(f"{first['collective']} on {first['topology']}, {first['ranks']} ranks: no algorithm is faster")
     print_table(
-        f"{first['collective']} on {first['topology']}, {first['ranks']} ranks: no algorithm is faster",
-        ["size", "bound us", "algbw", "busbw", "limited by", "class us"],
+        "",
+        ["size", "bound µs", "algbw GB/s", "busbw GB/s", "limited by", "class µs"],
         [
             [size_text(row["size_bytes"]), time_text(row["bound_s"]), rate_text(row["algbw"]), rate_text(row["busbw"]),
              row["limit"], time_text(row["class_s"])]

@@ -95,8 +95,10 @@ def _show_ranks(options: dict[str, Any], runs: PairRuns, run: Run) -> None:
     latency_s, message_s = runs.times_s[LATENCY], runs.times_s[BANDWIDTH]
     bandwidth = runs.request.bandwidth_bytes / message_s
     groups = rank_groups(latency_s, message_s, hosts)
-    source = f"{len(runs.measured)} pairs measured by run {run.run_id}"
-    found = measured_topology(hosts, groups, latency_s, bandwidth, runs.rounds, source)
+    pairs = len(runs.measured)
+    source = f"{pairs} {'pair' if pairs == 1 else 'pairs'} measured by run {run.run_id}"
+    warnings = ["Ranks share cores: the figures are those of the scheduler, too."] if runs.world.oversubscribed else []
+    found = measured_topology(hosts, groups, latency_s, bandwidth, runs.rounds, source, warnings)
     levels = group_levels(groups, latency_s, bandwidth)
     rows = [
         {

@@ -221,7 +221,8 @@ def _schematic(topology: Topology, hosts: Ints) -> Layout:
     where = {at: i for i, at in enumerate(numbers.tolist())}
     boxes = []
     for at, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-        lines: tuple[str, ...] = (f"level {at}: {count:,} switches" if at > 0 else f"{count:,} switches without a way",)
+        switches = f"{count:,} {'switch' if count == 1 else 'switches'}"
+        lines: tuple[str, ...] = (f"level {at}: {switches}" if at > 0 else f"{switches} without a way",)
         if at == 0 and len(hosts):
             lines = (f"{len(hosts):,} hosts", f"{len(topology.ranks):,} ranks")
         elif at == 0:
