@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,4 +68,5 @@ def _leads_to_switch(pynvml: Any, handle: Any, link: int) -> bool:
 def busid(text: str | bytes) -> str:
     """A PCI address as /sys writes it; NVML's has a domain of eight digits and capital letters."""
     plain = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return re.sub(r"^0000(?=[0-9a-f]{4}:)", "", plain.strip("\0").lower())
+    domain, _, rest = plain.strip("\0").lower().partition(":")
+    return f"{int(domain, 16):04x}:{rest}"

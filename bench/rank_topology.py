@@ -74,13 +74,10 @@ def measured_topology(
     meeting = _meeting(groups, ranks)
     home = np.diag(meeting)
     own = _ranks_bandwidth(bandwidth, meeting)
-    src, dst, rate, delay_s = [], [], [], []
+    rows: list[tuple[int, int, float, float]] = []
 
     def join(below: int, above: int, out: float, back: float, latency_s: float) -> None:
-        src.extend((below, above))
-        dst.extend((above, below))
-        rate.extend((out, back))
-        delay_s.extend((latency_s, latency_s))
+        rows.extend(((below, above, out, latency_s), (above, below, back, latency_s)))
 
     for rank in range(ranks):
         join(rank, ranks + int(home[rank]), own[rank, 0], own[rank, 1], levels[home[rank]].latency_s / 2)
@@ -97,7 +94,7 @@ def measured_topology(
         kinds=[Kind.CPU] * ranks + [Kind.SWITCH] * len(levels),
         names=[f"{titles[hosts[rank]]}.rank{rank}" for rank in range(ranks)]
         + [_name(level.group, of_groups[n], list(numbers), titles) for n, level in enumerate(levels)],
-        links=links(src, dst, rate, delay_s),
+        links=links(*zip(*rows, strict=True)),
         ranks=range(ranks),
         hosts=[*of_ranks, *of_groups],
         ports=[],

@@ -64,6 +64,9 @@ MACHINE = [
     ("collectives", "list"),
     ("collectives", "prove", "ring"),
     ("collectives", "run", "all_reduce"),
+    ("topology", "show", "dgx-h100"),
+    ("topology", "bound", "dgx-h100"),
+    ("topology", "discover"),
     ("results", "list"),
     ("results", "compare", "a", "b"),
 ]
