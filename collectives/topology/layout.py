@@ -179,10 +179,10 @@ def _inside(topology: Topology, groups: Sequence[Sequence[Branch]], left: float)
     owner = np.full(topology.vertices, -1, np.int64)
     for i, group in enumerate(groups):
         owner[[branch.vertex for branch in group]] = -1 if on_top[i] else i
-    for y in {box.y for box in boxes}:
-        row = [i for i, box in enumerate(boxes) if box.y == y]
-        middles = [_middle(topology, groups[i][0].vertex, owner, boxes) if on_top[i] else boxes[i].x for i in row]
-        for i, box in zip(row, _apart([boxes[i] for i in row], middles), strict=True):
+    for y in sorted({box.y for box in boxes}, reverse=True):  # from the bottom up
+        in_row = [i for i, box in enumerate(boxes) if box.y == y]
+        middles = [_middle(topology, groups[i][0].vertex, owner, boxes) if on_top[i] else boxes[i].x for i in in_row]
+        for i, box in zip(in_row, _apart([boxes[i] for i in in_row], middles), strict=True):
             boxes[i] = box
     shift = left - min(box.x - box.width / 2 for box in boxes)
     return [replace(box, x=box.x + max(0.0, shift)) for box in boxes]

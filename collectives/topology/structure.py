@@ -147,7 +147,7 @@ def host_tree(topology: Topology, vertices: Ints) -> list[Branch]:
     others = sorted(near, key=lambda vertex: (order[Kind(kinds[vertex])], -len(near[vertex]), vertex))
     children: dict[int, list[int]] = {vertex: [] for vertex in near}
     reached: set[int] = set()
-    roots = []
+    roots: list[int] = []
     for together in (cpus, *([vertex] for vertex in others)):
         waiting = deque(vertex for vertex in together if vertex not in reached)
         roots += waiting
