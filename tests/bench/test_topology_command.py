@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,9 +17,11 @@ from click.testing import CliRunner, Result
 
 from clusterbench.bench.cli import cli
 from clusterbench.bench.topology_rows import document, link_rows
+from clusterbench.collectives.topology.fabric import fabrics
 from clusterbench.collectives.topology.file import formats
 from clusterbench.collectives.topology.graph import Kind, TopologyError, both_ways, links, topology
-from clusterbench.collectives.topology.spec import topology_from
+from clusterbench.collectives.topology.presets import preset_names
+from clusterbench.collectives.topology.spec import COMMON, topology_from
 
 RACKS = "leaf-spine:racks=2,hosts=2,taper=2"
 SLURM = "SwitchName=s0 Nodes=n[0-1]\nSwitchName=s1 Nodes=n[2-3]\nSwitchName=top Switches=s[0-1]\n"
@@ -270,3 +273,17 @@ def test_groups_of_ranks_are_printed(tmp_path: Path) -> None:
     assert finished.exit_code == 0, finished.stderr
     assert "ranks 0-1: " in finished.stdout
     assert "measured, 2 ranks on 1 host" in finished.stdout
+
+
+def test_every_fabric_option_host_and_format_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "topology.md").read_text()
+    options = {name for fabric in fabrics().values() for name in fabric.options} | set(COMMON)
+    assert [name for name in (*formats(), *fabrics(), *preset_names(), *options) if f"`{name}`" not in text] == []
+
+
+def test_the_formats_that_are_written_are_documented_as_such() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "topology.md").read_text()
+    shown = {name: bool(written) for name, written in re.findall(r"^\| `([a-z-]+)` \| yes \| (yes)? ?\|", text, re.M)}
+    assert {name: shown[name] for name in formats()} == {
+        name: format_.write is not None for name, format_ in formats().items()
+    }
