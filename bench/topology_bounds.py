@@ -61,15 +61,16 @@ def print_bounds(rows: Sequence[dict[str, Any]]) -> None:
     """Print the rows of one collective on one topology, what limits it, and what the figures hold for."""
     first, last = rows[0], rows[-1]
     click.echo(f"{first['collective']} on {first['topology']}, {first['ranks']} ranks: no algorithm is faster")
-    print_table(
-        "",
-        ["size", "bound µs", "algbw GB/s", "busbw GB/s", "limited by", "class µs"],
-        [
-            [size_text(row["size_bytes"]), time_text(row["bound_s"]), rate_text(row["algbw"]), rate_text(row["busbw"]),
-             row["limit"], time_text(row["class_s"])]
-            for row in rows
-        ],
-    )  # fmt: skip
+    columns = ["size", "bound µs", "algbw GB/s", "busbw GB/s", "limited by"]
+    cells = [
+        [size_text(row["size_bytes"]), time_text(row["bound_s"]), rate_text(row["algbw"]), rate_text(row["busbw"]),
+         row["limit"]]
+        for row in rows
+    ]  # fmt: skip
+    if first["class_s"] is not None:
+        columns.append("class µs")
+        cells = [[*line, time_text(row["class_s"])] for line, row in zip(cells, rows, strict=True)]
+    print_table("", columns, cells)
     for limit in dict.fromkeys((row["limit"], row["by"]) for row in rows):
         click.echo(f"{limit[0]}: {limit[1]}")
     if last["exact_algbw"] is not None:

@@ -20,6 +20,7 @@ from clusterbench.bench.topology_rows import document, link_rows
 from clusterbench.collectives.topology.fabric import fabrics
 from clusterbench.collectives.topology.file import formats
 from clusterbench.collectives.topology.graph import Kind, TopologyError, both_ways, links, topology
+from clusterbench.collectives.topology.papers import PAPERS
 from clusterbench.collectives.topology.presets import preset_names
 from clusterbench.collectives.topology.spec import COMMON, topology_from
 
@@ -278,7 +279,8 @@ def test_groups_of_ranks_are_printed(tmp_path: Path) -> None:
 def test_every_fabric_option_host_and_format_is_documented() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "topology.md").read_text()
     options = {name for fabric in fabrics().values() for name in fabric.options} | set(COMMON)
-    assert [name for name in (*formats(), *fabrics(), *preset_names(), *options) if f"`{name}`" not in text] == []
+    expected = (*formats(), *fabrics(), *preset_names(), *PAPERS, *options)
+    assert [name for name in expected if f"`{name}`" not in text] == []
 
 
 def test_the_formats_that_are_written_are_documented_as_such() -> None:
@@ -287,3 +289,28 @@ def test_the_formats_that_are_written_are_documented_as_such() -> None:
     assert {name: shown[name] for name in formats()} == {
         name: format_.write is not None for name, format_ in formats().items()
     }
+
+
+TWO_NAMES = """
+import socket, sys
+from clusterbench.bench.launch import launcher_rank
+# Only the names of the hosts are made up: two ranks of this host take it for one, and two for another.
+socket.gethostname = lambda: "ab"[launcher_rank() // 2] + ".example.org"
+from clusterbench.bench.cli import main
+main(["topology", "discover", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.mpi
+def test_ranks_of_several_hosts_are_grouped_by_their_names(tmp_path: Path) -> None:
+    finished = mpi.ranks(4, "-c", TWO_NAMES, "--json", "--journal", str(tmp_path), *FEW)
+    parsed = mpi.document(finished)
+    assert parsed["topology"]["hosts"] == 2
+    by_host = [group for group in parsed["groups"] if "host" in group["by"]]
+    assert [group["ranks"] for group in by_host] == [[0, 1], [2, 3]]
+    assert [group["hosts"] for group in by_host] == [["a.example.org"], ["b.example.org"]]
+    names = {vertex["name"]: vertex["host"] for vertex in parsed["vertices"]}
+    assert names["a.rank0"] == names["a.ranks0-1"] == 0
+    assert names["b.rank3"] == 1
+    assert names["ranks0-3"] is None
+    assert any("crossed it at once" in warning for warning in parsed["warnings"])
