@@ -61,7 +61,10 @@ def _gpu(pynvml: Any, handle: Any) -> Gpu:
 
 
 def _leads_to_switch(pynvml: Any, handle: Any, link: int) -> bool:
-    kind = pynvml.nvmlDeviceGetNvLinkRemoteDeviceType(handle, link)
+    try:
+        kind = pynvml.nvmlDeviceGetNvLinkRemoteDeviceType(handle, link)
+    except pynvml.NVMLError:  # an older driver; where the link leads is known all the same
+        return False
     return bool(kind == pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH)
 
 

@@ -68,6 +68,7 @@ def _by_hwloc() -> tuple[Topology | None, str]:
     if done.returncode != 0:
         return None, f"hwloc: {tool} ended with {done.returncode}"
     try:
-        return formats()["hwloc-xml"].read(done.stdout, tool), ""
+        found = formats()["hwloc-xml"].read(done.stdout, tool)
+        return replace(found, source="; ".join(filter(None, ("hwloc's lstopo", found.source)))), ""
     except TopologyError as error:
         return None, f"hwloc: {error}"
