@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterbench.bench import exit_codes
 from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
 from clusterbench.bench.sizes import SIZE
 
@@ -41,20 +42,25 @@ def discover(**options: Any) -> int:
     """
     if options["size_bytes"] < 1:
         raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
-    from clusterbench.bench.launch import launcher_size
+    from clusterbench.bench.launch import launcher, launcher_size
 
-    if (launcher_size() or 1) == 1:
-        from clusterbench.bench.host_topology import discover_host
-
-        found = discover_host()
-        _show(options, {}, found, None)
-        return 0
+    if launcher() is None or launcher_size() == 1:
+        return _of_host(options)
     from clusterbench.bench.recording import guarded
 
     return guarded(options["timeout"], lambda world, watchdog: _of_ranks(options, world, watchdog))
 
 
+def _of_host(options: dict[str, Any]) -> int:
+    from clusterbench.bench.host_topology import discover_host
+
+    _show(options, {}, discover_host(), None)
+    return exit_codes.GOOD
+
+
 def _of_ranks(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
+    if world.size == 1:  # of a launcher that does not say how many it has started
+        return _of_host(options)
     from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note
     from clusterbench.bench.pair_runs import PairRuns, PairsRequest

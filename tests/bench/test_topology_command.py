@@ -12,11 +12,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import mpi
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from clusterbench.bench.cli import cli
 from clusterbench.bench.topology_rows import document, link_rows
+from clusterbench.bench.topology_view import print_topology
 from clusterbench.collectives.topology.fabric import fabrics
 from clusterbench.collectives.topology.file import formats
 from clusterbench.collectives.topology.graph import Kind, TopologyError, both_ways, links, topology
@@ -73,6 +75,38 @@ def test_of_many_ranks_the_ways_of_one_are_shown() -> None:
     text = run("show", "fat-tree:nodes=4,node=dgx-h100").stdout
     assert "Ways from rank 0 to 31 of 31 others" in text
     assert "from \\ to" not in text
+
+
+def test_links_that_differ_by_direction_and_parallel_ones_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    found = topology(
+        name="t", kinds=[Kind.CPU, Kind.GPU, Kind.GPU], names=["cpu", "a", "b"],
+        links=links([1, 0, 0, 2, 2, 0], [0, 1, 1, 0, 0, 2], [50e9, 20e9, 5e9, 25e9, 25e9, math.inf]),
+    )  # fmt: skip
+    print_topology(found)
+    text = capsys.readouterr().out
+    assert "a (rank 0)  50 ← 20 + 5\n" in text
+    assert "b (rank 1)  2 × 25 ← ∞\n" in text
+
+
+def test_where_there_is_no_way_that_is_said_and_the_rest_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_topology(topology(name="t", kinds=[Kind.GPU, Kind.GPU], names=["a", "b"], links=links([0], [1], 1e9)))
+    text = capsys.readouterr().out
+    assert "No way leads from rank 0 to rank 1 or back" in text
+    assert "a (rank 0)" in text
+
+
+def test_of_hosts_that_all_differ_some_are_shown_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    hosts = 7
+    gpu = np.arange(hosts)
+    found = topology(
+        name="t", kinds=[Kind.GPU] * hosts + [Kind.SWITCH], names=[*(f"h{i}" for i in range(hosts)), "s"],
+        links=both_ways(links(gpu, hosts, 1e9 * (1 + gpu))), hosts=[*range(hosts), -1],
+    )  # fmt: skip
+    print_topology(found)
+    text = capsys.readouterr().out
+    assert "h3 (rank 3)  → s 4\n" in text
+    assert "h4 (rank 4)" not in text
+    assert "and 3 more hosts, of 3 further kinds" in text
 
 
 def test_the_document_has_everything_and_rates_in_bytes_per_second() -> None:
