@@ -32,8 +32,9 @@ MESSAGE_BYTES = 1 << 20
 """Of the message whose time a route is chosen by."""
 PICOSECONDS = 1e12
 """Costs are whole picoseconds, so that equal costs are equal to the bit."""
-FORWARDING = 1e13
-"""Cost of passing through a device, 10 s: beyond that of any route which does not."""
+FORWARDING = {Kind.CPU: 1e11, Kind.GPU: 1e13}
+"""Cost of passing through a processor, 0.1 s and 10 s: beyond that of any route which does not; through the CPUs of a
+host rather than through a GPU, which forwards nothing by itself."""
 AT_ONCE = 1 << 24
 """Distances held at a time: 128 MiB of them."""
 
@@ -48,7 +49,8 @@ class SearchRouter:
         cost = np.rint((links.latency_s + MESSAGE_BYTES / links.bandwidth) * PICOSECONDS)
         # Of a link of infinite bandwidth and no latency as well: zero stands for "no link" in a sparse matrix, and
         # round trips that cost nothing would make ways without end.
-        self._cost = np.maximum(cost, 1.0) + FORWARDING * np.isin(kinds[links.dst], (Kind.GPU, Kind.CPU))
+        through = np.array([FORWARDING.get(kind, 0.0) for kind in Kind])
+        self._cost = np.maximum(cost, 1.0) + through[kinds[links.dst]]
         order = np.argsort(links.src, kind="stable")
         self._out = order.astype(np.int64)
         self._first = np.searchsorted(links.src[order], np.arange(len(kinds) + 1)).astype(np.int64)
