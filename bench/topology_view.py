@@ -22,6 +22,7 @@ from clusterbench.collectives.topology.structure import (
     host_tree,
     levels,
     neighbours,
+    pruned,
     twins,
 )
 
@@ -29,6 +30,8 @@ MATRIX_RANKS = 16
 """Ranks up to which the way between every pair is printed."""
 MOST_WAYS_TO = 1024
 """Ranks, spread evenly, to which the ways of rank 0 are looked up beyond that."""
+MOST_LINES = 64
+"""Vertices of a host beyond which parts of it that are alike are not all printed."""
 MOST_HOSTS = 4
 """Hosts that are drawn where all differ."""
 MOST_NAMES = 4
@@ -119,18 +122,22 @@ def _print_hosts(topology: Topology) -> None:
 def _lines(topology: Topology, vertices: Ints) -> Iterator[tuple[int, str]]:
     """The lines of a host's tree with their depths."""
     near = neighbours(topology, vertices)
-    branches = host_tree(topology, vertices)
+    branches, more = host_tree(topology, vertices), dict[int, int]()
+    if len(branches) > MOST_LINES:
+        branches, more = pruned(topology, branches)
     parent = {branch.vertex: branch.parent for branch in branches}
     for group in twins(topology, branches):
         branch = group[0]
         above = [branch.parent] if branch.parent >= 0 else []
-        others = [v for v in near[branch.vertex] if v not in above and parent[v] != branch.vertex]
+        others = [v for v in near[branch.vertex] if v not in above and parent.get(v) != branch.vertex]
         text = _names(topology, group)
         if above:
             text += f"  {_figures(topology, near, branch.vertex, branch.parent)}"
         if others:
             text += f"  also {_others(topology, near, branch.vertex, others)}"
         text += _cables(topology, branch.vertex)
+        if branch.vertex in more:
+            text += f"  (and {more[branch.vertex]} more like it)"
         yield branch.depth, text
 
 
@@ -166,7 +173,7 @@ def _others(topology: Topology, near: dict[int, dict[int, list[int]]], vertex: i
         by_rate.setdefault(_figures(topology, near, vertex, other), []).append(other)
     parts = []
     for figures, found in by_rate.items():
-        names = [topology.names[v] for v in found]
+        names = [topology.names[v] for v in sorted(found)]
         if len(names) > MOST_NAMES:
             names = [f"{names[0]} … {names[-1]} ({len(names)})"]
         parts.append(f"{', '.join(names)} {figures}")

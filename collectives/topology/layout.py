@@ -14,7 +14,16 @@ import numpy as np
 
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology
-from clusterbench.collectives.topology.structure import Branch, Bundle, alike_hosts, bundles, host_tree, levels, twins
+from clusterbench.collectives.topology.structure import (
+    Branch,
+    Bundle,
+    alike_hosts,
+    bundles,
+    host_tree,
+    levels,
+    pruned,
+    twins,
+)
 
 MOST_BOXES = 64
 """Beyond these the lines of a picture cannot be told apart."""
@@ -101,6 +110,7 @@ def layout(topology: Topology) -> Layout:
     others = len(hosts) - len(alike[0])
     note += f", and below them is one of {len(alike[0]):,} that are alike"
     note += f"; {others:,} differ from it in their inside or their cables" if others else ""
+    note += f"; {below.note}" if below.note else ""
     return replace(_stacked(above, below), note=note)
 
 
@@ -109,11 +119,15 @@ def _whole(topology: Topology, hosts: Ints, network: Ints) -> Layout:
     boxes: list[Box] = []
     frames: list[Frame] = []
     owner = np.full(topology.vertices, -1, np.int64)
-    left = 0.0
+    left, note = 0.0, ""
     for host in hosts.tolist():
         branches = host_tree(topology, np.flatnonzero(topology.hosts == host))
-        groups = twins(topology, branches) if len(branches) > MOST_BOXES else [[branch] for branch in branches]
-        inside = _inside(topology, groups, left + FRAME)
+        groups, more = [[branch] for branch in branches], dict[int, int]()
+        if len(branches) > MOST_BOXES:
+            branches, more = pruned(topology, branches)
+            groups = twins(topology, branches)
+            note = "of parts of a host that are alike not all are drawn by themselves"
+        inside = _inside(topology, groups, left + FRAME, more)
         own = np.full(topology.vertices, -1, np.int64)
         for number, group in enumerate(groups):
             own[[branch.vertex for branch in group]] = number
@@ -127,7 +141,7 @@ def _whole(topology: Topology, hosts: Ints, network: Ints) -> Layout:
         left = right + 2 * GAP
     floor = min([box.y - 24 for box in boxes] + [frame.top for frame in frames], default=0.0)
     _add_switches(topology, network, owner, boxes, floor + 24)
-    return _placed(boxes, _edges(topology, owner), frames)
+    return replace(_placed(boxes, _edges(topology, owner), frames), note=note)
 
 
 def _add_switches(topology: Topology, network: Ints, owner: Ints, boxes: list[Box], floor: float) -> None:
@@ -141,8 +155,11 @@ def _add_switches(topology: Topology, network: Ints, owner: Ints, boxes: list[Bo
         boxes += _apart(new, middles)
 
 
-def _inside(topology: Topology, groups: Sequence[Sequence[Branch]], left: float) -> list[Box]:
-    """The boxes of a host from its tree: its roots at the bottom, devices above, switches between devices on top."""
+def _inside(topology: Topology, groups: Sequence[Sequence[Branch]], left: float, more: dict[int, int]) -> list[Box]:
+    """The boxes of a host from its tree: its roots at the bottom, devices above, switches between devices on top.
+
+    `more` has how many parts that are alike are left out behind that of a vertex, which its box says.
+    """
     parents = {group[0].parent for group in groups}
     inner = [
         topology.kinds[group[0].vertex] in (Kind.CPU, Kind.SWITCH)
@@ -164,6 +181,8 @@ def _inside(topology: Topology, groups: Sequence[Sequence[Branch]], left: float)
         group = groups[i]
         row = deepest + 2 if on_top[i] else group[0].depth if inner[i] else deepest + 1
         box = _vertex_box(topology, group, 0.0, -ROW * row)
+        if group[0].vertex in more:
+            box = replace(box, lines=(*box.lines[:1], f"and {more[group[0].vertex]} more like it"))
         below = slots.get(group[0].vertex, [])
         if below and not on_top[i]:
             box = replace(box, x=(below[0] + below[-1]) / 2)
@@ -328,16 +347,16 @@ def _stacked(above: Layout, below: Layout) -> Layout:
 
 
 def host_name(topology: Topology, host: int) -> str:
-    """What a host is called: what its vertices' names have before a point, or its number."""
-    vertices = np.flatnonzero(topology.hosts == host)
-    heads = {topology.names[int(vertex)].partition(".")[0] for vertex in vertices}
+    """What a host is called: what the names of all its vertices have before a point, or its number."""
+    heads = {topology.names[int(v)].partition(".")[0] for v in np.flatnonzero(topology.hosts == host)}
     return heads.pop() if len(heads) == 1 else f"host {host}"
 
 
 def short_name(topology: Topology, vertex: int) -> str:
     """The name of a vertex without that of its host."""
-    name = topology.names[vertex]
-    return name.partition(".")[2] or name if topology.hosts[vertex] != NO_HOST else name
+    name, host = topology.names[vertex], int(topology.hosts[vertex])
+    head = "" if host == NO_HOST else f"{host_name(topology, host)}."
+    return name.removeprefix(head) or name
 
 
 def rate(bytes_per_s: float) -> str:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import Floats, Kind, Topology
+
+MOST_ALIKE = 4
+"""Parts of a host that are alike, of which more are left out where they are many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,29 +176,71 @@ def host_tree(topology: Topology, vertices: Ints) -> list[Branch]:
 
 
 def twins(topology: Topology, branches: list[Branch]) -> list[list[Branch]]:
-    """The branches in their order, those in one list that stand side by side and differ in their name only.
+    """The branches in their order, those in one list that stand side by side and differ in their names only.
 
-    Together are leaves under one parent, of one kind, whose links, inside the host and out of it, are equal.
+    Together are three or more leaves under one parent, of one kind, whose links, inside the host and out of it, are
+    equal.
     """
-    vertices = np.array([branch.vertex for branch in branches], np.int64)
     parents = {branch.parent for branch in branches}
-    links = topology.links
-    ends: dict[int, list[tuple[int, int, float, float]]] = {int(vertex): [] for vertex in vertices}
+    same = _signatures(topology, branches)
+    found: list[list[Branch]] = []
+    keys = ((b.parent, -1, same[i]) if b.vertex not in parents else (b.parent, i, ()) for i, b in enumerate(branches))
+    for _, run in groupby(zip(keys, branches, strict=True), key=itemgetter(0)):
+        alike = [branch for _, branch in run]
+        found += [alike] if len(alike) > 2 else [[branch] for branch in alike]
+    return found
+
+
+def pruned(topology: Topology, branches: list[Branch]) -> tuple[list[Branch], dict[int, int]]:
+    """A tree without most of its parts that are alike, and how many are left out behind a vertex's part.
+
+    A part is a vertex and what is below it, which is at least one. Of parts side by side that differ in their names
+    only, with equal links inside, to the same vertices of the host, and out of it, `MOST_ALIKE` are kept, or one more
+    where only one would be left out.
+    """
+    same = _signatures(topology, branches)
+    siblings: dict[int, list[int]] = {}
+    for number, branch in enumerate(branches):
+        siblings.setdefault(branch.parent, []).append(number)
+    left_out: set[int] = set()
+    more: dict[int, int] = {}
+    for numbers in siblings.values():
+        for _, run in groupby(numbers, key=same.__getitem__):
+            alike = list(run)
+            if len(alike) > MOST_ALIKE + 1 and len(same[alike[0]]) > 1:
+                left_out.update(alike[MOST_ALIKE:])
+                more[branches[alike[MOST_ALIKE - 1]].vertex] = len(alike) - MOST_ALIKE
+    kept, depth = [], len(branches)
+    for number, branch in enumerate(branches):
+        if branch.depth <= depth:  # not below what is left out
+            depth = branch.depth if number in left_out else len(branches)
+        if depth == len(branches):
+            kept.append(branch)
+    return kept, more
+
+
+def _signatures(topology: Topology, branches: list[Branch]) -> list[tuple[object, ...]]:
+    """For each branch what its part of the tree is but for names: equal of parts that are alike."""
+    place = {branch.vertex: number for number, branch in enumerate(branches)}
+    vertices, links = np.array(list(place), np.int64), topology.links
+    ends: list[list[tuple[int, int, float, float]]] = [[] for _ in branches]
     for link in np.flatnonzero(np.isin(links.src, vertices) | np.isin(links.dst, vertices)).tolist():
         src, dst = int(links.src[link]), int(links.dst[link])
         figures = float(links.bandwidth[link]), float(links.latency_s[link])
-        for sign, mine, other in ((1, src, dst), (2, dst, src)):
-            if mine in ends:
-                ends[mine].append((sign, other if other in ends else -1, *figures))
+        for direction, mine, other in ((0, src, dst), (1, dst, src)):
+            if mine in place:
+                ends[place[mine]].append((direction, place.get(other, -1), *figures))
     ranks = np.bincount(topology.ranks, minlength=topology.vertices)
-    found: list[list[Branch]] = []
-    before: object = None
-    for branch in branches:
-        vertex = branch.vertex
-        alike = (branch.parent, int(topology.kinds[vertex]), int(ranks[vertex]), tuple(sorted(ends[vertex])))
-        if vertex not in parents and alike == before:
-            found[-1].append(branch)
-        else:
-            found.append([branch])
-        before = None if vertex in parents else alike
+    found: list[tuple[object, ...]] = []
+    for number, branch in enumerate(branches):
+        below = (i for i in range(number + 1, len(branches)) if branches[i].depth <= branch.depth)
+        end = next(below, len(branches))
+        part: list[object] = []
+        for i in range(number, end):
+            vertex = branches[i].vertex
+            # Inside the part by its place in it, elsewhere in the host by itself.
+            near = ((way, 0, to - number, *of) if number <= to < end else (way, 1, to, *of) for way, to, *of in ends[i])
+            part.append((int(topology.kinds[vertex]), int(ranks[vertex]), bool(topology.reducing[vertex]),
+                         branches[i].depth - branch.depth, tuple(sorted(near))))  # fmt: skip
+        found.append(tuple(part))
     return found

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clusterbench.collectives.topology.drawing import topology_svg
 from clusterbench.collectives.topology.graph import Kind, Links, Topology, both_ways, joined, links, topology
 from clusterbench.collectives.topology.layout import BOX_HEIGHT, MOST_BOXES, layout
-from clusterbench.collectives.topology.structure import alike_hosts, bundles, host_tree, levels, twins
+from clusterbench.collectives.topology.structure import alike_hosts, bundles, host_tree, levels, pruned, twins
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -199,6 +199,57 @@ def test_a_single_host_of_many_cores_draws_them_as_one() -> None:
         links=both_ways(links(np.arange(1, cores + 1), 0, math.inf)), hosts=0,
     )  # fmt: skip
     assert f"core0 … core{cores - 1} ({cores})" in drawn(found)[1]
+
+
+def trays(count: int, odd: int = -1) -> Topology:
+    """One host of so many CPUs with two GPUs each, all of them on one switch; the GPUs of an odd one are slower."""
+    cpu = np.arange(count)
+    gpu = count + np.arange(2 * count)
+    bandwidth = np.where(np.arange(2 * count) // 2 == odd, 1e9, 4e9)
+    return topology(
+        name="t", kinds=[Kind.CPU] * count + [Kind.GPU] * 2 * count + [Kind.SWITCH],
+        names=[*(f"cpu{i}" for i in cpu), *(f"gpu{i}" for i in range(2 * count)), "switch"],
+        links=both_ways(joined([links(gpu, np.repeat(cpu, 2), bandwidth), links(gpu, 3 * count, 9e9)])), hosts=0,
+    )  # fmt: skip
+
+
+def test_of_many_parts_of_a_host_that_are_alike_some_are_kept() -> None:
+    found = trays(10)
+    kept, more = pruned(found, host_tree(found, np.arange(found.vertices)))
+    names = [found.names[branch.vertex] for branch in kept]
+    assert names == [name for i in range(4) for name in (f"cpu{i}", f"gpu{2 * i}", f"gpu{2 * i + 1}")] + ["switch"]
+    assert more == {3: 6}
+
+
+def test_of_five_parts_none_is_left_out() -> None:
+    found = trays(5)
+    tree = host_tree(found, np.arange(found.vertices))
+    assert pruned(found, tree) == (tree, {})
+
+
+def test_a_part_that_differs_inside_is_kept() -> None:
+    found = trays(12, odd=6)
+    kept, more = pruned(found, host_tree(found, np.arange(found.vertices)))
+    names = {found.names[branch.vertex] for branch in kept}
+    assert {"cpu6", "gpu12", "gpu13"} <= names
+    assert more == {3: 2}
+    assert "cpu11" in names, "five behind the odd one are all kept"
+
+
+def test_the_picture_of_a_large_host_says_how_many_parts_are_like_those_drawn() -> None:
+    texts = drawn(trays(36))[1]
+    assert texts.count("and 32 more like it") == 1
+    assert "of parts of a host that are alike not all are drawn by themselves" in texts
+    assert "cpu3" in texts
+    assert "cpu4" not in texts
+
+
+def test_names_with_points_are_not_cut_unless_the_whole_host_has_the_same_head() -> None:
+    found = topology(
+        name="t", kinds=[Kind.CPU, Kind.SWITCH, Kind.GPU], names=["cpu0", "0000:18:00.0", "gpu0"],
+        links=both_ways(links([0, 1], [1, 2], 1e9)), hosts=0,
+    )  # fmt: skip
+    assert "0000:18:00.0" in drawn(found)[1]
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 7, 40, 90])
