@@ -1,0 +1,105 @@
+"""SimGrid takes the platforms that are written, and finds the times and routes in them that are found here."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import smpi
+
+from clusterbench.collectives.formats.simgrid_xml import FORMAT
+from clusterbench.collectives.topology.graph import Kind, Topology, both_ways, joined, links, topology
+
+pytestmark = [
+    pytest.mark.serial,
+    pytest.mark.skipif(not smpi.installed(), reason=smpi.MISSING),
+]
+WRITE = FORMAT.write
+assert WRITE is not None  # the format is written too
+
+
+def two_leaves() -> Topology:
+    """Two switches of three hosts each, with one thinner link between them, and different rates and latencies."""
+    near = links([0, 1, 2, 3, 4, 5], [6, 6, 6, 7, 7, 7], [1e9, 2e9, 3e9, 1.5e9, 2.5e9, 1e9], [1e-6, 2e-6, 3e-6] * 2)
+    far = links([6], [7], 0.7e9, 5e-6)
+    return topology(
+        name="leaves",
+        kinds=[Kind.CPU] * 6 + [Kind.SWITCH] * 2,
+        names=["h 0", "h&1", "h2", "h3", "h4", "h5", "leaf0", "leaf1"],
+        links=joined((both_ways(near), both_ways(far))),
+        hosts=[0, 1, 2, 3, 4, 5, -1, -1],
+    )
+
+
+def alone_s(made: Topology, src: int, dst: int, size_bytes: int) -> float:
+    """Seconds of one message on idle links."""
+    route = made.routes(src, dst).of(0)
+    return float(made.links.latency_s[route].sum() + size_bytes / made.links.bandwidth[route].min())
+
+
+def taken_s(rows: list[list[float]]) -> dict[tuple[int, int], float]:
+    """Seconds of each message: from when both its ends were there to when the later one was through."""
+    begins: dict[tuple[int, int], float] = {}
+    ends: dict[tuple[int, int], float] = {}
+    for src, dst, begin, end in rows:
+        pair = int(src), int(dst)
+        begins[pair] = max(begin, begins.get(pair, 0.0))
+        ends[pair] = max(end, ends.get(pair, 0.0))
+    return {pair: ends[pair] - begins[pair] for pair in ends}
+
+
+def names_of(made: Topology) -> list[str]:
+    return [made.names[rank] for rank in made.ranks]
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 1 << 20])
+def test_a_message_between_each_pair_takes_as_long_in_simgrid(size_bytes: int, tmp_path: Path) -> None:
+    made = two_leaves()
+    file = tmp_path / "p.xml"
+    file.write_text(WRITE(made))
+    taken = taken_s(smpi.smpirun(file, names_of(made), "pairs", str(size_bytes)).rows)
+    assert len(taken) == 30
+    for pair, time_s in taken.items():
+        assert time_s == pytest.approx(alone_s(made, *pair, size_bytes), rel=1e-6)
+
+
+def test_a_ring_shares_the_links_in_simgrid_as_here(tmp_path: Path) -> None:
+    made = two_leaves()
+    file = tmp_path / "p.xml"
+    file.write_text(WRITE(made))
+    size_bytes = 1 << 24
+    rows = smpi.smpirun(file, names_of(made), "ring", str(size_bytes)).rows
+    # Each link carries one message; a rank is through when its own message and that of its neighbour are.
+    alone = [alone_s(made, rank, (rank + 1) % 6, size_bytes) for rank in range(6)]
+    expected = sorted(max(alone[rank], alone[rank - 1]) for rank in range(6))
+    assert sorted(end - begin for begin, end in rows) == pytest.approx(expected, rel=1e-6)
+
+
+CLUSTERS = {
+    "flat": (4, ""),
+    "backbone": (4, 'bb_bw="0.6GBps" bb_lat="3us"'),
+    "shared": (4, 'sharing_policy="SHARED" limiter_link="0.5GBps"'),
+    "torus": (24, 'topology="TORUS" topo_parameters="3,2,4"'),
+    "fat tree": (16, 'topology="FAT_TREE" topo_parameters="2;4,4;1,4;1,1"'),
+    "fat tree of three levels": (8, 'topology="FAT_TREE" topo_parameters="3;2,2,2;1,2,1;1,1,2"'),
+    "dragonfly": (18, 'topology="DRAGONFLY" topo_parameters="3,4;1,1;3,2;2"'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_routes_of_a_cluster_are_as_long_and_as_wide_as_in_simgrid(name: str, tmp_path: Path) -> None:
+    hosts, more = CLUSTERS[name]
+    file = tmp_path / "p.xml"
+    file.write_text(
+        '<?xml version="1.0"?>\n<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">\n<platform version="4.1">'
+        f'<cluster id="c" prefix="n" suffix="" radical="0-{hosts - 1}" speed="1Gf" bw="1GBps" lat="1us" {more}/>'
+        "</platform>"
+    )
+    made = FORMAT.read(file.read_text(), str(file))
+    for size_bytes in (1, 1_000_000):  # the one shows how long a route is, the other how wide
+        taken = taken_s(smpi.smpirun(file, names_of(made), "pairs", str(size_bytes)).rows)
+        assert sorted(taken) == sorted(permutations(range(hosts), 2))
+        for pair, time_s in taken.items():
+            assert time_s == pytest.approx(alone_s(made, *pair, size_bytes), rel=1e-4)

@@ -1,0 +1,163 @@
+"""Our simulator beside SimGrid's: the same all-reduce on the same links and routes, and how long each takes for it.
+
+    python tests/oracles/simgrid.py [--ranks 16,64,256] [--sizes 1K,1M,64M] [--output docs/simgrid-table.md]
+
+needs SimGrid (Debian package libsimgrid-dev). Each topology is written as a platform with the route of every pair, and
+each algorithm has its twin among SimGrid's (src/smpi/colls/allreduce/), which sends the same messages:
+
+    ring                 lr       2(p−1) rounds of n/p to the next rank; needs at least one element a rank, and gives a
+                                  rest that p does not divide to another algorithm (none here)
+    recursive-doubling   rdb      lg p exchanges of n at distance 1, 2, 4, …; folds other p than powers of two
+    halving-doubling     rab_rdb  lg p exchanges of n/2, n/4, … at distance 1, 2, 4, …, and the same way back
+
+None of them cuts messages into segments. Ranks send their next message when they have sent and received the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))  # as pytest has it
+
+import smpi
+
+from clusterbench.collectives.algorithm import Call, parse_specs
+from clusterbench.collectives.collective import collective
+from clusterbench.collectives.discovery import schedule
+from clusterbench.collectives.formats.simgrid_xml import FORMAT
+from clusterbench.collectives.simulator.costs import Costs
+from clusterbench.collectives.simulator.events import play
+from clusterbench.collectives.simulator.phases import price
+from clusterbench.collectives.topology.graph import Topology
+from clusterbench.collectives.topology.spec import topology_from
+
+TOPOLOGIES = {
+    "flat cluster": {p: f"single-switch:nodes={p}" for p in (16, 64, 256)},
+    "tapered fat tree": {p: f"fat-tree:nodes={p},taper=2" for p in (16, 64, 256)},
+    "torus": {16: "torus:dims=4x4", 64: "torus:dims=4x4x4", 256: "torus:dims=4x8x8"},
+    "dragonfly": {p: f"dragonfly:nodes={p}" for p in (16, 64, 256)},
+}
+TWINS = {"ring": "lr", "recursive-doubling": "rdb", "halving-doubling": "rab_rdb"}
+SIZES = {"1K": 1 << 10, "1M": 1 << 20, "64M": 1 << 26}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One all-reduce: simulated seconds of SimGrid, of events and of phases, and seconds on the wall of each."""
+
+    topology: str
+    algorithm: str
+    ranks: int
+    size: str
+    simgrid_s: float
+    events_s: float
+    phases_s: float
+    simgrid_wall_s: float
+    events_wall_s: float
+    phases_wall_s: float
+
+    @property
+    def events_off(self) -> float:
+        """Difference of events from SimGrid, as a share."""
+        return self.events_s / self.simgrid_s - 1
+
+    @property
+    def phases_off(self) -> float:
+        """Difference of phases from SimGrid, as a share."""
+        return self.phases_s / self.simgrid_s - 1
+
+
+def compared(
+    name: str, ranks: int, algorithms: list[str], sizes: list[str], flags: tuple[str, ...] = ()
+) -> Iterator[Row]:
+    """The rows of one topology."""
+    made = topology_from(TOPOLOGIES[name][ranks])
+    hosts = [made.names[rank] for rank in made.ranks]
+    with TemporaryDirectory() as folder:
+        platform = Path(folder) / "platform.xml"
+        write = FORMAT.write
+        if write is None:
+            raise NotImplementedError("the format is not written")
+        platform.write_text(write(made))
+        start_s = smpi.smpirun(platform, hosts, "nothing", flags=flags).wall_s
+        for algorithm in algorithms:
+            for size in sizes:
+                run = smpi.smpirun(
+                    platform, hosts, "all_reduce", str(SIZES[size]),
+                    flags=(f"smpi/allreduce:{TWINS[algorithm]}", *flags),
+                )  # fmt: skip
+                simgrid_s = max(end for _, end in run.rows) - min(begin for begin, _ in run.rows)
+                ours = ours_of(made, algorithm, SIZES[size])
+                yield Row(name, algorithm, ranks, size, simgrid_s, *ours[:2], run.wall_s - start_s, *ours[2:])
+
+
+def ours_of(made: Topology, algorithm: str, size_bytes: int) -> tuple[float, float, float, float]:
+    """Simulated seconds of events and of phases, and the seconds on the wall of the second call of each."""
+    call = Call(collective("all_reduce"), ranks=len(made.ranks))
+    plan = schedule(parse_specs(algorithm)[0], call)
+    times_s, walls_s = [], []
+    for simulate in (play, price):
+        simulate(plan, made, size_bytes, Costs())  # compiles
+        start = perf_counter()
+        times_s.append(simulate(plan, made, size_bytes, Costs()).time_s)
+        walls_s.append(perf_counter() - start)
+    return times_s[0], times_s[1], walls_s[0], walls_s[1]
+
+
+COLUMNS = (
+    "topology", "algorithm", "ranks", "size", "SimGrid µs", "events µs", "off", "phases µs", "off", "SimGrid wall s",
+    "events wall s", "phases wall s", "speed-up of phases",
+)  # fmt: skip
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """The table, and what it comes to."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- |" + " ---: |" * (len(COLUMNS) - 2)]
+    for r in rows:
+        lines.append(
+            f"| {r.topology} | {r.algorithm} | {r.ranks} | {r.size} | {r.simgrid_s * 1e6:.2f} | {r.events_s * 1e6:.2f} "
+            f"| {r.events_off:+.2%} | {r.phases_s * 1e6:.2f} | {r.phases_off:+.2%} | {r.simgrid_wall_s:.2f} "
+            f"| {r.events_wall_s:.4f} | {r.phases_wall_s:.4f} | {r.simgrid_wall_s / r.phases_wall_s:,.0f} |"
+        )
+    for what, off in (("Events", [abs(r.events_off) for r in rows]), ("Phases", [abs(r.phases_off) for r in rows])):
+        lines.append(f"\n{what}: median difference {median(off):.2%}, largest {max(off):.2%}.")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is asked for, print each row as it comes, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--topologies", default=",".join(TOPOLOGIES))
+    parser.add_argument("--algorithms", default=",".join(TWINS))
+    parser.add_argument("--ranks", default="16,64,256")
+    parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--output", type=Path, help="file for the table, as Markdown")
+    chosen = parser.parse_args()
+    if not smpi.installed():
+        sys.exit(smpi.MISSING)
+    rows = []
+    for name in chosen.topologies.split(","):
+        for ranks in map(int, chosen.ranks.split(",")):
+            for row in compared(name, ranks, chosen.algorithms.split(","), chosen.sizes.split(",")):
+                rows.append(row)
+                sys.stdout.write(as_markdown([row]).splitlines()[2] + "\n")
+                sys.stdout.flush()
+    table = as_markdown(rows)
+    sys.stdout.write("\n" + table)
+    if chosen.output:
+        today = datetime.now(UTC).date()
+        chosen.output.write_text(
+            f"# Our simulator beside SimGrid\n\nOf {today}, {smpi.version()}, by `tests/oracles/simgrid.py`.\n\n{table}"
+        )
+
+
+if __name__ == "__main__":
+    main()
