@@ -32,10 +32,14 @@ def two_leaves() -> Topology:
     )
 
 
+ENVELOPE_BYTES = 16
+"""That SimGrid sends with each message (Request::start in src/smpi/mpi/smpi_request.cpp)."""
+
+
 def alone_s(made: Topology, src: int, dst: int, size_bytes: int) -> float:
     """Seconds of one message on idle links."""
     route = made.routes(src, dst).of(0)
-    return float(made.links.latency_s[route].sum() + size_bytes / made.links.bandwidth[route].min())
+    return float(made.links.latency_s[route].sum() + (size_bytes + ENVELOPE_BYTES) / made.links.bandwidth[route].min())
 
 
 def taken_s(rows: list[list[float]]) -> dict[tuple[int, int], float]:
@@ -83,6 +87,8 @@ CLUSTERS = {
     "torus": (24, 'topology="TORUS" topo_parameters="3,2,4"'),
     "fat tree": (16, 'topology="FAT_TREE" topo_parameters="2;4,4;1,4;1,1"'),
     "fat tree of three levels": (8, 'topology="FAT_TREE" topo_parameters="3;2,2,2;1,2,1;1,1,2"'),
+    "limited torus": (8, 'topology="TORUS" topo_parameters="4,2" limiter_link="0.5GBps"'),
+    "limited fat tree": (8, 'topology="FAT_TREE" topo_parameters="2;4,2;1,2;1,1" limiter_link="0.5GBps"'),
     "dragonfly": (18, 'topology="DRAGONFLY" topo_parameters="3,4;1,1;3,2;2"'),
 }
 

@@ -22,12 +22,14 @@ def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
     numbers = radical(element)
     wire = wire_of(element, "bw", "lat", "sharing_policy", "SPLITDUPLEX")
     hosts = [reading.point(element, f"{prefix}{k}{suffix}", chain[-1], Kind.CPU) for k in numbers]
+    plan, limiter = reading.plan, None
+    if element.attributes.get("limiter_link"):
+        limiter = Wire(rate(element, "limiter_link"), 0.0, "SHARED")
+        for k, host in zip(numbers, hosts, strict=True):
+            plan.limit(host, f"{name}_link_{k}_limiter", limiter)
     kind = element.attributes.get("topology") or "FLAT"
     if kind == "FLAT":
         return _flat(reading, element, chain[-1], dict(zip(numbers, hosts, strict=True)), wire)
-    if element.attributes.get("limiter_link"):
-        raise element.error(f"limiter_link in a cluster of topology {kind} is not modelled; expected none")
-    plan = reading.plan
     if kind == "TORUS":
         dimensions = [whole(element, "topo_parameters", d) for d in element.needed("topo_parameters").split(",")]
         _expect(element, hosts, prod(dimensions), len(hosts) * len(dimensions))
@@ -35,7 +37,7 @@ def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
     if kind == "FAT_TREE":
         _, down, up, ports = parameters(element, (1, 0, 0, 0))
         _expect(element, hosts, prod(down), _fat_tree_cables(len(hosts), down, up, ports))
-        return fat_tree(plan, name, hosts, down, up, ports, wire)
+        return fat_tree(plan, name, hosts, down, up, ports, wire, limiter)
     if kind == "DRAGONFLY":
         groups, chassis, blades, (nodes,) = parameters(element, (2, 2, 2, 1))
         routers = groups[0] * chassis[0] * blades[0]
@@ -46,7 +48,12 @@ def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
                 f"{groups[0]} groups and {blades[0]} routers in a chassis; expected no more groups than routers, as "
                 "router h of a group is linked with group h"
             )
-        return dragonfly(plan, name, hosts, groups, chassis, blades, nodes, wire)
+        if chassis[0] > 1:
+            reading.warnings[
+                f"Routes in cluster {name!r} are minimal, as SimGrid's documentation says; SimGrid 3.32 to 3.36 itself "
+                "strays between routers of a group where the first is not in the first chassis."
+            ] = None
+        return dragonfly(plan, name, hosts, groups, chassis, blades, nodes, wire, limiter)
     raise element.error(f"topology {kind!r}; expected FLAT, TORUS, FAT_TREE or DRAGONFLY")
 
 
@@ -66,53 +73,34 @@ def _fat_tree_cables(nodes: int, down: list[int], up: list[int], ports: list[int
 
 
 def _flat(reading: Reading, element: Element, zone: int, hosts: dict[int, int], wire: Wire) -> Paths:
-    """A cable from each host to a router; in its place a backbone, where there is one, and maybe limiters."""
+    """A cable from each host to a router, all whose traffic goes over the backbone, where there is one."""
     plan, name = reading.plan, element.attributes["id"]
     default = f"{element.attributes['prefix']}{name}_router{element.attributes['suffix']}"
     router = reading.point(element, element.attributes.get("router_id") or default, zone, Kind.SWITCH)
-    entry = leave = router
-    middle: Walk = ()
     if element.attributes.get("bb_bw"):
-        backbone = plan.loose(f"{name}_backbone", wire_of(element, "bb_bw", "bb_lat", "bb_sharing_policy", "SHARED"))
-        reading.link(element, f"{name}_backbone", backbone, backbone)
-        (entry, leave), middle = plan.ends[backbone], (backbone,)
+        backbone = wire_of(element, "bb_bw", "bb_lat", "bb_sharing_policy", "SHARED")
+        link = plan.limit(router, f"{name}_backbone", backbone)
+        reading.link(element, f"{name}_backbone", link, link)
     elif seconds(element, "bb_lat") > 0:
         raise element.error("bb_lat without bb_bw; expected both")
-    up, down = {router: plan.walk(router, (), entry)}, {router: plan.walk(leave, (), router)}
+    up, down = {router: plan.leave(router)}, {router: plan.arrive(router)}
     for k, host in hosts.items():
-        label = f"{name}_link_{k}"
-        if element.attributes.get("limiter_link"):
-            limiter = plan.loose(f"{label}_limiter", Wire(rate(element, "limiter_link"), 0.0, "SHARED"))
-            limited = [limiter]
-        else:
-            limited = []
-        if wire.policy == "SPLITDUPLEX":
-            begin = plan.ends[limited[0]][1] if limited else host
-            finish = plan.ends[limited[0]][0] if limited else host
-            there, back = plan.link(begin, entry, wire), plan.link(leave, finish, wire)
-            reading.link(element, f"{label}_UP", there, there)
-            reading.link(element, f"{label}_DOWN", back, back)
-        else:
-            there = back = plan.loose(label, wire)
-            reading.link(element, label, there, back)
-        up[host] = plan.walk(host, [*limited, there], entry)
-        down[host] = plan.walk(leave, [back, *limited], host)
-    return star(up, middle, down)
+        there, back = plan.cable(f"{name}_link_{k}", host, router, wire)
+        up[host], down[host] = plan.leave(host) + there, back + plan.arrive(host)
+    return star(up, down)
 
 
 def listed_star(reading: Reading, element: Element, cables: list[Element], inside: list[int], zone: int) -> Paths:
     """A zone of routing Cluster: links up and down that are listed for each host, and maybe a backbone."""
-    plan, middle = reading.plan, ()
+    plan = reading.plan
+    centre = plan.vertex(f"{element.attributes['id']}.centre")
     backbones = [cable for cable in cables if cable.tag == "backbone"]
     if len(backbones) > 1:
         raise backbones[1].error("a second backbone; expected at most one")
-    if backbones:
-        name = backbones[0].needed("id")
-        backbone = plan.loose(name, wire_of(backbones[0], "bandwidth", "latency", "", "SHARED"))
-        reading.link(backbones[0], name, backbone, backbone)
-        (entry, leave), middle = plan.ends[backbone], (backbone,)
-    else:
-        entry = leave = plan.vertex(f"{element.attributes['id']}.centre")
+    for backbone in backbones:
+        name = backbone.needed("id")
+        link = plan.limit(centre, name, wire_of(backbone, "bandwidth", "latency", "", "SHARED"))
+        reading.link(backbone, name, link, link)
     up: dict[int, Walk] = {}
     down: dict[int, Walk] = {}
     for cable in cables:
@@ -124,15 +112,15 @@ def listed_star(reading: Reading, element: Element, cables: list[Element], insid
             if over[0] is None or over[1] is None:
                 missing = cable.attributes["up" if over[0] is None else "down"]
                 raise cable.error(f"link {missing!r} is not declared; expected the name of a <link>")
-            up[host] = plan.walk(host, over[0][:1], entry)
-            down[host] = plan.walk(leave, over[1][:1], host)
+            up[host] = plan.between(host, over[0][:1], centre)
+            down[host] = plan.between(centre, over[1][1:], host)
         elif cable.tag == "cabinet":
-            wire = wire_of(cable, "bw", "lat", "", "SHARED")
+            wire = wire_of(cable, "bw", "lat", "", "SPLITDUPLEX")
             for k in radical(cable):
                 name = f"{cable.needed('prefix')}{k}{cable.needed('suffix')}"
                 host = reading.point(cable, name, zone, Kind.CPU)
-                up[host], down[host] = (plan.link(host, entry, wire),), (plan.link(leave, host, wire),)
+                up[host], down[host] = plan.cable(f"link_{name}", host, centre, wire)
     for vertex in inside:
         if vertex >= 0 and plan.kinds[vertex] == Kind.SWITCH:
-            up[vertex], down[vertex] = plan.walk(vertex, (), entry), plan.walk(leave, (), vertex)
-    return star(up, middle, down)
+            up[vertex], down[vertex] = plan.between(vertex, (), centre), plan.between(centre, (), vertex)
+    return star(up, down)

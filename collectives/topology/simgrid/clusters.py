@@ -2,27 +2,33 @@
 
 Numbers of links and routes are those of SimGrid's documentation ("Platform examples": Torus, Fat tree, Dragonfly) and
 of its source code (src/kernel/routing/{Star,Torus,FatTree,Dragonfly}Zone.cpp). Hosts are numbered from 0 in the order
-of the radical.
+of the radical. A limiter is what all that a vertex, host or switch, sends, receives and passes on shares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 from clusterbench.collectives.topology.simgrid.plan import Plan, Walk, Wire
 from clusterbench.collectives.topology.simgrid.zones import Paths, Way
 
 
-def star(up: Mapping[int, Walk], middle: Walk, down: Mapping[int, Walk]) -> Paths:
+def star(up: Mapping[int, Walk], down: Mapping[int, Walk]) -> Paths:
     """Every element has a walk up to the middle and one down from it."""
 
     def paths(a: int, b: int) -> Sequence[Way] | None:
         if a not in up or b not in down:
             return None
-        return (Way(a, up[a] + middle + down[b], b),)
+        return (Way(a, up[a] + down[b], b),)
 
     return paths
+
+
+def _doors(plan: Plan, hosts: Sequence[int]) -> tuple[dict[int, int], dict[int, Walk], dict[int, Walk]]:
+    """Of each host its number, and the walks past its limiter."""
+    number = {host: k for k, host in enumerate(hosts)}
+    return number, {host: plan.leave(host) for host in hosts}, {host: plan.arrive(host) for host in hosts}
 
 
 def torus(plan: Plan, name: str, hosts: Sequence[int], dimensions: Sequence[int], wire: Wire) -> Paths:
@@ -31,7 +37,7 @@ def torus(plan: Plan, name: str, hosts: Sequence[int], dimensions: Sequence[int]
     A route goes through one dimension after the other, the shorter way round. Half-way round it goes upwards from the
     lower half of the positions, and downwards from the upper half, as SimGrid does.
     """
-    number = {host: k for k, host in enumerate(hosts)}
+    number, leave, arrive = _doors(plan, hosts)
     stride = [1]
     for size in dimensions:
         stride.append(stride[-1] * size)
@@ -50,7 +56,7 @@ def torus(plan: Plan, name: str, hosts: Sequence[int], dimensions: Sequence[int]
     before = {(after(k, axis), axis): k for k, axis in cables}
 
     def paths(a: int, b: int) -> Sequence[Way]:
-        walk: list[int] = []
+        walk = [*leave[a]]
         at = number[a]
         for axis, size in enumerate(dimensions):
             here, there = number[a] // stride[axis] % size, number[b] // stride[axis] % size
@@ -63,14 +69,14 @@ def torus(plan: Plan, name: str, hosts: Sequence[int], dimensions: Sequence[int]
                 else:
                     at = before[at, axis]
                     walk += cables[at, axis][1]
-        return (Way(a, tuple(walk), b),)
+        return (Way(a, (*walk, *arrive[b]), b),)
 
     return paths
 
 
 def fat_tree(
     plan: Plan, name: str, hosts: Sequence[int], down: Sequence[int], up: Sequence[int], ports: Sequence[int],
-    wire: Wire,
+    wire: Wire, limiter: Wire | None = None,
 ) -> Paths:  # fmt: skip
     """A fat tree of `len(down)` levels of switches, from the leaves up: down- and uplinks of a node, parallel cables.
 
@@ -80,7 +86,7 @@ def fat_tree(
     takes one by the destination too, and the downward way one by the source.
     """
     levels = len(down)
-    number = {host: k for k, host in enumerate(hosts)}
+    number, leave, arrive = _doors(plan, hosts)
 
     def digits(k: int, level: int) -> list[int]:
         found = []
@@ -99,7 +105,7 @@ def fat_tree(
     cables: dict[tuple[int, int, int, int], tuple[Walk, Walk]] = {}
     for level in range(levels):
         count = len(vertices[level]) // down[level] * up[level]
-        vertices.append([plan.vertex(f"{name}.{level + 1}.{k}") for k in range(count)])
+        vertices.append([plan.switch(f"{name}.{level + 1}.{k}", limiter) for k in range(count)])
         for k, vertex in enumerate(vertices[level]):
             above = digits(k, level)
             for parent in range(up[level]):
@@ -112,7 +118,7 @@ def fat_tree(
     def paths(a: int, b: int) -> Sequence[Way]:
         source, target = number[a], number[b]
         at, goal = digits(source, 0), digits(target, 0)
-        walk: list[int] = []
+        walk = [*leave[a]]
         level, rest = 0, target
         while at[level:] != goal[level:]:
             port, parent = divmod(rest % (up[level] * ports[level]), up[level])
@@ -124,14 +130,14 @@ def fat_tree(
             level -= 1
             parent, at[level] = at[level], goal[level]
             walk += cables[level, position(at, level), parent, source % ports[level]][1]
-        return (Way(a, tuple(walk), b),)
+        return (Way(a, (*walk, *arrive[b]), b),)
 
     return paths
 
 
 def dragonfly(
     plan: Plan, name: str, hosts: Sequence[int], groups: Sequence[int], chassis: Sequence[int], blades: Sequence[int],
-    nodes: int, wire: Wire,
+    nodes: int, wire: Wire, limiter: Wire | None = None,
 ) -> Paths:  # fmt: skip
     """Groups of chassis of blades (one router each) of nodes; each level's pair says how many, and how many cables.
 
@@ -139,9 +145,9 @@ def dragonfly(
     with group h by its router of chassis 0 and blade h (blue), so there are at least as many blades as groups. Cables
     side by side are one link of their sum. Routes are minimal: green before black, in the first group and in the last.
     """
-    number = {host: k for k, host in enumerate(hosts)}
+    number, leave, arrive = _doors(plan, hosts)
     rows = (range(groups[0]), range(chassis[0]), range(blades[0]))
-    routers = {(g, c, r): plan.vertex(f"{name}.{g}.{c}.{r}") for g in rows[0] for c in rows[1] for r in rows[2]}
+    routers = {at: plan.switch(".".join(map(str, (name, *at))), limiter) for at in product(*rows)}
     hop: dict[tuple[int, int], Walk] = {}
 
     def cable(one: int, other: int, cables: int) -> None:
@@ -169,9 +175,9 @@ def dragonfly(
             stops += [routers[group, row, goal[0]], routers[group, 0, goal[0]], routers[goal[0], 0, group]]
             group, row, blade = goal[0], 0, group
         stops += [routers[group, row, goal[2]], routers[goal], b]
-        walk: list[int] = []
+        walk = [*leave[a]]
         for one, other in pairwise(stops):
             walk += hop[one, other] if one != other else ()
-        return (Way(a, tuple(walk), b),)
+        return (Way(a, (*walk, *arrive[b]), b),)
 
     return paths

@@ -47,6 +47,8 @@ class Plan:
     message_limit: list[float] = field(default_factory=list)
     """Bytes/s that a FATPIPE link gives to each message, whatever else is on it; infinite for others."""
     joints: dict[tuple[int, int], int] = field(default_factory=dict)
+    limiters: dict[int, int] = field(default_factory=dict)
+    """Of vertices whose traffic all goes over one link: that link."""
 
     def vertex(self, name: str, kind: Kind = Kind.SWITCH, host: int = NO_HOST) -> int:
         """A new vertex."""
@@ -87,12 +89,47 @@ class Plan:
             joint = self.joints[at, to] = self.link(at, to, Wire(np.inf, 0.0, "SHARED"))
         found.append(joint)
 
+    def limit(self, vertex: int, name: str, wire: Wire) -> int:
+        """Let all that a vertex sends, receives and passes on go over a new link. Cables are laid after that."""
+        self.limiters[vertex] = self.loose(name, wire)
+        return self.limiters[vertex]
+
+    def switch(self, name: str, limiter: Wire | None) -> int:
+        """A new switch, with or without a limit."""
+        vertex = self.vertex(name)
+        if limiter is not None:
+            self.limit(vertex, f"{name}_limiter", limiter)
+        return vertex
+
+    def leave(self, vertex: int) -> Walk:
+        """From a vertex to where its cables begin."""
+        limiter = self.limiters.get(vertex)
+        return () if limiter is None else self.walk(vertex, (limiter,), self.ends[limiter][1])
+
+    def arrive(self, vertex: int) -> Walk:
+        """From where the cables of a vertex begin, which is behind its limiter, to itself."""
+        limiter = self.limiters.get(vertex)
+        return () if limiter is None else self.walk(self.ends[limiter][1], (), vertex)
+
     def cable(self, name: str, one: int, other: int, wire: Wire) -> tuple[Walk, Walk]:
-        """A link between two vertices: the walks there and back."""
+        """A link between two vertices: the walks there and back, each behind the limiter where it ends."""
         if wire.policy == "SPLITDUPLEX":
-            return (self.link(one, other, wire),), (self.link(other, one, wire),)
-        shared = [self.loose(name, wire)]
-        return self.walk(one, shared, other), self.walk(other, shared, one)
+            there = self.link(self._begin(one), self._end(other), wire)
+            back = self.link(self._begin(other), self._end(one), wire)
+        else:
+            there = back = self.loose(name, wire)
+        return self.between(one, (there,), other), self.between(other, (back,), one)
+
+    def between(self, one: int, over: Walk, other: int) -> Walk:
+        """From where the cables of a vertex begin over links to where those of another do."""
+        limiter = self.limiters.get(other)
+        return self.walk(self._begin(one), over if limiter is None else (*over, limiter), self._begin(other))
+
+    def _begin(self, vertex: int) -> int:
+        return self.ends[self.limiters[vertex]][1] if vertex in self.limiters else vertex
+
+    def _end(self, vertex: int) -> int:
+        return self.ends[self.limiters[vertex]][0] if vertex in self.limiters else vertex
 
     def made(self) -> Links:
         """The links as arrays."""
