@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterbench.collectives.algorithm import Call, parse_specs
+from clusterbench.collectives.collective import collective
+from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.formats.simgrid_xml import FORMAT
+from clusterbench.collectives.simulator.costs import Costs
+from clusterbench.collectives.simulator.phases import price
 from clusterbench.collectives.topology.graph import Kind, Topology, TopologyError, links, topology
 from clusterbench.collectives.topology.simgrid.values import RATES, TIMES
+from clusterbench.collectives.topology.spec import topology_from
 
 WRITE = FORMAT.write
 assert WRITE is not None  # the format is written too
@@ -99,6 +105,16 @@ def test_what_is_written_is_read_with_the_same_vertices_links_and_routes(made: T
     assert theirs.offsets.tolist() == ours.offsets.tolist()
     assert theirs.links.tolist() == ours.links.tolist()
     assert WRITE(again) == text
+
+
+@pytest.mark.parametrize("text", ["fat-tree:nodes=2,node=dgx-h100,taper=2", "dragonfly", "dgx-1", "mi300x"])
+def test_a_prediction_is_the_same_on_what_is_written_and_read_again(text: str) -> None:
+    made = topology_from(text)
+    again = FORMAT.read(WRITE(made), "p.xml")
+    call = Call(collective("all_reduce"), ranks=len(made.ranks))
+    for algorithm in ("ring", "recursive-doubling"):
+        plan = schedule(parse_specs(algorithm)[0], call)
+        assert price(plan, again, 1 << 20, Costs()).time_s == price(plan, made, 1 << 20, Costs()).time_s
 
 
 @pytest.mark.parametrize(

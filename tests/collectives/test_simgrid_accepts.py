@@ -10,6 +10,7 @@ import smpi
 
 from clusterbench.collectives.formats.simgrid_xml import FORMAT
 from clusterbench.collectives.topology.graph import Kind, Topology, both_ways, joined, links, topology
+from clusterbench.collectives.topology.spec import topology_from
 
 pytestmark = [
     pytest.mark.serial,
@@ -58,12 +59,15 @@ def names_of(made: Topology) -> list[str]:
 
 
 @pytest.mark.parametrize("size_bytes", [1000, 1 << 20])
-def test_a_message_between_each_pair_takes_as_long_in_simgrid(size_bytes: int, tmp_path: Path) -> None:
-    made = two_leaves()
+@pytest.mark.parametrize(
+    "text", ["two leaves", "leaf-spine:racks=2,hosts=3,taper=3", "fat-tree:nodes=2,node=dgx-h100", "dgx-1", "mi300x"]
+)
+def test_a_message_between_each_pair_takes_as_long_in_simgrid(text: str, size_bytes: int, tmp_path: Path) -> None:
+    made = two_leaves() if text == "two leaves" else topology_from(text)
     file = tmp_path / "p.xml"
     file.write_text(WRITE(made))
     taken = taken_s(smpi.smpirun(file, names_of(made), "pairs", str(size_bytes)).rows)
-    assert len(taken) == 30
+    assert len(taken) == len(made.ranks) * (len(made.ranks) - 1)
     for pair, time_s in taken.items():
         assert time_s == pytest.approx(alone_s(made, *pair, size_bytes), rel=1e-6)
 

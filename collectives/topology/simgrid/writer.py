@@ -14,8 +14,8 @@ import numpy as np
 from clusterbench.collectives.topology.graph import Floats, Kind, Routes, Topology, TopologyError
 from clusterbench.collectives.topology.simgrid.reader import OWN
 
-MOST_RANKS = 1024
-"""A million routes, some 100 MB of text."""
+MOST_RANKS = 512
+"""A quarter of a million routes, some 40 MB of text, which is what is read again."""
 HEAD = """<?xml version='1.0'?>
 <!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">
 <platform version="4.1">
