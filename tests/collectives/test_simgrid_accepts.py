@@ -84,6 +84,23 @@ def test_a_ring_shares_the_links_in_simgrid_as_here(tmp_path: Path) -> None:
     assert sorted(end - begin for begin, end in rows) == pytest.approx(expected, rel=1e-6)
 
 
+def test_messages_share_a_link_in_simgrid_by_the_latencies_of_their_routes(tmp_path: Path) -> None:
+    """Which is where SimGrid differs from max-min fair rates, and why its times differ on a dragonfly."""
+    near = links([0, 1, 2, 3], [4, 5, 4, 5], 4e9, [1e-6, 0.0, 5e-6, 0.0])
+    made = topology(
+        name="shared",
+        kinds=[Kind.CPU] * 4 + [Kind.SWITCH] * 2,
+        names=["a", "b", "c", "d", "left", "right"],
+        links=joined((both_ways(near), both_ways(links([4], [5], 1e9, 1e-6)))),
+    )
+    file = tmp_path / "p.xml"
+    file.write_text(WRITE(made))
+    rows = smpi.smpirun(file, names_of(made), "ring", str(1_000_000_000)).rows
+    # a → b (2 µs) and c → d (6 µs) go to the right at 3/4 and 1/4 of 1e9 bytes/s, and the second at all of it when the
+    # first is through; b → c (6 µs) and d → a (2 µs) go to the left alike. Each rank is in one of either kind.
+    assert sorted(end - begin for begin, end in rows) == pytest.approx([4 / 3, 2.0, 2.0, 2.0], rel=1e-4)
+
+
 CLUSTERS = {
     "flat": (4, ""),
     "backbone": (4, 'bb_bw="0.6GBps" bb_lat="3us"'),
