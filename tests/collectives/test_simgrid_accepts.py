@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from pathlib import Path
+from random import Random
 
 import pytest
 import smpi
@@ -114,19 +115,56 @@ CLUSTERS = {
 }
 
 
+def searched(routing: str, seed: int) -> str:
+    """A zone of five hosts and four routers in a random graph, in which many ways have equally many links."""
+    drawn = Random(seed)
+    names = [f"h{k}" for k in range(5)] + [f"r{k}" for k in range(4)]
+    pairs = [(a, b) for a in range(9) for b in range(a)]
+    edges = [(k, k + 1) for k in range(8)] + drawn.sample(pairs, 9)
+    edges = list({(min(edge), max(edge)) for edge in edges})
+    drawn.shuffle(edges)
+    body = "".join(f'<host id="{name}" speed="1Gf"/>' for name in names[:5])
+    body += "".join(f'<router id="{name}"/>' for name in names[5:])
+    body += "".join(f'<link id="l{k}" bandwidth="1GBps" latency="{1 << k}us"/>' for k in range(len(edges)))
+    for k, (a, b) in enumerate(edges):
+        body += f'<route src="{names[a]}" dst="{names[b]}"><link_ctn id="l{k}"/></route>'
+    return f'<zone id="z" routing="{routing}">{body}</zone>'
+
+
+NESTED = """
+<zone id="z" routing="Full">
+<cluster id="c" prefix="n" suffix="" radical="0-2" speed="1Gf" bw="1GBps" lat="1us" router_id="cr"/>
+<zone id="d" routing="Floyd">
+<host id="a" speed="1Gf"/><host id="b" speed="1Gf"/><router id="dr"/>
+<link id="la" bandwidth="2GBps" latency="10us" sharing_policy="SPLITDUPLEX"/>
+<link id="lb" bandwidth="0.3GBps" latency="20us"/>
+<route src="a" dst="dr"><link_ctn id="la" direction="UP"/></route>
+<route src="b" dst="dr"><link_ctn id="lb"/></route>
+</zone>
+<link id="wide" bandwidth="0.6GBps" latency="100us"/>
+<zoneRoute src="c" dst="d" gw_src="cr" gw_dst="dr"><link_ctn id="wide"/></zoneRoute>
+</zone>"""
+PLATFORMS = {
+    **{
+        name: f'<cluster id="c" prefix="n" suffix="" radical="0-{hosts - 1}" speed="1Gf" bw="1GBps" lat="1us" {more}/>'
+        for name, (hosts, more) in CLUSTERS.items()
+    },
+    **{f"{routing} {seed}": searched(routing, seed) for routing in ("Floyd", "Dijkstra") for seed in range(3)},
+    "nested": NESTED,
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CLUSTERS)
-def test_the_routes_of_a_cluster_are_as_long_and_as_wide_as_in_simgrid(name: str, tmp_path: Path) -> None:
-    hosts, more = CLUSTERS[name]
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_the_routes_of_a_platform_are_as_long_and_as_wide_as_in_simgrid(name: str, tmp_path: Path) -> None:
     file = tmp_path / "p.xml"
     file.write_text(
-        '<?xml version="1.0"?>\n<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">\n<platform version="4.1">'
-        f'<cluster id="c" prefix="n" suffix="" radical="0-{hosts - 1}" speed="1Gf" bw="1GBps" lat="1us" {more}/>'
-        "</platform>"
+        '<?xml version="1.0"?>\n<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">\n'
+        f'<platform version="4.1">{PLATFORMS[name]}</platform>'
     )
     made = FORMAT.read(file.read_text(), str(file))
     for size_bytes in (1, 1_000_000):  # the one shows how long a route is, the other how wide
         taken = taken_s(smpi.smpirun(file, names_of(made), "pairs", str(size_bytes)).rows)
-        assert sorted(taken) == sorted(permutations(range(hosts), 2))
+        assert sorted(taken) == sorted(permutations(range(len(made.ranks)), 2))
         for pair, time_s in taken.items():
             assert time_s == pytest.approx(alone_s(made, *pair, size_bytes), rel=1e-4)

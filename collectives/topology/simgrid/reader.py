@@ -52,7 +52,8 @@ def read(text: str, where: str) -> Topology:
         else:
             _other(reading, child)
     if len(tops) != 1:
-        raise root.error(f"{len(tops)} zones in <platform>; expected one that holds all others")
+        deployment = ", only what runs where (a deployment)" if not tops and root.children else ""
+        raise root.error(f"{len(tops)} zones in <platform>{deployment}; expected one that holds all others")
     _zone(reading, tops[0], ())
     plan = reading.plan
     if not plan.ranks:
