@@ -108,15 +108,19 @@ class _Program:
 
     def solved(self) -> Floats | None:
         """The best (ω, y, z), or None."""
-        cuts = vstack(self.cuts)
-        found: Any = linprog(
-            np.concatenate((-np.ones(self.roots), np.zeros(self.variables - self.roots))),
-            A_ub=vstack((self.shared, cuts)).tocsr(),
-            b_ub=np.concatenate((self.bandwidth, np.zeros(cuts.shape[0]))),
-            A_eq=self.equal if self.equal.shape[0] else None,
-            b_eq=np.zeros(self.equal.shape[0]) if self.equal.shape[0] else None,
-            # A rate is at most that of all limited links together.
-            bounds=[(0.0, float(self.bandwidth.sum()))] * self.roots + [(0.0, None)] * (self.variables - self.roots),
+        used = self.variables - self.roots
+        # A rate is at most that of all limited links together.
+        bounds: list[tuple[float, float | None]] = [(0.0, float(self.bandwidth.sum()))] * self.roots
+        bounds += [(0.0, None)] * used
+        upper: Any = vstack((self.shared, *self.cuts)).tocsr()  # SciPy's stubs know dense matrices only
+        equal: Any = self.equal if self.equal.shape[0] else None
+        found = linprog(
+            np.concatenate((-np.ones(self.roots), np.zeros(used))),
+            A_ub=upper,
+            b_ub=np.concatenate((self.bandwidth, np.zeros(len(self.cuts)))),
+            A_eq=equal,
+            b_eq=None if equal is None else np.zeros(self.equal.shape[0]),
+            bounds=bounds,
             method="highs",
         )
         return np.asarray(found.x, np.float64) if found.status == 0 else None
@@ -174,7 +178,8 @@ def _program(graph: Graph, unit: float) -> _Program:
             rows.append(row_of[ends[kept]] + phase * int(passing.sum()))
             columns.append(first + phase * count + kept)
             values.append(np.full(len(kept), sign))
-    equal = _rows(*map(np.concatenate, (rows, columns, values)), (2 * int(passing.sum()), variables))
+    row, column, value = (np.concatenate(parts) for parts in (rows, columns, values))
+    equal = _rows(row, column, value, (2 * int(passing.sum()), variables))
     limited = np.flatnonzero(np.isfinite(links.bandwidth))
     row = np.arange(len(limited))
     both = np.concatenate((first + limited, first + count + limited))

@@ -202,12 +202,9 @@ def _worst(graph: Graph, need: Need, candidates: Iterable[Mask | None]) -> Mask 
     for inside in candidates:
         if inside is None:
             continue
-        bandwidth = graph.out_of(inside)
-        if bandwidth == UNLIMITED:
-            continue
-        ratio = Fraction(_amount(graph, need, inside), bandwidth)
-        if ratio > most:
-            worst, most = inside, ratio
+        amount, bandwidth = _amount(graph, need, inside), graph.out_of(inside)
+        if amount and bandwidth < UNLIMITED and Fraction(amount, bandwidth) > most:
+            worst, most = inside, Fraction(amount, bandwidth)
     return worst
 
 

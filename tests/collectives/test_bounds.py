@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from collective_cases import named, roots, schedule_of, variants
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from topologies import cluster, ring, small_topologies, star, two_levels
 
@@ -85,6 +85,7 @@ def root_of(name: str, ranks: int) -> int:
 
 
 @pytest.mark.parametrize("name", [*SEARCHED, "pingpong"])
+@settings(max_examples=60)
 @given(made=small_topologies())
 def test_the_cut_is_the_worst_of_all_cuts(name: str, made: Topology) -> None:
     root = root_of(name, len(made.ranks))
@@ -94,6 +95,7 @@ def test_the_cut_is_the_worst_of_all_cuts(name: str, made: Topology) -> None:
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
+@settings(max_examples=60)
 @given(made=small_topologies(), seed=st.integers(0, 99))
 def test_cuts_of_exchanges_are_valid_and_the_worst_for_three_ranks(name: str, made: Topology, seed: int) -> None:
     """With three ranks all cuts are round single ranks; with more, what was tried is a bound and not more."""
@@ -108,7 +110,8 @@ def test_cuts_of_exchanges_are_valid_and_the_worst_for_three_ranks(name: str, ma
 
 
 @pytest.mark.parametrize("name", [*COLLECTIVES, "sendrecv", "pingpong"])
-@given(made=small_topologies())
+@settings(max_examples=20)
+@given(made=small_topologies(most_vertices=5))
 def test_natural_cuts_alone_are_a_bound_as_well(name: str, made: Topology) -> None:
     ranks, root = len(made.ranks), root_of(name, len(made.ranks))
     matrix = np.ones((ranks, ranks), np.int64) if name == "all_to_all_v" else None
@@ -119,6 +122,7 @@ def test_natural_cuts_alone_are_a_bound_as_well(name: str, made: Topology) -> No
     assert len(np.unique(made.ranks)) < 2 or not natural.complete
 
 
+@settings(max_examples=40)
 @given(made=small_topologies(), factor=st.sampled_from([2.0, 3.0, 1e9]))
 def test_a_faster_machine_has_a_lower_bound(made: Topology, factor: float) -> None:
     faster = replace(made, links=replace(made.links, bandwidth=made.links.bandwidth * factor))
