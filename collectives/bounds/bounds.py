@@ -16,7 +16,7 @@ import numpy as np
 from clusterbench.collectives.bounds.capacities import Graph, graph
 from clusterbench.collectives.bounds.cuts import Cut, Search, worst_cut
 from clusterbench.collectives.bounds.end_points import EndPoints, end_points
-from clusterbench.collectives.bounds.groups import families
+from clusterbench.collectives.bounds.groups import RANKS, families
 from clusterbench.collectives.bounds.latency import Latency, least_of_messages, longest
 from clusterbench.collectives.bounds.max_flow import Mask
 from clusterbench.collectives.bounds.needs import POINT_TO_POINT, BoundError, Need, need
@@ -27,8 +27,8 @@ Kind = Literal["none", "latency", "cut", "in-network", "end-point"]
 """What limits: nothing; the longest way; a cut; a cut where switches reduce and multicast, so that end points need not;
 or all end points together, which holds only where nothing between them reduces or copies."""
 
-SHOWN_LINKS = 3
-SHOWN_HOSTS = 3
+SHOWN = 3
+"""Hosts, ranks or links that words name, of more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,9 @@ def _cut_term(graph: Graph, need: Need, cut: Cut | None) -> Term:
 
 
 def _end_points_term(found: EndPoints) -> Term:
-    groups = "end points" if found.groups == "single ranks" else f"groups of end points ({found.groups})"
-    by = f"{found.count} {groups} together: {_rate(found.bandwidth)}, each byte leaves one {found.messages} times"
+    groups = "ranks" if found.groups == RANKS else found.groups
+    times = "once" if found.messages == 1 else f"{found.messages} times"
+    by = f"{found.count} {groups} together: {_rate(found.bandwidth)}, each byte must leave one of them {times}"
     return Term("end-point", found.seconds_per_byte, 0.0, by)
 
 
@@ -176,11 +177,10 @@ def cut_in_words(graph: Graph, cut: Cut) -> str:
     topology, links = graph.topology, graph.crossing(cut.inside)
     outwards = 2 * graph.ranks_in(cut.inside) <= len(topology.ranks)
     side = cut.inside if outwards else ~cut.inside
-    named = ", ".join(topology.link_name(int(link)) for link in links[:SHOWN_LINKS])
-    more = ", ..." if len(links) > SHOWN_LINKS else ""
+    named = _first([topology.link_name(int(link)) for link in links[: SHOWN + 1]])
     count = f"{len(links)} links" if len(links) > 1 else "1 link"
     where = f"links {'out of' if outwards else 'into'} {_side(graph, side)}"
-    return f"{where}: {_rate(cut.bandwidth)} over {count} ({named}{more})"
+    return f"{where}: {_rate(cut.bandwidth)} over {count} ({named})"
 
 
 def _side(graph: Graph, side: Mask) -> str:
@@ -192,10 +192,15 @@ def _side(graph: Graph, side: Mask) -> str:
     of_rank = topology.hosts[topology.ranks]
     hosts = np.unique(of_rank[inside])
     count = f"{len(inside)} ranks"
-    if len(hosts) > SHOWN_HOSTS or hosts.min() < 0 or int(np.isin(of_rank, hosts).sum()) != len(inside):
-        first = ", ".join(topology.names[int(topology.ranks[rank])] for rank in inside[:SHOWN_LINKS])
-        return f"{count} ({first}{', ...' if len(inside) > SHOWN_LINKS else ''})"
-    return f"{', '.join(_host(topology, int(host)) for host in hosts)} ({count})"
+    if hosts.min() < 0 or int(np.isin(of_rank, hosts).sum()) != len(inside):
+        return f"{count} ({_first([topology.names[int(topology.ranks[rank])] for rank in inside[: SHOWN + 1]])})"
+    if len(hosts) > SHOWN:
+        count = f"{len(hosts)} hosts, {count}"
+    return f"{_first([_host(topology, int(host)) for host in hosts[: SHOWN + 1]])} ({count})"
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= SHOWN else [*names[:SHOWN], "..."])
 
 
 def _host(topology: Topology, host: int) -> str:
@@ -209,4 +214,5 @@ def _rank(topology: Topology, rank: int) -> str:
 
 
 def _rate(bandwidth: Fraction) -> str:
-    return f"{float(bandwidth) / 1e9:.6g} GB/s"
+    gb_per_s = float(bandwidth) / 1e9
+    return f"{gb_per_s:,.0f} GB/s" if gb_per_s >= 1e5 else f"{gb_per_s:.6g} GB/s"

@@ -33,8 +33,8 @@ from clusterbench.collectives.bounds.needs import Need, crossings
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import Floats
 
-MOST_WORK = 1 << 26
-"""Flows times links: about a minute of one core."""
+MOST_WORK = 1 << 27
+"""Flows times links: about ten seconds of one core."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ def worst_cut(graph: Graph, need: Need, natural: list[Family]) -> Search:
     kinds = ", ".join(family.name for family in natural)
     exchange = need.name in ("all_to_all", "all_to_all_v", "sendrecv")
     tried = [*natural, *blocks(graph.topology)] if exchange else []
-    flows = sum(2 * family.count for family in tried) + 2 * len(graph.holders)
+    flows = sum(2 * family.count for family in tried) or 2 * len(graph.holders)
     if flows * len(graph.topology.links) > MOST_WORK:
         return Search(_exact(graph, need, best), f"cuts round {kinds}", complete=False)
     if exchange:

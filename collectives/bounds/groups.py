@@ -15,6 +15,7 @@ from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import Topology
 
 BLOCKS = (2, 4, 8)
+RANKS = "single ranks"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +23,7 @@ class Family:
     """Groups of one kind."""
 
     name: str
-    """In the plural, as in "links out of …" or "cuts round …"."""
+    """In the plural, as in "cuts round single ranks"."""
     labels: Ints
     """The group of each vertex, from 0, or −1 for a vertex in none."""
 
@@ -37,7 +38,7 @@ def families(topology: Topology) -> list[Family]:
     holders = np.unique(topology.ranks)
     alone = np.full(topology.vertices, -1, np.int64)
     alone[holders] = np.arange(len(holders))
-    found = [Family("single ranks", alone)]
+    found = [Family(RANKS, alone)]
     # A rank that lies in no host is a host of its own.
     labels = np.where(topology.hosts >= 0, topology.hosts, -1).astype(np.int64)
     free = (labels < 0) & (alone >= 0)
@@ -48,7 +49,7 @@ def families(topology: Topology) -> list[Family]:
         labels, level = hosts, 0
         while (merged := _merged(topology, labels)) is not None:
             labels, level = merged, level + 1
-            found.append(Family(f"hosts under the same switches of level {level}", labels))
+            found.append(Family(f"groups of hosts under the same switches (level {level})", labels))
     return found
 
 

@@ -169,6 +169,17 @@ def test_no_algorithm_sends_less_than_the_bound_says(algorithm: Algorithm, what:
                         assert busiest >= found.end_points.seconds(schedule.chunks) * (1 - 1e-12)
 
 
+def test_the_ring_reaches_the_bound_on_one_switch() -> None:
+    """So the bound is no lower than it must be, and a byte less over any link would be noticed."""
+    made = star(5)
+    for name in ("all_reduce", "reduce_scatter", "all_gather"):
+        schedule = schedule_of(algorithms()["ring"], COLLECTIVES[name], 5, -1, {})
+        busiest_s = (link_loads(made, schedule) / made.links.bandwidth).max()
+        found = limits(made, name)
+        assert found.end_points is not None
+        assert busiest_s == pytest.approx(found.end_points.seconds(schedule.chunks), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "nodes", "algbw"),
     [
@@ -219,7 +230,7 @@ def test_a_switch_that_reduces_leaves_a_vector_in_and_out() -> None:
     plain, reducing = (bound(star(8, reducing=flag), "all_reduce", 10**9) for flag in (False, True))
     assert (plain.kind, reducing.kind) == ("end-point", "in-network")
     assert reducing.bound_s == plain.hardware_s == 1.0
-    assert "8 end points together: 8 GB/s, each byte leaves one 14 times" in plain.by
+    assert "8 ranks together: 8 GB/s, each byte must leave one of them 14 times" in plain.by
 
 
 def test_between_hosts_end_points_are_hosts() -> None:
@@ -230,7 +241,7 @@ def test_between_hosts_end_points_are_hosts() -> None:
         found = bound(one, "all_reduce", 10**9)
         assert found.kind == "end-point"
         assert found.seconds_per_byte == Fraction(2 * 3, 40 * 10**9)
-        assert "4 groups of end points (hosts)" in found.by
+        assert "4 hosts together: 40 GB/s" in found.by
     everywhere = bound(replace(made, reducing=made.kinds == Kind.SWITCH), "all_reduce", 10**9)
     assert everywhere.seconds_per_byte == Fraction(1, 10 * 10**9)
 
@@ -248,6 +259,11 @@ def test_a_pair_pays_latency_and_then_bandwidth() -> None:
         (two_levels(3, 4), "all_gather", "links into h0 (4 ranks): 10 GB/s over 1 link (spine → h0.hub)"),
         (two_levels(3, 4), "gather", "links into h2 (4 ranks): 10 GB/s over 1 link (spine → h2.hub)"),
         (star(4), "all_gather", "links into rank 0 (gpu0): 1 GB/s over 1 link (switch → gpu0)"),
+        (
+            cluster(8, per_leaf=4, spines=2, taper=4),
+            "all_to_all",
+            "links out of h0, h1, h2, ... (4 hosts, 32 ranks): 400 GB/s over 2 links (leaf0 → spine0, leaf0 → spine1)",
+        ),
         (star(1), "all_reduce", "one rank: nothing crosses a link"),
         (star(3, float("inf")), "all_reduce", "latency from rank 0 (gpu0) to rank 1 (gpu1)"),
     ],
@@ -338,9 +354,9 @@ def test_groups_are_found_level_by_level() -> None:
     made = cluster(6, per_leaf=2, spines=2)
     found = {family.name: family for family in families(made)}
     assert {name: family.count for name, family in found.items()} == {
-        "single ranks": 48, "hosts": 6, "hosts under the same switches of level 1": 3,
+        "single ranks": 48, "hosts": 6, "groups of hosts under the same switches (level 1)": 3,
     }  # fmt: skip
-    leaves = found["hosts under the same switches of level 1"].labels
+    leaves = found["groups of hosts under the same switches (level 1)"].labels
     leaf = [made.names.index(f"leaf{i}") for i in range(3)]
     assert leaves[leaf].tolist() == [0, 1, 2]
     assert leaves[made.names.index("spine0")] == -1
