@@ -16,7 +16,7 @@ import numpy as np
 from clusterbench.collectives.bounds.capacities import Graph, graph
 from clusterbench.collectives.bounds.cuts import Cut, Search, worst_cut
 from clusterbench.collectives.bounds.end_points import EndPoints, end_points
-from clusterbench.collectives.bounds.groups import RANKS, families
+from clusterbench.collectives.bounds.groups import RANKS, Family, families
 from clusterbench.collectives.bounds.latency import Latency, least_of_messages, longest
 from clusterbench.collectives.bounds.max_flow import Mask
 from clusterbench.collectives.bounds.needs import POINT_TO_POINT, BoundError, Need, need
@@ -24,8 +24,8 @@ from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import Topology, TopologyError, disconnected
 
 Kind = Literal["none", "latency", "cut", "in-network", "end-point"]
-"""What limits: nothing; the longest way; a cut; a cut where switches reduce and multicast, so that end points need not;
-or all end points together, which holds only where nothing between them reduces or copies."""
+"""What limits: nothing; the longest way; a cut; a cut where end points would limit more, did no switch reduce and copy;
+or all end points together, which holds only where nothing between them does."""
 
 SHOWN = 3
 """Hosts, ranks or links that words name, of more."""
@@ -141,7 +141,7 @@ def limits(topology: Topology, collective: str, root: int = -1, matrix: Ints | N
     return Limits(
         collective=what.name,
         ranks=what.ranks,
-        cut=_cut_term(prepared, what, found.cut),
+        cut=_cut_term(prepared, what, natural, found.cut),
         end_points=None if ends_ is None else _end_points_term(ends_),
         latency_s=latency.seconds,
         latency_by=f"latency from {_rank(topology, latency.src)} to {_rank(topology, latency.dst)}",
@@ -151,7 +151,7 @@ def limits(topology: Topology, collective: str, root: int = -1, matrix: Ints | N
     )
 
 
-def _cut_term(graph: Graph, need: Need, cut: Cut | None) -> Term:
+def _cut_term(graph: Graph, need: Need, natural: list[Family], cut: Cut | None) -> Term:
     if cut is None:
         alone = "all ranks share one vertex" if need.ranks > 1 else "one rank"
         by = f"{alone}: nothing crosses a link" if len(graph.holders) < 2 else "no link limits the bandwidth"
@@ -161,8 +161,9 @@ def _cut_term(graph: Graph, need: Need, cut: Cut | None) -> Term:
         of_rank = cut.inside[graph.topology.ranks]
         crosses = of_rank[need.src] & ~of_rank[need.dst]
         start_s = least_of_messages(graph.topology, need.src[crosses], need.dst[crosses])
-    reducing = bool(graph.topology.reducing.any())
-    return Term("in-network" if reducing else "cut", cut.seconds_per_byte, start_s, cut_in_words(graph, cut))
+    plain = end_points(graph, need, natural, plain=True) if graph.topology.reducing.any() else None
+    helped = plain is not None and plain.seconds_per_byte > cut.seconds_per_byte
+    return Term("in-network" if helped else "cut", cut.seconds_per_byte, start_s, cut_in_words(graph, cut))
 
 
 def _end_points_term(found: EndPoints) -> Term:

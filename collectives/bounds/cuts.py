@@ -1,7 +1,7 @@
 """The cut that limits a collective most: what must cross it, over the bandwidth of the links out of it.
 
-Natural cuts come first: out of and into each natural group. From the best of them, searches go on to all cuts where a
-flow can tell whether there is a worse one:
+Natural cuts come first: out of and into each natural group, and for exchanges each block of neighbours. From the best
+of them, searches go on to all cuts where a flow can tell whether there is a worse one:
 
     all_gather       for a target rank t, whether in time θ a byte of every other rank can flow to t: by max-flow with
                      all capacities times θ. Where it cannot, the smallest cut S is worse, and θ becomes |S| / B(S),
@@ -64,18 +64,17 @@ class Search:
 
 def worst_cut(graph: Graph, need: Need, natural: list[Family]) -> Search:
     """The cut that limits a collective most, among all cuts or, where that would take too long, among natural ones."""
-    best = _worst_natural(graph, need, natural)
-    kinds = ", ".join(family.name for family in natural)
     exchange = need.name in ("all_to_all", "all_to_all_v", "sendrecv")
-    tried = [*natural, *blocks(graph.topology)] if exchange else []
-    flows = sum(2 * family.count for family in tried) or 2 * len(graph.holders)
+    tried = [*natural, *blocks(graph.topology)] if exchange else natural
+    kinds = ", ".join(dict.fromkeys(family.name for family in tried))
+    best = _worst_natural(graph, need, tried)
+    flows = 2 * (sum(family.count for family in tried) if exchange else len(graph.holders))
     if flows * len(graph.topology.links) > MOST_WORK:
         return Search(_exact(graph, need, best), f"cuts round {kinds}", complete=False)
     if exchange:
         best = _worst(graph, need, [best, *_round_groups(graph, tried)])
         if need.name == "sendrecv":
             best = _worst(graph, need, [best, _between(graph, *_pairs(graph, need))])
-        kinds = ", ".join(family.name for family in tried)
         return Search(_exact(graph, need, best), f"smallest cuts round {kinds}", complete=False)
     best = _worst(graph, need, [best, _searched(graph, need, best)])
     among = "all cuts" if graph.exact else "all cuts, compared at bandwidths rounded up"

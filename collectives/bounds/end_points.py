@@ -46,21 +46,24 @@ class EndPoints:
         return self.messages / self.bandwidth
 
 
-def end_points(graph: Graph, need: Need, natural: list[Family]) -> EndPoints | None:
-    """The family that limits most, or None: where the collective has none, or switches between all groups reduce."""
+def end_points(graph: Graph, need: Need, natural: list[Family], *, plain: bool = False) -> EndPoints | None:
+    """The family that limits most, or None: where the collective has none, or switches between all groups reduce.
+
+    With `plain`, as if no switch reduced.
+    """
     if need.name not in MESSAGES:
         return None
     worst: EndPoints | None = None
     for family in natural:
-        found = _of_family(graph, MESSAGES[need.name], family)
+        found = _of_family(graph, MESSAGES[need.name], family, plain=plain)
         if found is not None and (worst is None or found.seconds_per_byte > worst.seconds_per_byte):
             worst = found
     return worst
 
 
-def _of_family(graph: Graph, messages: int, family: Family) -> EndPoints | None:
+def _of_family(graph: Graph, messages: int, family: Family, *, plain: bool) -> EndPoints | None:
     links, labels = graph.topology.links, family.labels
-    if (labels[graph.holders] < 0).any() or (labels[graph.topology.reducing] < 0).any():
+    if (labels[graph.holders] < 0).any() or not (plain or (labels[graph.topology.reducing] >= 0).all()):
         return None
     a, b = labels[links.src], labels[links.dst]
     sums = [bandwidth_of(graph.topology, np.flatnonzero((a != b) & (group >= 0))) for group in (a, b)]

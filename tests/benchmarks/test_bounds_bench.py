@@ -1,4 +1,4 @@
-"""`make bench`: how long exact bounds take, on the topologies of papers and on a cluster of 512 GPUs.
+"""`make bench`: how long exact bounds take, on the topologies of papers and on clusters of 512 and 100,000 GPUs.
 
 What is compiled is there already, as in all but the first use; the first run of a benchmark is not counted.
 """
@@ -9,12 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from topologies import cluster
-
 from clusterbench.collectives.bounds.bounds import limits
 from clusterbench.collectives.bounds.classes import class_limit
-from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.topology.papers import paper_topology
+from clusterbench.collectives.topology.spec import topology_from
 
 PAPERS = [
     ("forestcoll-a100", 1), ("forestcoll-a100", 2), ("forestcoll-a100", 4), ("forestcoll-mi250", 1),
@@ -40,12 +38,15 @@ def test_all_gather_on_a_topology_of_a_paper(
     show_line(f"bound of all_gather, {made.name}, {found.ranks} ranks: {gb_per_s:.3f} GB/s in {1e3 * median_s:.1f} ms")
 
 
+@pytest.mark.parametrize("nodes", [64, 12500])
 @pytest.mark.parametrize("collective", ["all_gather", "reduce_scatter", "all_reduce", "all_to_all", "sendrecv"])
-def test_a_cluster_of_512_gpus(benchmark: Any, show_line: Callable[[str], None], collective: str) -> None:
-    made: Topology = cluster(64)
+def test_a_tapered_fat_tree(benchmark: Any, show_line: Callable[[str], None], collective: str, nodes: int) -> None:
+    """Of 512 GPUs by all cuts, except exchanges; of 100,000 by natural cuts."""
+    made = topology_from(f"fat-tree:nodes={nodes},node=dgx-h100,taper=2")
     found, median_s = timed(benchmark, limits, made, collective)
-    assert found.ranks == 512
-    show_line(f"bound of {collective}, 512 ranks, {len(made.links)} links: {found.cut.by} in {median_s:.2f} s")
+    assert found.ranks == 8 * nodes
+    show_line(f"bound of {collective}, {made.name}, {found.ranks} ranks, {len(made.links)} links: {median_s:.2f} s, "
+              f"{found.among}: {found.at(1 << 30).by}")  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "nodes"), [PAPERS[2], PAPERS[4], PAPERS[7]])

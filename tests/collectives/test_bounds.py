@@ -19,12 +19,12 @@ from clusterbench.collectives.algorithm import Algorithm
 from clusterbench.collectives.bounds import cuts
 from clusterbench.collectives.bounds.bounds import bound, limits
 from clusterbench.collectives.bounds.capacities import whole_numbers
-from clusterbench.collectives.bounds.groups import families
+from clusterbench.collectives.bounds.groups import blocks, families
 from clusterbench.collectives.bounds.needs import BoundError
 from clusterbench.collectives.collective import COLLECTIVES, UnknownCollectiveError
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.schedule import Ints, Schedule
-from clusterbench.collectives.topology.graph import Kind, Topology, TopologyError, links, topology
+from clusterbench.collectives.topology.graph import Kind, Topology, TopologyError, both_ways, links, topology
 from clusterbench.collectives.topology.papers import paper_topology
 
 EXCHANGES = ("all_to_all", "all_to_all_v", "sendrecv")
@@ -230,6 +230,7 @@ def test_a_switch_that_reduces_leaves_a_vector_in_and_out() -> None:
     plain, reducing = (bound(star(8, reducing=flag), "all_reduce", 10**9) for flag in (False, True))
     assert (plain.kind, reducing.kind) == ("end-point", "in-network")
     assert reducing.bound_s == plain.hardware_s == 1.0
+    assert bound(star(8, reducing=True), "all_gather", 10**9).kind == "cut", "that it copies helps nobody here"
     assert "8 ranks together: 8 GB/s, each byte must leave one of them 14 times" in plain.by
 
 
@@ -354,17 +355,34 @@ def test_groups_are_found_level_by_level() -> None:
     made = cluster(6, per_leaf=2, spines=2)
     found = {family.name: family for family in families(made)}
     assert {name: family.count for name, family in found.items()} == {
-        "single ranks": 48, "hosts": 6, "groups of hosts under the same switches (level 1)": 3,
+        "single ranks": 48, "hosts": 6, "groups of hosts under the same switches": 3,
     }  # fmt: skip
-    leaves = found["groups of hosts under the same switches (level 1)"].labels
+    leaves = found["groups of hosts under the same switches"].labels
     leaf = [made.names.index(f"leaf{i}") for i in range(3)]
     assert leaves[leaf].tolist() == [0, 1, 2]
     assert leaves[made.names.index("spine0")] == -1
     assert (leaves[made.ranks] == np.arange(48) // 16).all()
 
 
-def test_hosts_that_share_some_switches_only_stay_apart() -> None:
-    """Three hosts round three switches, each on two of them: no two are plugged in alike."""
+def test_a_host_is_under_the_switch_that_most_of_it_is_plugged_into() -> None:
+    """Two hosts on one switch, one on another, and one with a link to the first and two to the second."""
+    host, switch = [0, 1, 2, 3, 3, 3, 4, 5], [4, 4, 5, 4, 5, 5, 6, 6]
+    made = topology(
+        name="uneven",
+        kinds=[Kind.CPU] * 4 + [Kind.SWITCH] * 3,
+        names=[*"abcd", *"xyz"],
+        links=both_ways(links(host, switch, 1e9)),
+        hosts=[0, 1, 2, 3, -1, -1, -1],
+        ports=[],
+    )
+    assert families(made)[-1].labels.tolist() == [0, 0, 1, 1, 0, 1, -1]
+    halves, quarters = blocks(made)[0], blocks(made)[1:]
+    assert halves.labels.tolist() == [0, 0, 1, 1, 0, 1, 0]
+    assert quarters == []
+
+
+def test_hosts_round_switches_that_all_share_are_one_group_and_no_family() -> None:
+    """Three hosts round three switches, each on two of them."""
     made = topology(
         name="round",
         kinds=[Kind.CPU] * 3 + [Kind.SWITCH] * 3,
