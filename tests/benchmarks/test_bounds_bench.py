@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from clusterbench.collectives.bounds.bounds import limits
 from clusterbench.collectives.bounds.classes import class_limit
 from clusterbench.collectives.topology.papers import paper_topology
