@@ -75,9 +75,12 @@ def test_calibration_says_how_well_sizes_that_were_held_out_are_predicted(tmp_pa
         f"#  Rank {rank:2d} Group  0 Pid {9 + rank:6d} on host device {rank:2d} [0000:1b:00] NVIDIA H100 80GB HBM3\n"
         for rank in range(8)
     )
-    path.write_text(devices + "# nThread 1 nGpus 8 minBytes 1024 maxBytes 1073741824 step: 2(factor) warmup iters: 5 iters: 20\n"
-                    "#       size         count      type   redop    root     time   algbw   busbw #wrong     time   "
-                    "algbw   busbw #wrong\n" + rows)  # fmt: skip
+    heading = (
+        "# nThread 1 nGpus 8 minBytes 1024 maxBytes 1073741824 step: 2(factor) warmup iters: 5 iters: 20\n"
+        "#       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw "
+        "#wrong\n"
+    )
+    path.write_text(devices + heading + rows)
     ran = simulate("--calibrate", str(path), "--json")
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)["rows"]

@@ -101,11 +101,18 @@ def test_a_ring_of_a_hundred_thousand_ranks_is_two_phases() -> None:
     assert [len(p) * p.repetitions for p in phases] == [100_000 * 99_999] * 2
 
 
+def test_chunks_move_round_and_round_in_their_windows() -> None:
+    moving = phase(src=[0, 0], dst=1, chunk=[1, 5], dst_chunk=[0, 8], step=[-1, 2], modulus=3, repetitions=4)
+    src_chunk, dst_chunk = moving.chunks_at(np.arange(4))
+    assert src_chunk.tolist() == [[1, 5], [0, 4], [2, 3], [1, 5]]
+    assert dst_chunk.tolist() == [[0, 8], [2, 7], [1, 6], [0, 8]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         ({"src": [0, 1], "dst": [1, 0, 2], "chunk": 0, "modulus": 1}, "differ in length"),
-        ({"src": 0, "dst": 1, "chunk": 3, "modulus": 3}, "chunk 3 of a phase; expected 0 to 2"),
+        ({"src": 0, "dst": 1, "chunk": -3, "modulus": 3}, "chunk -3 of a phase; expected at least 0"),
         ({"src": 0, "dst": 1, "chunk": 0, "dst_chunk": -1, "modulus": 3}, "dst_chunk -1"),
         ({"src": 0, "dst": 1, "chunk": 0, "modulus": 0}, "modulus 0"),
     ],

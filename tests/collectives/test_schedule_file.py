@@ -173,7 +173,6 @@ WRONG: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     ),
     "a negative repetition": (("phases", 0, "repetitions"), -1, "phase 0: repetitions: found -1; expected a whole"),
     "no modulus": (("phases", 0, "modulus"), 0, "phase 0: modulus: found 0; expected a whole number from 1"),
-    "a small modulus": (("phases", 1, "modulus"), 1, "phase 1, transfer 0: source chunk 1; expected 0 to 0"),
 }  # fmt: skip
 
 
