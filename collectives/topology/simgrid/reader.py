@@ -52,7 +52,8 @@ def read(text: str, where: str) -> Topology:
         else:
             _other(reading, child)
     if len(tops) != 1:
-        deployment = ", only what runs where (a deployment)" if not tops and root.children else ""
+        acts = any(child.tag in ("actor", "process") for child in root.children)
+        deployment = ", only what runs where (a deployment)" if acts else ""
         raise root.error(f"{len(tops)} zones in <platform>{deployment}; expected one that holds all others")
     _zone(reading, tops[0], ())
     plan = reading.plan
