@@ -17,6 +17,7 @@ from clusterbench.collectives.segments import choose_segments
 from clusterbench.collectives.simulator import closed, events, phases
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.messages import Order
+from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.results import rates
@@ -86,6 +87,7 @@ def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measur
     Raises the errors of topologies, schedules and algorithms, all with an exit code.
     """
     bound = limits(asked.topology, asked.collective.name, asked.root)
+    patterns = Patterns(asked.topology, asked.costs)
     machine = None
     rows = []
     for spec in asked.algorithms:
@@ -95,17 +97,17 @@ def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measur
                 machine = machine or _nccl_machine(asked)
                 rows.append(_nccl_row(asked, bound, machine, size_bytes))
             else:
-                rows.append(_row(asked, bound, spec, size_bytes))
+                rows.append(_row(asked, bound, patterns, spec, size_bytes))
             step(f"{spec} {size_bytes} B", 1)
     return rows
 
 
-def _row(asked: Simulation, bound: Limits, spec: Spec, size_bytes: int) -> Measurement:
+def _row(asked: Simulation, bound: Limits, patterns: Patterns, spec: Spec, size_bytes: int) -> Measurement:
     ran, made = _schedule(asked, spec, size_bytes)
     if asked.mode == "closed":
         found = closed.estimate(made, asked.topology, size_bytes, asked.costs)
     elif asked.mode == "phases":
-        found = phases.price(made, asked.topology, size_bytes, asked.costs)
+        found = phases.price_by(patterns, made, size_bytes)
     else:
         found = events.play(made, asked.topology, size_bytes, asked.costs, order=asked.order)
     note = f"by {found.mode}: {found.explanation}"

@@ -17,7 +17,8 @@ from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.fair import SAME, pop, push
 from clusterbench.collectives.simulator.messages import Messages, Order, messages
-from clusterbench.collectives.simulator.phases import compacted, refuse_too_few
+from clusterbench.collectives.simulator.patterns import compacted
+from clusterbench.collectives.simulator.phases import refuse_too_few
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.simulator.transfers import sizes
 from clusterbench.collectives.topology.graph import Floats, Topology

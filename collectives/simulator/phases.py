@@ -7,32 +7,16 @@ have max-min fair rates until they end; each ends later by its latency.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from clusterbench.collectives.schedule import Ints, Phase, Schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.fair import drain
+from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.simulator.transfers import Sizes, sizes
-from clusterbench.collectives.topology.graph import Floats, Routes, Topology, TopologyError
-
-
-@dataclass(slots=True)
-class Round:
-    """What a round costs, in parts that add up to `time_s`, and its limiting link."""
-
-    latency_s: float = 0.0
-    bandwidth_s: float = 0.0
-    reduction_s: float = 0.0
-    link: int = -1
-    sharing: int = 0
-
-    @property
-    def time_s(self) -> float:
-        return self.latency_s + self.bandwidth_s + self.reduction_s
+from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 
 def price(
@@ -42,37 +26,59 @@ def price(
 
     Raises `TopologyError` where the topology has fewer ranks than the schedule, or no way between two of them.
     """
-    costs = costs or Costs()
+    return price_by(Patterns(topology, costs), schedule, size_bytes, matrix)
+
+
+def price_by(patterns: Patterns, schedule: Schedule, size_bytes: int, matrix: Ints | None = None) -> Prediction:
+    """The same, with patterns that were met before: of several sizes and schedules each pattern is priced once."""
+    topology, costs = patterns.topology, patterns.costs
     refuse_too_few(schedule, topology)
-    pricer = _Pricer(topology, costs, sizes(schedule, size_bytes, matrix), schedule.ranks)
-    total, rounds = Round(), 0
+    of = sizes(schedule, size_bytes, matrix)
+    slow = costs.slow(len(topology.ranks))
+    latency_s = bandwidth_s = reduction_s = 0.0
+    rounds, met = 0, set()
     on_link: dict[int, tuple[float, int]] = {}
-    for part in schedule.phases():
-        for one, times in pricer.rounds(part):
-            total.latency_s += times * one.latency_s
-            total.bandwidth_s += times * one.bandwidth_s
-            total.reduction_s += times * one.reduction_s
-            rounds += times
-            if one.link >= 0:
-                so_far, most = on_link.get(one.link, (0.0, 0))
-                on_link[one.link] = so_far + times * one.bandwidth_s, max(most, one.sharing)
+    for part, length, times in _rounds(schedule, of):
+        moves = (part.src != part.dst) & (length > 0)
+        last, key = patterns.last(part.src[moves], part.dst[moves], part.route[moves], length[moves])
+        latency_s += times * last.latency_s
+        bandwidth_s += times * last.bandwidth_s
+        if costs.gamma_s_per_byte:
+            reduced = np.bincount(part.dst, length * part.reduce, len(slow)) * slow
+            reduction_s += times * float(reduced.max(initial=0.0)) * costs.gamma_s_per_byte
+        rounds += times
+        met.add(key)
+        if last.link >= 0:
+            so_far, most = on_link.get(last.link, (0.0, 0))
+            on_link[last.link] = so_far + times * last.bandwidth_s, max(most, last.sharing)
     late = costs.late(schedule.ranks)
     waiting_s = float(late.max(initial=0.0))
     link, (spent_s, sharing) = max(on_link.items(), key=lambda item: item[1][0], default=(-1, (0.0, 0)))
     return Prediction(
-        time_s=total.time_s + waiting_s,
-        latency_s=total.latency_s,
-        bandwidth_s=total.bandwidth_s,
-        reduction_s=total.reduction_s,
+        time_s=latency_s + bandwidth_s + reduction_s + waiting_s,
+        latency_s=latency_s,
+        bandwidth_s=bandwidth_s,
+        reduction_s=reduction_s,
         waiting_s=waiting_s,
         bottleneck=topology.link_name(link) if link >= 0 else "",
         bottleneck_s=spent_s,
         sharing=sharing,
         mode="phases",
         rounds=rounds,
-        patterns=len(pricer.priced),
+        patterns=len(met - {b""}),
         late_rank=int(late.argmax()) if waiting_s > 0 else -1,
     )
+
+
+def _rounds(schedule: Schedule, of: Sizes) -> Iterator[tuple[Phase, Ints, int]]:
+    """Rounds with the bytes of their transfers, and how often each comes: one for a phase, where chunks are alike."""
+    for part in schedule.phases():
+        if not len(part) or not part.repetitions:
+            continue
+        if of.ends.ndim == 1:
+            yield part, of.most(part), part.repetitions
+        else:
+            yield from ((one, of.exact(one), 1) for one in part.rounds())
 
 
 def refuse_too_few(schedule: Schedule, topology: Topology) -> None:
@@ -81,65 +87,3 @@ def refuse_too_few(schedule: Schedule, topology: Topology) -> None:
         raise TopologyError(
             f"{schedule.ranks} ranks on {topology.name[:120]}, which has {len(topology.ranks)}; expected at most that"
         )
-
-
-class _Pricer:
-    def __init__(self, topology: Topology, costs: Costs, sizes: Sizes, ranks: int) -> None:
-        self._topology, self._costs, self._sizes = topology, costs, sizes
-        self._slow, self._ranks = costs.slow(ranks), ranks
-        self.priced: dict[bytes, tuple[float, float, int, int]] = {}
-
-    def rounds(self, part: Phase) -> list[tuple[Round, int]]:
-        """The rounds of a phase, and how often each comes."""
-        if not len(part) or not part.repetitions:
-            return []
-        if self._sizes.ends.ndim == 1:
-            return [(self._round(part, self._sizes.most(part)), part.repetitions)]
-        return [(self._round(one, self._sizes.exact(one)), 1) for one in part.rounds()]
-
-    def _round(self, part: Phase, length: Ints) -> Round:
-        moves = (part.src != part.dst) & (length > 0)
-        reduced = np.bincount(part.dst, length * part.reduce, self._ranks) * self._slow
-        slowest = float(reduced.max(initial=0.0)) * self._costs.gamma_s_per_byte
-        src, dst, route, length = part.src[moves], part.dst[moves], part.route[moves], length[moves]
-        pattern = hashlib.blake2b(digest_size=16)
-        for column in (src, dst, route, length):
-            pattern.update(np.ascontiguousarray(column).data)
-        key = pattern.digest()
-        if key not in self.priced:
-            self.priced[key] = self._sent(src, dst, route, length)
-        latency_s, bandwidth_s, link, sharing = self.priced[key]
-        return Round(latency_s, bandwidth_s, slowest, link, sharing)
-
-    def _sent(self, src: Ints, dst: Ints, route: Ints, length: Ints) -> tuple[float, float, int, int]:
-        """Latency and bandwidth of the transfer that ends last, its link, and how many share that."""
-        if not len(src):
-            return 0.0, 0.0, -1, 0
-        # What goes between two ranks over one route goes as one message.
-        pair, message = np.unique((src * self._ranks + dst) * (int(route.max()) + 1) + route, return_inverse=True)
-        length = np.bincount(message, length, len(pair))
-        pair, route = np.divmod(pair, int(route.max()) + 1)
-        src, dst = np.divmod(pair, self._ranks)
-        routes = self._topology.routes(src, dst, route)
-        latency_s = routes.sums(self._topology.links.latency_s) + self._messages_s(src, dst)
-        used, routes = compacted(routes)
-        capacity = self._topology.links.bandwidth[used] * self._costs.share
-        over_s, limit, shared = drain(routes.offsets, routes.links, capacity, length)
-        last = int((latency_s + over_s).argmax())
-        link = int(used[limit[last]]) if limit[last] >= 0 else -1
-        return float(latency_s[last]), float(over_s[last]), link, int(shared[last])
-
-    def _messages_s(self, src: Ints, dst: Ints) -> Floats:
-        """What each message costs its end points: those of one sender follow one another."""
-        order = np.argsort(src, kind="stable")
-        turn = np.empty(len(src))
-        turn[order] = 1 + np.arange(len(src)) - np.searchsorted(src[order], src[order])
-        slow = np.maximum(self._slow[src], self._slow[dst])
-        cost: Floats = slow * (self._costs.alpha_s + turn * self._costs.overhead_s)
-        return cost
-
-
-def compacted(routes: Routes) -> tuple[Ints, Routes]:
-    """The links that routes use, in ascending order, and the routes over them, numbered from 0."""
-    used, number = np.unique(routes.links, return_inverse=True)
-    return used, Routes(routes.offsets, number.astype(np.int64))

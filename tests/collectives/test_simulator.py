@@ -19,7 +19,8 @@ from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.events import play
 from clusterbench.collectives.simulator.fair import drain, fair_rates
 from clusterbench.collectives.simulator.messages import ORDERS, messages
-from clusterbench.collectives.simulator.phases import price
+from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.phases import price, price_by
 from clusterbench.collectives.simulator.transfers import sizes
 from clusterbench.collectives.topology.faults import with_faults
 from clusterbench.collectives.topology.graph import Routes, TopologyError, routes_of_lengths
@@ -278,6 +279,21 @@ def test_more_ranks_than_places_and_more_messages_than_memory_holds_are_refused(
 def test_costs_that_cannot_be_are_refused(name: str, value: float) -> None:
     with pytest.raises(TopologyError, match=name):
         Costs(**{name: value})
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_patterns_met_before_give_the_prices_of_a_first_meeting(data: st.DataObject) -> None:
+    seed = data.draw(st.integers(0, 50))
+    machine = topology_from(f"fat-tree:nodes=8,radix=4,down=2,ecmp={seed},taper=2,ranks=random:{seed}")
+    costs = Costs(alpha_s=data.draw(st.sampled_from([0.0, 1e-6, 1e-3])), overhead_s=1e-7, gamma_s_per_byte=1e-10)
+    patterns = Patterns(machine, costs)
+    for name in data.draw(st.lists(st.sampled_from(["ring", "direct", "swing", "two-level:dims=2x4"]), min_size=1)):
+        made = built(name, "all_reduce", 8)
+        for size_bytes in data.draw(st.lists(st.sampled_from([4, 64, 5000, MIB, 3 * MIB]), min_size=1, max_size=3)):
+            again, first = price_by(patterns, made, size_bytes), price(made, machine, size_bytes, costs)
+            assert again.time_s == pytest.approx(first.time_s, rel=1e-12)
+            assert again.latency_s + again.bandwidth_s + again.reduction_s == pytest.approx(again.time_s, rel=1e-12)
 
 
 def test_ten_thousand_gpus_are_priced_by_patterns_not_by_transfers() -> None:
