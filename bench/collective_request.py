@@ -91,6 +91,8 @@ class Request:
     """`HOST`, `REGISTERED` or `DEVICE`."""
     host_ranks: int = 0
     """Over `hybrid`, as if each host had so many neighbouring ranks; 0: the hosts that there are."""
+    topology: str = ""
+    """What rows are held against, as `--topology` has it; empty: against messages that are timed."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
 

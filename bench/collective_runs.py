@@ -27,11 +27,12 @@ from clusterbench.bench.collective_request import (
     is_library,
 )
 from clusterbench.bench.collective_schedules import Schedules, call_for
-from clusterbench.bench.judge import Bound, judge_time
+from clusterbench.bench.expectations import Asked, Expectations, expectations
+from clusterbench.bench.judge import judge_against_proof
 from clusterbench.bench.memory import refuse_too_large
 from clusterbench.bench.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.shared_calls import SharedCalls
-from clusterbench.bench.world import AgreedError, World
+from clusterbench.bench.world import AgreedError, World, agreed
 from clusterbench.collectives import data, traffic
 from clusterbench.collectives.program import lower
 from clusterbench.collectives.transports import library, mpi
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from clusterbench.bench.device_calls import DeviceCalls
-    from clusterbench.collectives.algorithm import Spec
+    from clusterbench.collectives.algorithm import Call, Spec
     from clusterbench.collectives.transports.device import DeviceCall
     from clusterbench.collectives.transports.shared import SharedCall
 
@@ -93,6 +94,7 @@ class CollectiveRuns:
         call = call_for(request.collective, world, request.root, request.host_ranks)
         self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
         self._refuse_uncountable()
+        self.expectations = self._expectations(call)
         self.shared = SharedCalls(world, self.native, self.schedules, request) if request.uses_window() else None
         world.begin("compiling programs")
         refuse_too_large(world, self._needed_bytes(), "-e")
@@ -156,6 +158,16 @@ class CollectiveRuns:
                 if point.count == count and not is_library(point.way.spec):
                     sizes[point.way.spec][self.request.size_bytes(count, self.world.size)] = None
         return {spec: tuple(of) for spec, of in sizes.items()}
+
+    def _expectations(self, call: Call) -> Expectations:
+        sizes = {self.request.size_bytes(count, self.world.size): count for count in self.request.counts}
+        points = {(spec, size) for spec, of in self._sizes().items() for size in of}
+        made = {(spec, size): self.schedules.ready(spec, size).schedule for spec, size in points}
+        by_messages = not self.request.topology and self.request.buffers != DEVICE and self.world.size > 1
+        links = self.schedules.links() if by_messages else None  # all ranks measure, and rank 0 reckons
+        self.world.begin("reckoning what to expect")
+        asked = Asked(self.request, call, sizes, made)
+        return agreed(self.world, lambda: expectations(asked, links))
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):
@@ -281,7 +293,9 @@ class CollectiveRuns:
         request, size = self.request, self.world.size
         name, size_bytes = request.collective.name, request.size_bytes(point.count, size)
         summary = summarise(samples.seconds)
-        verdict, reason = judge_time(Bound(None, ""), summary)
+        bound = self.expectations.bound(size_bytes)
+        expected_s = self.expectations.expected_s.get((point.way.spec, size_bytes))
+        verdict, reason = judge_against_proof(self.expectations.permitted(size_bytes), summary)
         if verified.reason:
             verdict, reason = "FAIL", verified.reason
         row = Measurement(
@@ -302,6 +316,12 @@ class CollectiveRuns:
             nodes=self.world.nodes,
             algbw=rates.algbw(size_bytes, summary.median_s),
             busbw=rates.busbw(name, size_bytes, summary.median_s, size),
+            bound_s=bound.time_s,
+            bound_share=None if bound.time_s is None else bound.time_s / summary.median_s,
+            bound_by=bound.by,
+            expected_s=expected_s,
+            expected_share=None if expected_s is None else expected_s / summary.median_s,
+            topology=request.topology,
             wrong=verified.wrong,
             error_over_bound=verified.error_over_bound,
             verdict=verdict,

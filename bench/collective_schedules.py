@@ -84,6 +84,13 @@ class Schedules:
             self._programs[key] = compile_program(self._ready[key[0]].schedule, self._world.rank, in_place)
         return self._programs[key]
 
+    def links(self) -> Links:
+        """What messages cost; measured when they are first asked for, which all ranks do together."""
+        if self._links is None:
+            self._world.begin("measuring links")
+            self._links = measure_links(self._native, self._call.host_ranks)
+        return self._links
+
     def _resolved(self, spec: Spec, size_bytes: int) -> Spec:
         """The spec with the number of segments that the formula gives, where it is left to the formula."""
         if spec.name in self._read:
@@ -92,15 +99,13 @@ class Schedules:
         options = {name: option.default for name, option in chosen.options.items()} | dict(spec.options)
         if not chosen.is_pipeline or options["segments"] != AUTO:
             return spec
-        if self._links is None:
-            self._world.begin("measuring links")
-            self._links = measure_links(self._native, self._call.host_ranks)
+        links = self.links()
 
         def build(count: int) -> Schedule:
             return chosen.schedule(replace(self._call, options={**dict(spec.options), "segments": str(count)}))
 
         self._world.begin(f"choosing the segments of {spec}")
-        number = choose_segments(build, size_bytes, self._links)
+        number = choose_segments(build, size_bytes, links)
         kept = tuple((name, value) for name, value in spec.options if name != "segments")
         return replace(spec, options=(*kept, ("segments", str(number))))
 

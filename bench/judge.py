@@ -106,6 +106,17 @@ def judge_time(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
     return "PASS", ""
 
 
+def judge_against_proof(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
+    """The verdict on a timed row whose data are right, by what is proven that hardware permits; it may have no time.
+
+    A row whose whole interval lies beyond is INVALID: the measurement is wrong, or the description of the hardware.
+    """
+    if is_beyond(bound, summary):
+        share = (bound.time_s or 0.0) / summary.median_s
+        return "INVALID", f"at {share:.0%} of what the topology permits, by {bound.by}: it is not this machine's"
+    return judge_time(Bound(None, ""), summary)
+
+
 def exit_code(rows: Iterable[Measurement], *, strict: bool = False) -> int:
     """The worst of the rows: wrong data, an error over its bound or INVALID 3; else another FAIL, as of a process that
     was stopped, 1; else 0. `strict`: INCONCLUSIVE is 1.

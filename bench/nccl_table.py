@@ -171,12 +171,23 @@ def _notes(asked: Heading, rows: Sequence[Measurement]) -> Iterable[str]:
     for row in sorted(rows, key=lambda row: (row.placement != "out_of_place", row.count)):
         low, high = row.ci95_low_s, row.ci95_high_s
         interval = f"[{low * 1e6:.2f}, {high * 1e6:.2f}] us" if low is not None and high is not None else "none"
-        extra = "; ".join(filter(None, [row.verdict if row.verdict != "PASS" else "", row.reason, row.note]))
+        verdict = row.verdict if row.verdict != "PASS" else ""
+        extra = "; ".join(filter(None, [verdict, row.reason, *_held_against(row), row.note]))
         yield (
             f"# {row.placement.replace('_', '-')} {row.size_bytes} B: 95 % interval {interval}, {row.n} samples of "
             f"{row.batch}, {row.stop}{'; ' + extra if extra else ''}"
         )
+    if rows and rows[0].bound_by:
+        yield f"# Bound by {rows[0].bound_by}" + (f", of {rows[0].topology}" if rows[0].topology else "")
     points = len(asked.counts) * len(asked.placements)
     if len(rows) < points:
         yield f"# Not measured: {points - len(rows)} of {points} points, as the run ended early"
     yield "#"
+
+
+def _held_against(row: Measurement) -> Iterable[str]:
+    """How near a row comes to its bound and to what was expected."""
+    if row.bound_s is not None and row.bound_share is not None:
+        yield f"{row.bound_share:.0%} of the bound of {row.bound_s * 1e6:.2f} us"
+    if row.expected_s is not None and row.expected_share is not None:
+        yield f"{row.expected_share:.0%} of the speed expected, {row.expected_s * 1e6:.2f} us"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from clusterbench.bench.names import ALL
-from clusterbench.collectives.algorithm import AUTO, Call, Spec
+from clusterbench.collectives.algorithm import AUTO, Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.bounds.bounds import Limits, limits
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.discovery import algorithm, schedule, suitable
@@ -24,13 +24,17 @@ from clusterbench.results import rates
 from clusterbench.results.record import Measurement
 
 Mode = Literal["closed", "phases", "events"]
-MODES: tuple[Mode, ...] = ("closed", "phases", "events")
 NCCL = "nccl"
 """In the place of an algorithm: what NCCL's own model says that NCCL takes."""
 
 
 MOST_FOR_SEGMENTS = 256
 """Ranks up to which the segments of a pipeline are chosen by trying; beyond, it has one unless they are given."""
+
+
+BELOW = "faster than the bound, as this model does not know that messages share links"
+ROUNDING = 1e-9
+"""By how much a share of a bound may be over 1, as times are sums of floats."""
 
 
 class SimulationError(ValueError):
@@ -47,6 +51,8 @@ class Simulation:
     collective: Collective
     sizes: tuple[int, ...]
     algorithms: tuple[Spec, ...]
+    left_out: tuple[str, ...]
+    """Why some were left out of `all`."""
     mode: Mode
     order: Order
     costs: Costs
@@ -64,21 +70,25 @@ class Simulation:
 
     def call(self) -> Call:
         """What algorithms are asked for."""
-        return Call(self.collective, self.ranks, self.root, host_ranks(self.topology))
+        return Call(self.collective, self.ranks, self.root, closed.host_ranks(self.topology, self.ranks))
 
 
-def host_ranks(topology: Topology) -> int:
-    """Ranks on each host, where they lie on hosts in blocks of one size; else 0."""
-    found = closed.links(topology, Costs(), len(topology.ranks))
-    return found.host_ranks
-
-
-def chosen(specs: list[Spec], what: Collective, ranks: int) -> tuple[Spec, ...]:
-    """The algorithms named, `all` replaced by every one that serves the call."""
+def chosen(specs: list[Spec], call: Call) -> tuple[tuple[Spec, ...], list[str]]:
+    """The algorithms named, `all` replaced by every one that serves the call; and why some were left out of all."""
     found: list[Spec] = []
+    left_out = []
     for spec in specs:
-        found += [Spec(name) for name in suitable(what, ranks)] if spec.name == ALL else [spec]
-    return tuple(dict.fromkeys(found))
+        if spec.name != ALL:
+            found.append(spec)
+            continue
+        for name in suitable(call.collective, call.ranks):
+            try:
+                schedule(Spec(name), call)
+            except UnsuitableAlgorithmError as error:
+                left_out.append(str(error))
+            else:
+                found.append(Spec(name))
+    return tuple(dict.fromkeys(found)), left_out
 
 
 def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measurement]:
@@ -86,15 +96,20 @@ def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measur
 
     Raises the errors of topologies, schedules and algorithms, all with an exit code.
     """
+    machine = None
+    for spec in asked.algorithms:  # what cannot be served is refused before anything is priced
+        if spec.name == NCCL:
+            machine = _nccl_machine(asked)
+            choose(machine, asked.collective.name, asked.sizes[0])
+        else:
+            schedule(spec, asked.call())
     bound = limits(asked.topology, asked.collective.name, asked.root)
     patterns = Patterns(asked.topology, asked.costs)
-    machine = None
     rows = []
     for spec in asked.algorithms:
         for size_bytes in asked.sizes:
             step(f"{spec} {size_bytes} B", 0)
-            if spec.name == NCCL:
-                machine = machine or _nccl_machine(asked)
+            if machine is not None and spec.name == NCCL:
                 rows.append(_nccl_row(asked, bound, machine, size_bytes))
             else:
                 rows.append(_row(asked, bound, patterns, spec, size_bytes))
@@ -107,9 +122,11 @@ def _row(asked: Simulation, bound: Limits, patterns: Patterns, spec: Spec, size_
     if asked.mode == "closed":
         found = closed.estimate(made, asked.topology, size_bytes, asked.costs)
     elif asked.mode == "phases":
-        found = phases.price_by(patterns, made, size_bytes)
+        found = phases.price_by(patterns, made, size_bytes, element_bytes=asked.itemsize)
     else:
-        found = events.play(made, asked.topology, size_bytes, asked.costs, order=asked.order)
+        found = events.play(
+            made, asked.topology, size_bytes, asked.costs, order=asked.order, element_bytes=asked.itemsize
+        )
     note = f"by {found.mode}: {found.explanation}"
     return _measurement(asked, bound, str(ran), size_bytes, found.time_s, note, _culprit(asked, found))
 
@@ -149,7 +166,8 @@ def _nccl_machine(asked: Simulation) -> Machine:
 
 def _nccl_row(asked: Simulation, bound: Limits, machine: Machine, size_bytes: int) -> Measurement:
     found = choose(machine, asked.collective.name, size_bytes)
-    note = "; ".join(["by NCCL's own model", *machine.notes])
+    ignored = [f"{fault} is not in the model" for fault in asked.faults if fault.startswith(("late:", "slow:"))]
+    note = "; ".join(["by NCCL's own model", *ignored, *machine.notes])
     name = f"{NCCL}:{found.algorithm}/{found.protocol}"
     return _measurement(asked, bound, name, size_bytes, found.time_s, note, "")
 
@@ -158,6 +176,10 @@ def _measurement(
     asked: Simulation, bound: Limits, name: str, size_bytes: int, time_s: float, note: str, culprit: str
 ) -> Measurement:
     least = bound.at(size_bytes)
+    share = least.bound_s / time_s if time_s > 0 else None
+    if share is not None and share > 1 + ROUNDING:
+        # A model that knows no shared links can be below what is possible: no share of the bound, then, but a word.
+        share, note = None, f"{BELOW}; {note}"
     collective = asked.collective.name
     algbw = rates.algbw(size_bytes, time_s) if time_s > 0 else None
     return Measurement(
@@ -178,7 +200,7 @@ def _measurement(
         algbw=algbw,
         busbw=None if algbw is None else algbw * rates.busbw_factor(collective, asked.ranks),
         bound_s=least.bound_s,
-        bound_share=least.bound_s / time_s if time_s > 0 else None,
+        bound_share=share,
         bound_by=least.by,
         expected_s=time_s,
         expected_share=1.0,

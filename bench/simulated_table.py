@@ -35,6 +35,8 @@ def table(asked: Simulation, rows: Sequence[Measurement]) -> str:
 
 
 def _bound(row: Measurement) -> str:
-    if row.bound_s is None or row.bound_share is None:
+    if row.bound_s is None:
         return "no bound"
+    if row.bound_share is None:
+        return f"below the bound of {row.bound_s * 1e6:.2f} us by {row.bound_by}"
     return f"{row.bound_share:.0%} of the bound of {row.bound_s * 1e6:.2f} us by {row.bound_by}"

@@ -90,6 +90,7 @@ def request_of(
         transports=(MPI if transport == AUTO else transport,),
         buffers=buffers,
         host_ranks=options["host_ranks"] or 0,
+        topology=options["topology"] or "",
         check=options["check"] > 0,
         rules=rules_of(options),
         seed=seed,

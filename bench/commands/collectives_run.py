@@ -33,6 +33,7 @@ _APPLIES_TO = {
     "placement": ("--placement", _COLLECTIVES),
     "transport": ("--transport", _COLLECTIVES),
     "host_ranks": ("--host-ranks", _COLLECTIVES),
+    "topology": ("--topology", _COLLECTIVES),
     "table": ("--table", _COLLECTIVES),
     "buffers": ("--buffers", _COLLECTIVES),
     "op": ("-o", _REDUCTIONS),
@@ -66,6 +67,11 @@ _PASSED_OVER = ("op", "root")
               "a table, and mpi without one; nccl: NCCL's own, as `library`.")  # fmt: skip
 @click.option("--host-ranks", type=click.IntRange(1), help="Of hybrid: as if each host had only so many neighbouring "
               "ranks, to try on one host what is for several.")  # fmt: skip
+@click.option(
+    "--topology",
+    help="What this machine is, as `clusterbench topology show` takes it: rows are held against "
+    "the bound proven on it, and what its simulation expects; else against messages that are timed.",
+)
 @click.option("--table", type=click.Path(dir_okay=False, path_type=Path), help="The table for auto and best, made by "
               "`collectives calibrate`; in the user's cache directory unless given.")  # fmt: skip
 @click.option("--buffers", type=click.Choice(["host", "registered", "device"]), help="Where buffers are: in each "

@@ -95,8 +95,9 @@ def simulate(**options: Any) -> int:
 def _asked(options: dict[str, Any]) -> Simulation:
     from clusterbench.bench.environment import new_run_id
     from clusterbench.bench.simulated_runs import NCCL, Simulation, SimulationError, chosen
-    from clusterbench.collectives.algorithm import parse_specs
+    from clusterbench.collectives.algorithm import Call, parse_specs
     from clusterbench.collectives.collective import collective
+    from clusterbench.collectives.simulator.closed import host_ranks
     from clusterbench.collectives.simulator.costs import Costs
     from clusterbench.collectives.topology.faults import with_faults
     from clusterbench.collectives.topology.spec import topology_from
@@ -110,7 +111,11 @@ def _asked(options: dict[str, Any]) -> Simulation:
     ranks = len(faulty.topology.ranks)
     if what.is_rooted and options["root"] >= ranks:
         raise SimulationError(f"-r is {options['root']}; expected 0 to {ranks - 1}")
-    algorithms = chosen(parse_specs(options["algorithm"]), what, ranks)
+    if options["mode"] == "closed" and any(fault.startswith(("link:", "down:")) for fault in faulty.faults):
+        raise SimulationError("--mode closed knows no single links; expected phases or events with a --fault of a link")
+    root = options["root"] if what.is_rooted else -1
+    call = Call(what, ranks, root, host_ranks(faulty.topology, ranks))
+    algorithms, left_out = chosen(parse_specs(options["algorithm"]), call)
     if not algorithms:
         raise SimulationError(f"--algorithm {options['algorithm']!r}: no algorithm; expected all, {NCCL}, or names")
     costs = Costs(
@@ -121,13 +126,14 @@ def _asked(options: dict[str, Any]) -> Simulation:
         collective=what,
         sizes=tuple(sizes),
         algorithms=algorithms,
+        left_out=tuple(left_out),
         mode=options["mode"],
         order=options["order"],
         costs=costs,
         dtype=options["datatype"],
         itemsize=element_type(options["datatype"]).itemsize,
         op=options["op"],
-        root=options["root"] if what.is_rooted else -1,
+        root=root,
         faults=faulty.faults,
         run_id=new_run_id(),
     )
@@ -163,6 +169,8 @@ def _show(options: dict[str, Any], asked: Simulation, run: Run, rows: list[Measu
 
     for warning in asked.topology.warnings:
         note(f"warning: {warning}")
+    for reason in asked.left_out:
+        note(f"left out of all: {reason}")
     if options["as_json"]:
         emit_json(run.as_row(), [row.as_row() for row in rows])
     elif options["as_csv"]:

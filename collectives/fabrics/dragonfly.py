@@ -16,7 +16,7 @@ import numpy as np
 
 from clusterbench.collectives.algorithm import Option
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.topology.fabric import Fabric, Network, Wiring, whole
+from clusterbench.collectives.topology.fabric import Fabric, Network, Wiring, refuse_too_many, whole
 from clusterbench.collectives.topology.graph import Routes, TopologyError, joined, links, routes_of
 from clusterbench.collectives.topology.routing import drawn
 
@@ -40,6 +40,7 @@ def build(wiring: Wiring) -> Network:
             f"expected at least one for each of the {groups - 1} other groups"
         )
     channels = copies * (groups - 1)
+    refuse_too_many(2 * wiring.ports + groups * (routers * (routers - 1) + channels))
     ports, first = wiring.ports, wiring.ports
     router_of = first + np.arange(ports) // per_router
     local_links = []

@@ -1,7 +1,8 @@
 """A fat tree of two to four levels of switches of one radix, tapered, and rail-optimised where it is asked for.
 
 A switch has half its ports down where nothing is tapered. With taper t a leaf has t times as much bandwidth down as up:
-radix·t/(t + 1) ports down, and as many uplinks of a port's bandwidth as the rest allows. Upper levels are not tapered.
+radix·t/(t + 1) ports down, and so many uplinks that each is as near to a port's bandwidth as can be. Upper levels are
+not tapered.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def build(wiring: Wiring) -> Network:
     last = int(place.max()) if place is not None else wiring.ports - 1
     leaves = last // down + 1
     up = max(1, round(down / taper))
+    if down + up > radix:
+        raise TopologyError(f"down={down} with {up} uplinks needs {down + up} ports; expected at most radix={radix}")
     uplink = down * wiring.bandwidth / taper / up
     tiers = [Level(down, 1, wiring.bandwidth, wiring.latency_s, NAMES[0])]
     parents, children = up, leaves

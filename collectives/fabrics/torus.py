@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def _dims(options: Mapping[str, str]) -> tuple[int, ...]:
 
 def nodes(options: Mapping[str, str]) -> int:
     """The product of the dimensions."""
-    return int(np.prod(_dims(options)))
+    return prod(_dims(options))
 
 
 def build(wiring: Wiring) -> Network:

@@ -1,8 +1,8 @@
 """Prices a schedule without contention: the Hockney model, α + nβ a message and γ a byte, over its rounds.
 
-Two kinds of links are told apart, inside a host and between hosts, each as slow as the worst of it. Agrees with the
-published formula of an algorithm where there is one (`segments.price_s`), in about a millisecond for a regular one, and
-says nothing about links that transfers share.
+Two kinds of links are told apart, inside a host and between hosts, each as slow as the worst of rank 0's. Agrees with
+the published formula of an algorithm where there is one (`segments.price_s`), takes about a millisecond for a regular
+one, and says nothing about links that transfers share.
 """
 
 from __future__ import annotations
@@ -54,14 +54,22 @@ def estimate(schedule: Schedule, topology: Topology, size_bytes: int, costs: Cos
 def links(topology: Topology, costs: Costs, ranks: int) -> Links:
     """What messages cost inside a host and between hosts: the worst of what rank 0 has to some others of each."""
     host = topology.hosts[topology.ranks[:ranks]]
+    blocks = host_ranks(topology, ranks)
     same = np.flatnonzero(host == host[0])
     others = np.flatnonzero(host != host[0])
     slow = float(costs.slow(ranks).max(initial=1.0))
     remote = _worst(topology, costs, others, slow)
     local = _worst(topology, costs, same[same > 0], slow) or remote or Link(0.0, 0.0)
-    sizes = np.unique(host, return_counts=True)[1]
-    blocks = np.all(np.diff(host) >= 0) and len(np.unique(sizes)) == 1
-    return Links(local, remote or local, costs.gamma_s_per_byte * slow, int(sizes[0]) if blocks else 0)
+    return Links(local, remote or local, costs.gamma_s_per_byte * slow, blocks)
+
+
+def host_ranks(topology: Topology, ranks: int) -> int:
+    """Of the first so many ranks those on each host, where they lie on hosts in blocks of one size; else 0."""
+    host = topology.hosts[topology.ranks[:ranks]]
+    begins = np.flatnonzero(np.concatenate(([True], np.diff(host) != 0)))
+    sizes = np.diff(np.append(begins, ranks))
+    regular = len(np.unique(host[begins])) == len(begins) and len(np.unique(sizes)) == 1
+    return int(sizes[0]) if regular else 0
 
 
 def _worst(topology: Topology, costs: Costs, ranks: Ints, slow: float) -> Link | None:
@@ -69,6 +77,6 @@ def _worst(topology: Topology, costs: Costs, ranks: Ints, slow: float) -> Link |
         return None
     chosen = ranks[np.linspace(0, len(ranks) - 1, min(SEEN, len(ranks))).astype(np.int64)]
     routes = topology.routes(0, chosen)
-    narrowest = float(topology.links.bandwidth[routes.links].min()) * costs.share
+    narrowest = float(topology.links.bandwidth[routes.links].min(initial=np.inf)) * costs.share
     latency_s = float(routes.sums(topology.links.latency_s).max())
     return Link(latency_s + slow * (costs.alpha_s + costs.overhead_s), 1 / narrowest)

@@ -20,7 +20,7 @@ from clusterbench.collectives.simulator.messages import Messages, Order, message
 from clusterbench.collectives.simulator.patterns import compacted
 from clusterbench.collectives.simulator.phases import refuse_too_few
 from clusterbench.collectives.simulator.prediction import Prediction
-from clusterbench.collectives.simulator.transfers import sizes
+from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, sizes
 from clusterbench.collectives.topology.graph import Floats, Topology
 
 _BEGIN, _END, _REDUCED = 0, 1, 2
@@ -35,6 +35,7 @@ def play(
     costs: Costs | None = None,
     matrix: Ints | None = None,
     order: Order = "data",
+    element_bytes: int = ELEMENT_BYTES,
 ) -> Prediction:
     """The time of a schedule on a topology for a vector of `size_bytes` (or a matrix of elements, all_to_all_v).
 
@@ -43,7 +44,7 @@ def play(
     """
     costs = costs or Costs()
     refuse_too_few(schedule, topology)
-    sent = messages(schedule, sizes(schedule, size_bytes, matrix), order)
+    sent = messages(schedule, sizes(schedule, size_bytes, matrix, element_bytes), order)
     routes = topology.routes(sent.pair_src, sent.pair_dst, sent.pair_route)
     slow, late = costs.slow(schedule.ranks), costs.late(schedule.ranks)
     start_s = np.maximum(late[sent.pair_src], late[sent.pair_dst])
@@ -97,6 +98,14 @@ def _explained(
 
 
 @njit(cache=True)
+def _pushed(keys: Floats, codes: Ints, size: int, key: float, code: int) -> Any:
+    """Put into a heap, which is doubled where it is full: what it was rated before stays in it until its time comes."""
+    if size == len(keys):
+        keys, codes = np.concatenate((keys, keys)), np.concatenate((codes, codes))
+    return keys, codes, push(keys, codes, size, key, code)
+
+
+@njit(cache=True)
 def _play(
     pair: Ints, size_bytes: Floats, reduction_s: Floats, src: Ints, dst: Ints, offsets: Ints, successors: Ints,
     awaited: Ints, first: Ints, links: Ints, capacity: Floats, start_s: Floats, latency_s: Floats, overhead_s: Floats,
@@ -116,7 +125,7 @@ def _play(
     current = np.full(pairs, -1)
     left, rate, since, ends = np.zeros(pairs), np.zeros(pairs), np.zeros(pairs), np.full(pairs, np.inf)
     free_s, reducer_s = np.zeros(ranks), np.zeros(ranks)
-    keys, codes, size = np.empty(4 * pairs + 3 * count + 64), np.empty(4 * pairs + 3 * count + 64, np.int64), 0
+    keys, codes, size = np.empty(pairs + count + 64), np.empty(pairs + count + 64, np.int64), 0
     changed, is_changed, changes = np.empty(number, np.int64), np.zeros(number, np.bool_), 0
     seen, seen_flow, moment = np.full(number, -1), np.full(pairs, -1), 0
     some_links, some_flows = np.empty(number, np.int64), np.empty(pairs, np.int64)
@@ -140,7 +149,7 @@ def _play(
                 set_out = max(max(now, start_s[p]), free_s[src[p]] if overhead_s[p] > 0 else 0.0) + overhead_s[p]
                 if overhead_s[p] > 0:
                     free_s[src[p]] = set_out
-                size = push(keys, codes, size, set_out + latency_s[p], 3 * m + _BEGIN)
+                keys, codes, size = _pushed(keys, codes, size, set_out + latency_s[p], 3 * m + _BEGIN)
             if size == 0 or keys[0] > now + _MOMENT * now:
                 break
             at, code = keys[0], codes[0]
@@ -182,7 +191,7 @@ def _play(
                 times[2, m] = at
                 if reduction_s[m] > 0:
                     reducer_s[dst[p]] = max(at, reducer_s[dst[p]]) + reduction_s[m]
-                    size = push(keys, codes, size, reducer_s[dst[p]], 3 * m + _REDUCED)
+                    keys, codes, size = _pushed(keys, codes, size, reducer_s[dst[p]], 3 * m + _REDUCED)
                     continue
             times[3, m] = at
             for s in range(offsets[m], offsets[m + 1]):
@@ -244,16 +253,14 @@ def _play(
                         left[p] -= rate[p] * (now - since[p])
                         rate[p], since[p] = share, now
                         ends[p] = now + max(0.0, left[p]) / share
-                        if size == len(keys):
-                            keys, codes = np.concatenate((keys, keys)), np.concatenate((codes, codes))
-                        size = push(keys, codes, size, ends[p], 3 * m + _END)
+                        keys, codes, size = _pushed(keys, codes, size, ends[p], 3 * m + _END)
                 hop = after[hop]
         for k in range(flows):  # those that only cross links without a limit
             p = some_flows[k]
             if waiting[p]:
                 waiting[p] = False
                 ends[p] = now
-                size = push(keys, codes, size, now, 3 * current[p] + _END)
+                keys, codes, size = _pushed(keys, codes, size, now, 3 * current[p] + _END)
         if size > 0:
             now = max(now, keys[0])
     return times, limit, shared, cause

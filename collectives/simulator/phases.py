@@ -15,25 +15,36 @@ from clusterbench.collectives.schedule import Ints, Phase, Schedule
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
-from clusterbench.collectives.simulator.transfers import Sizes, sizes
+from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, Sizes, sizes
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 
 def price(
-    schedule: Schedule, topology: Topology, size_bytes: int, costs: Costs | None = None, matrix: Ints | None = None
+    schedule: Schedule,
+    topology: Topology,
+    size_bytes: int,
+    costs: Costs | None = None,
+    matrix: Ints | None = None,
+    element_bytes: int = ELEMENT_BYTES,
 ) -> Prediction:
     """The time of a schedule on a topology for a vector of `size_bytes` (or a matrix of elements, all_to_all_v).
 
     Raises `TopologyError` where the topology has fewer ranks than the schedule, or no way between two of them.
     """
-    return price_by(Patterns(topology, costs), schedule, size_bytes, matrix)
+    return price_by(Patterns(topology, costs), schedule, size_bytes, matrix, element_bytes)
 
 
-def price_by(patterns: Patterns, schedule: Schedule, size_bytes: int, matrix: Ints | None = None) -> Prediction:
+def price_by(
+    patterns: Patterns,
+    schedule: Schedule,
+    size_bytes: int,
+    matrix: Ints | None = None,
+    element_bytes: int = ELEMENT_BYTES,
+) -> Prediction:
     """The same, with patterns that were met before: of several sizes and schedules each pattern is priced once."""
     topology, costs = patterns.topology, patterns.costs
     refuse_too_few(schedule, topology)
-    of = sizes(schedule, size_bytes, matrix)
+    of = sizes(schedule, size_bytes, matrix, element_bytes)
     slow = costs.slow(len(topology.ranks))
     latency_s = bandwidth_s = reduction_s = 0.0
     rounds, met = 0, set()

@@ -59,9 +59,15 @@ class Wiring:
             raise TopologyError(f"{name}={text[:40]}; expected a number from {low:g} to {high:g}")
         return value
 
-    def integers(self, name: str, low: int = 1, high: int = 1 << 20) -> tuple[int, ...]:
-        """The value of an option that is whole numbers with x between. Raises `TopologyError`."""
-        return tuple(whole(name, part, low, high) for part in self.options[name].lower().split("x"))
+
+MOST_LINKS = 1 << 25
+"""Of a network at most: 32 bytes each, and as much again while they are made."""
+
+
+def refuse_too_many(links: int) -> None:
+    """Raises `TopologyError` where a network would have more than `MOST_LINKS` links."""
+    if links > MOST_LINKS:
+        raise TopologyError(f"{links} links; expected at most {MOST_LINKS}")
 
 
 def whole(name: str, text: str, low: int, high: int) -> int:

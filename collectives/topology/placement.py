@@ -17,7 +17,8 @@ MOST_BYTES = 64 << 20
 
 def placed(topology: Topology, how: str) -> Topology:
     """The topology with its ranks placed: `block` (host after host, as they are), `round-robin` (one rank a host in
-    turn), `random:SEED`, or a file that names the vertex of rank 0, 1, ... one a line.
+    turn), `random:SEED`, or a file that names the places of rank 0, 1, ... one a line: vertices on
+    which the topology has ranks.
 
     Raises `TopologyError`.
     """
@@ -53,7 +54,7 @@ def _read(path: Path, topology: Topology) -> Ints:
         raise TopologyError(f"{path}: {reason}; expected {expected}") from None
     if len(raw) > MOST_BYTES:
         raise TopologyError(f"{path}: over {MOST_BYTES} bytes; expected at most that")
-    number = {name: vertex for vertex, name in enumerate(topology.names)}
+    number = {topology.names[int(vertex)]: int(vertex) for vertex in topology.ranks}
     ranks = []
     for line_number, line in enumerate(text.splitlines(), 1):
         name = line.partition("#")[0].strip()
@@ -61,7 +62,7 @@ def _read(path: Path, topology: Topology) -> Ints:
             continue
         if name not in number:
             raise TopologyError(
-                f"{path}, line {line_number}: {name[:80]!r} is no vertex of {topology.name}; "
+                f"{path}, line {line_number}: {name[:80]!r} is no place for a rank of {topology.name}; "
                 f"expected one such as {topology.names[int(topology.ranks[0])]!r}"
             )
         ranks.append(number[name])

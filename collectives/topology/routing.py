@@ -35,6 +35,8 @@ PICOSECONDS = 1e12
 FORWARDING = {Kind.CPU: 1e11, Kind.GPU: 1e13}
 """Cost of passing through a processor, 0.1 s and 10 s: beyond that of any route which does not; through the CPUs of a
 host rather than through a GPU, which forwards nothing by itself."""
+DEAREST = 1e15
+"""Of a link: a thousand seconds."""
 AT_ONCE = 1 << 24
 """Distances held at a time: 128 MiB of them."""
 
@@ -49,6 +51,7 @@ class SearchRouter:
         cost = np.rint((links.latency_s + MESSAGE_BYTES / links.bandwidth) * PICOSECONDS)
         # Of a link of infinite bandwidth and no latency as well: zero stands for "no link" in a sparse matrix, and
         # round trips that cost nothing would make ways without end.
+        cost = np.minimum(cost, DEAREST)  # beyond, what a normal link costs is lost in the sum
         through = np.array([FORWARDING.get(kind, 0.0) for kind in Kind])
         self._cost = np.maximum(cost, 1.0) + through[kinds[links.dst]]
         order = np.argsort(links.src, kind="stable")

@@ -21,7 +21,7 @@ from operator import mul
 import numpy as np
 
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.topology.fabric import Network
+from clusterbench.collectives.topology.fabric import Network, refuse_too_many
 from clusterbench.collectives.topology.graph import Links, Routes, both_ways, joined, links, routes_of
 from clusterbench.collectives.topology.routing import drawn
 
@@ -50,6 +50,8 @@ def xgft(ports: int, levels: Sequence[Level], ecmp: int | None, place: Ints | No
     below = tuple(accumulate((level.down for level in levels), mul))  # M_1 .. M_h
     above = tuple(accumulate((level.parents for level in levels), mul))  # W_1 .. W_h
     groups = [int(places.max()) // m + 1 for m in below]
+    between = zip(groups, above, levels[1:], strict=False)
+    refuse_too_many(2 * (ports + sum(group * width * level.parents for group, width, level in between)))
     names: list[str] = []
     firsts = []
     for level, width, count in zip(levels, above, groups, strict=True):

@@ -290,6 +290,13 @@ def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str,
     for key, group in groups(rows, _SERIES_FIELDS):
         name = series_name(*key)
         traces.append(_line(group.sort_values("size_bytes"), what, name, looks[key[:2]], key[3] != "measured"))
+    for column, label, dash in (("bound_s", "bound", "dot"), ("expected_s", "expected of the fastest", "dashdot")):
+        known = rows[(rows[column] > 0) & (rows["median_s"] > 0) & (rows["evidence"] == "measured")]
+        if len(known):
+            traces.append(_held_against(known, what, column, label, dash))
+            caption += (
+                f" {'Dotted' if dash == 'dot' else 'Dash-dotted'}: the {label}, by {plain(_sources(known, column))}."
+            )
     x = axis("size, bytes (K = 1024)", type="log", **size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max()))
     if what == "busbw":
         y = axis("bus bandwidth, GB/s", rangemode="tozero")
@@ -298,6 +305,35 @@ def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str,
     if sharing_cores(rows).any():
         caption += " There are more ranks than cores: times are those of the scheduler, too."
     return Picture(anchor, title, caption, figure(traces, x, y))
+
+
+def _sources(rows: DataFrame, column: str) -> str:
+    """What the figures of a column are of: the topology that was given, or messages that were timed."""
+    topologies = sorted({text for text in rows["topology"] if text})
+    timed = ["messages timed when the run began, an estimate"] if (rows["topology"] == "").any() else []
+    return " and ".join([*topologies, *timed])
+
+
+def _held_against(rows: DataFrame, what: str, column: str, label: str, dash: str) -> Any:
+    """What rows are held against, the least of each size: a line without markers."""
+    from plotly import graph_objects as go
+
+    least = rows.sort_values(column).drop_duplicates("size_bytes").sort_values("size_bytes")
+    value = least["busbw"] * least["median_s"] / least[column] / 1e9 if what == "busbw" else least[column] * 1e6
+    text = [
+        f"<b>{label}</b>, {units.size(row.size_bytes)}<br>{units.time(getattr(row, column))}"
+        + (f"<br>{plain(row.bound_by)}" if column == "bound_s" and row.bound_by else "")
+        for row in lines(least)
+    ]
+    return go.Scatter(
+        x=least["size_bytes"].tolist(),
+        y=value.tolist(),
+        mode="lines",
+        name=label,
+        line={"color": _MUTED, "width": 1.5, "dash": dash},
+        text=text,
+        hovertemplate="%{text}<extra></extra>",
+    )
 
 
 def _line(rows: DataFrame, what: str, name: str, look: Look, not_measured: bool) -> Any:

@@ -64,6 +64,23 @@ def test_a_fault_slows_the_collective_and_is_named_as_the_culprit(mode: str) -> 
     assert late["culprit"] == "rank 3"
 
 
+def test_all_leaves_out_what_would_be_too_large_and_says_so() -> None:
+    ran = simulate("--topology", "single-switch:nodes=4100", "-b", "64M", "-e", "64M", "--csv")
+    assert ran.returncode == 0, ran.stderr
+    assert "left out of all: direct" in ran.stderr
+    assert ",ring," in ran.stdout
+
+
+@pytest.mark.parametrize("words", [["--mode", "closed", "--collective", "all_to_all"], ["--algorithm", "nccl"]])
+def test_a_model_without_shared_links_claims_no_share_of_a_bound_that_it_is_below(words: list[str]) -> None:
+    ran = simulate("--topology", "leaf-spine:racks=4,hosts=4,taper=64,node=dgx-h100", "-b", "8G", "-e", "8G",
+                   "--json", *words)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    for row in json.loads(ran.stdout)["rows"]:
+        assert row["bound_share"] is None or row["bound_share"] <= 1 + 1e-9
+        assert (row["median_s"] < row["bound_s"]) == ("faster than the bound" in row["note"])
+
+
 def test_calibration_says_how_well_sizes_that_were_held_out_are_predicted(tmp_path: Path) -> None:
     path = tmp_path / "all_reduce.log"
     sizes = [2**k for k in range(10, 31)]
@@ -101,6 +118,8 @@ def test_calibration_says_how_well_sizes_that_were_held_out_are_predicted(tmp_pa
         (["--topology", "dgx-h100", "--algorithm", ","], "no algorithm"),
         (["--topology", "dgx-h100", "--fault", "late:8=1ms"], "rank '8'; expected 0 to 7"),
         (["--topology", "dgx-h100", "--alpha", "-1"], "--alpha"),
+        (["--topology", "dgx-h100", "--mode", "closed", "--fault", "link:gpu0-nvswitch=0.5"], "knows no single links"),
+        (["--topology", "dgx-h100", "--collective", "all_to_all", "--algorithm", "pairwise,nccl"], "all_to_all"),
         (["--topology", "dgx-h100", "-b", "2", "-e", "1"], "expected -b to be at most -e"),
         (["--topology", "single-switch:nodes=2,node=host", "--algorithm", "nccl"], "GPU"),
     ],

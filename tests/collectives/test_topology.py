@@ -121,6 +121,11 @@ def _cheapest(vertices: int, made: Links, cost: np.ndarray) -> np.ndarray:
     return best
 
 
+def test_a_link_of_absurd_cost_does_not_keep_a_search_going_round() -> None:
+    slow = square(links=both_ways(links([0, 1, 2, 3], [1, 2, 3, 0], [1e-12, 10e9, 10e9, 10e9], 1e-6)))
+    assert slow.routes([0, 1, 0, 2], [1, 0, 2, 0]).lengths.tolist() == [3, 3, 2, 2]
+
+
 def test_devices_do_not_forward_where_there_is_a_way_round_them() -> None:
     slow_way_round = both_ways(links([0, 1, 0, 3, 3], [1, 2, 3, 2, 1], [100e9, 100e9, 1e9, 1e9, 1e9]))
     machine = square(kinds=[Kind.GPU, Kind.GPU, Kind.GPU, Kind.SWITCH], links=slow_way_round)
@@ -148,7 +153,12 @@ def test_ranks_are_placed_block_by_block_in_turn_at_random_and_by_file(tmp_path:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("h1.gpu3\nh9.gpu0\n", "line 2: 'h9.gpu0' is no vertex"), ("# none\n", "no vertices; expected one a line")],
+    [
+        ("h1.gpu3\nh9.gpu0\n", "line 2: 'h9.gpu0' is no place for a rank"),
+        ("h0.cpu0\n", "line 1: 'h0.cpu0' is no place for a rank"),
+        ("switch0\n", "line 1: 'switch0' is no place for a rank"),
+        ("# none\n", "no vertices; expected one a line"),
+    ],
 )
 def test_a_file_of_places_that_is_wrong_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "ranks"
