@@ -30,6 +30,8 @@ MATRIX_RANKS = 16
 """Ranks up to which the way between every pair is printed."""
 MOST_WAYS_TO = 1024
 """Ranks, spread evenly, to which the ways of rank 0 are looked up beyond that."""
+MOST_SEARCHED_TO = 64
+"""The same where routes are searched for, which takes a search of the whole graph for each of these ranks."""
 MOST_LINES = 64
 """Vertices of a host beyond which parts of it that are alike are not all printed."""
 MOST_HOSTS = 4
@@ -42,7 +44,13 @@ _ENGLISH = {Kind.GPU: ("GPU", "GPUs"), Kind.CPU: ("CPU", "CPUs"), Kind.NIC: ("ne
 
 
 def print_topology(topology: Topology) -> None:
-    """Print a topology on standard output; its warnings are for the caller."""
+    """Print a topology on standard output; its warnings are for the caller.
+
+    Raises `TopologyError` for ranks between which there is no route, before anything is printed.
+    """
+    cut = disconnected(topology)
+    src, dst = _pairs(topology)
+    routes = topology.routes(src, dst) if cut is None and len(src) else None
     click.echo(f"{topology.name}: {_counts(topology)}")
     if topology.source:
         click.echo(f"source: {topology.source}")
@@ -53,7 +61,11 @@ def print_topology(topology: Topology) -> None:
         click.echo("ports for a network: " + ", ".join(f"{n} × {text} GB/s" for text, n in rates.items()))
     _print_hosts(topology)
     _print_network(topology)
-    _print_ways(topology)
+    if cut is not None:
+        click.echo(f"\nNo way leads from rank {cut[0]} to rank {cut[1]} or back: there are no ways to show.")
+    elif routes is not None:
+        click.echo("")
+        _print_ways(topology, src, dst, routes)
 
 
 def print_groups(groups: Sequence[dict[str, Any]]) -> None:
@@ -234,23 +246,23 @@ def _print_taper(found: Sequence[Bundle]) -> None:
             )
 
 
-def _print_ways(topology: Topology) -> None:
+def _pairs(topology: Topology) -> tuple[Ints, Ints]:
+    """The ranks from and to which ways are shown: all of a few, and of many those from rank 0."""
+    ranks = len(topology.ranks)
+    if ranks <= MATRIX_RANKS:
+        src, dst = np.nonzero(~np.eye(ranks, dtype=bool))
+        return np.ascontiguousarray(src), np.ascontiguousarray(dst)
+    from clusterbench.collectives.topology.routing import SearchRouter  # SciPy is imported where it is used
+
+    most = MOST_SEARCHED_TO if isinstance(topology.router, SearchRouter) else MOST_WAYS_TO
+    dst = np.unique(np.linspace(1, ranks - 1, min(ranks - 1, most)).astype(np.int64))
+    return np.zeros_like(dst), dst
+
+
+def _print_ways(topology: Topology, src: Ints, dst: Ints, routes: Routes) -> None:
     """The ways between ranks, in classes of equal kinds of vertices, bandwidth and latency."""
     ranks = len(topology.ranks)
-    if ranks < 2:
-        return
-    click.echo("")
-    cut = disconnected(topology)
-    if cut is not None:
-        click.echo(f"No way leads from rank {cut[0]} to rank {cut[1]} or back: there are no ways to show.")
-        return
     is_matrix = ranks <= MATRIX_RANKS
-    if is_matrix:
-        src, dst = (np.ascontiguousarray(x) for x in np.nonzero(~np.eye(ranks, dtype=bool)))
-    else:
-        dst = np.unique(np.linspace(1, ranks - 1, min(ranks - 1, MOST_WAYS_TO)).astype(np.int64))
-        src = np.zeros_like(dst)
-    routes = topology.routes(src, dst)
     ways = _ways(topology, src, routes)
     classes = sorted(set(ways), key=lambda way: (-way[1], way[2], way[0]))
     letters = {way: _letter(i) for i, way in enumerate(classes)}

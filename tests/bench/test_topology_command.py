@@ -77,6 +77,24 @@ def test_of_many_ranks_the_ways_of_one_are_shown() -> None:
     assert "from \\ to" not in text
 
 
+def test_where_routes_are_searched_for_the_ways_to_fewer_ranks_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "topology.conf"
+    path.write_text("SwitchName=s Nodes=n[0-199]\n")
+    assert "Ways from rank 0 to 64 of 199 others" in run("show", str(path)).stdout
+    assert "Ways from rank 0 to 199 of 199 others" in run("show", "single-switch:nodes=200").stdout
+
+
+def test_what_has_a_route_that_cannot_be_is_refused_before_anything_is_printed(tmp_path: Path) -> None:
+    path = tmp_path / "flat.xml"
+    path.write_text(
+        '<platform version="4.1"><cluster id="c" prefix="n" suffix="" radical="0-3" speed="1Gf" bw="10GBps" lat="1us" '
+        'bb_bw="1GBps" bb_lat="1us" bb_sharing_policy="FATPIPE"/></platform>'
+    )
+    result = CliRunner().invoke(cli, ["topology", "show", str(path)])
+    assert "FATPIPE" in str(result.exception)
+    assert result.stdout == ""
+
+
 def test_links_that_differ_by_direction_and_parallel_ones_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     found = topology(
         name="t", kinds=[Kind.CPU, Kind.GPU, Kind.GPU], names=["cpu", "a", "b"],
