@@ -11,17 +11,14 @@ Written is one zone of routing Full with the route of each pair of ranks, so tha
 
 from __future__ import annotations
 
-import re
-
 from clusterbench.collectives.topology.file import Format
 from clusterbench.collectives.topology.simgrid.reader import read
 from clusterbench.collectives.topology.simgrid.writer import write
-
-_ROOT = re.compile(r"(?>\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*+>)*+<platform[\s>]", re.DOTALL)
+from clusterbench.collectives.topology.xml_tree import root_tag
 
 
 def _recognises(text: str) -> bool:
-    return _ROOT.match(text) is not None
+    return root_tag(text) == "platform"
 
 
 FORMAT = Format(

@@ -9,6 +9,7 @@ import numpy as np
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.cluster import copies
 from clusterbench.collectives.topology.graph import Links, Topology, TopologyError, joined, topology
+from clusterbench.collectives.topology.routing import SearchRouter
 
 
 def cluster_of_files(network: Topology, node: Topology) -> Topology:
@@ -17,8 +18,15 @@ def cluster_of_files(network: Topology, node: Topology) -> Topology:
     The cables of a host go to the ports of its copy, in the order of the host's cards; one that is faster than its port
     is as fast as the port. Vertices are named `HOST.gpu0`, or `HOST` where the node is one vertex. Routes are searched
     for. Raises `TopologyError` where the network does not have one rank on each host, the node is not one
-    host or has no ports, and where a host has more cables than the node has ports.
+    host or has no ports, where a host has more cables than the node has ports, and where either says only which routes
+    there are, and not where its links begin and end.
     """
+    for part in (network, node):
+        if not part.searchable:
+            raise TopologyError(
+                f"{part.name}: its routes are listed, and not where each link begins and ends, so none can be found "
+                "through the inside of hosts; expected a topology whose links all lead from one vertex to another"
+            )
     hosts = network.hosts[network.ranks]
     found = np.unique(network.hosts[network.hosts >= 0])
     if not np.array_equal(found, np.sort(hosts)):
@@ -49,7 +57,7 @@ def cluster_of_files(network: Topology, node: Topology) -> Topology:
         reducing=np.concatenate((np.tile(node.reducing, len(hosts)), network.reducing[switches])),
         ports=[],
         source="; ".join(filter(None, (network.source, node.source))),
-        warnings=[*network.warnings, *node.warnings, *_warnings(port, hosts, node, slower)],
+        warnings=[*network.warnings, *node.warnings, *_warnings(network, port, hosts, node, slower)],
         estimated=network.estimated or node.estimated,
     )
 
@@ -99,8 +107,10 @@ def _names(hosts: Sequence[str], inside: Sequence[str]) -> list[str]:
     return [f"{host}.{vertex}" for host in hosts for vertex in inside]
 
 
-def _warnings(port: Ints, hosts: Ints, node: Topology, slower: int) -> list[str]:
+def _warnings(network: Topology, port: Ints, hosts: Ints, node: Topology, slower: int) -> list[str]:
     said = []
+    if not isinstance(network.router, SearchRouter):
+        said.append(f"Routes are searched for between the hosts, too; those of {network.name} are not kept")
     full = int((port == len(node.ports) - 1).sum())
     if full < len(hosts):
         said.append(

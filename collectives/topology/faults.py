@@ -47,7 +47,8 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
     """The topology with the faults.
 
     A link that is down is gone: ways that went over it are searched anew, and all others stay. Raises `TopologyError`
-    for a fault that cannot be read, names no link or no rank, or cuts ranks off.
+    for a fault that cannot be read, names no link or no rank, or cuts ranks off, and for a link that is down in a
+    topology whose links have no ends to search from.
     """
     written = tuple(faults)
     late, slowdown = np.zeros(len(topology.ranks)), np.ones(len(topology.ranks))
@@ -61,6 +62,12 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
                 share = _number(fault, value, 0.0, 1.0)
                 bandwidth[_links(topology, fault, ends)] *= share
             case "down":
+                if not topology.searchable:
+                    raise TopologyError(
+                        f"{fault[:80]!r}: the routes of {topology.name[:80]} are listed, and not where each link "
+                        "begins and ends, so no way round one can be found; expected link:A>B=FRACTION, or a topology "
+                        "whose links all lead from one vertex to another"
+                    )
                 down[_links(topology, fault, what)] = True
             case "late":
                 rank, value = _split(fault, what)

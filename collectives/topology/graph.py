@@ -185,6 +185,8 @@ class Topology:
     """What was guessed, one sentence each."""
     estimated: bool = False
     """Whether the links were measured, and so are not what the hardware permits."""
+    searchable: bool = True
+    """Whether any walk over links that meet is a way; in some platform files only the routes that they list are."""
 
     @property
     def vertices(self) -> int:
@@ -221,6 +223,7 @@ def topology(
     source: str = "",
     warnings: Sequence[str] = (),
     estimated: bool = False,
+    searchable: bool = True,
 ) -> Topology:
     """A topology that holds together; ranks are all GPUs, or where there are none all CPUs, unless given.
 
@@ -265,6 +268,7 @@ def topology(
         source=source,
         warnings=tuple(warnings),
         estimated=estimated,
+        searchable=searchable,
     )
 
 

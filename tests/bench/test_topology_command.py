@@ -200,7 +200,15 @@ def test_every_format_that_is_written_is_read_back(name: str, tmp_path: Path) ->
     found, expected = topology_from(str(path)), topology_from("dgx-h100")
     assert len(found.ranks) == len(expected.ranks)
     assert found.vertices == expected.vertices
+    assert found.kinds[found.reducing].tolist() == [Kind.SWITCH]
+    assert found.kinds[found.ports].tolist() == expected.kinds[expected.ports].tolist()
+    assert found.port_bandwidth.tolist() == expected.port_bandwidth.tolist()
+    # NCCL's files have whole lanes and megabytes.
+    assert np.sort(found.links.bandwidth) == pytest.approx(np.sort(expected.links.bandwidth), rel=1e-3)
     assert run("convert", "dgx-h100", "-o", "-", "--to", name).stdout == path.read_text()
+    (before,), (after,) = bounds("dgx-h100"), bounds(str(path))
+    assert after["bound_s"] == pytest.approx(before["bound_s"], rel=1e-3)
+    assert after["limit"] == before["limit"]
 
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:

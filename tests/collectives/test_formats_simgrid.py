@@ -78,11 +78,14 @@ def topologies(draw: st.DrawFn) -> Topology:
     late = [draw(st.floats(0, 1e-3)) for _ in ends]
     letters = st.text("abc.<>&\"' é→", min_size=1, max_size=5)
     names = draw(st.lists(letters, min_size=total, max_size=total, unique=True))
+    ports = draw(st.lists(st.integers(0, total - 1), max_size=3, unique=True))
     kinds = [draw(st.sampled_from((Kind.CPU, Kind.GPU))) for _ in range(ranks)] + [Kind.SWITCH] * switches
     return topology(
         name="drawn", kinds=kinds, names=names, ranks=list(range(ranks)),
         links=links([a for a, _ in ends], [b for _, b in ends], first, late),
         hosts=[draw(st.integers(0, 3)) for _ in range(ranks)] + [-1] * switches,
+        reducing=[False] * ranks + [draw(st.booleans()) for _ in range(switches)],
+        ports=ports, port_bandwidth=[draw(st.floats(1e3, 1e13) | st.just(math.nan)) for _ in ports],
         estimated=draw(st.booleans()),
     )  # fmt: skip
 
@@ -98,6 +101,10 @@ def test_what_is_written_is_read_with_the_same_vertices_links_and_routes(made: T
     assert again.hosts.tolist() == made.hosts.tolist()
     assert again.ranks.tolist() == made.ranks.tolist()
     assert again.estimated == made.estimated
+    assert again.reducing.tolist() == made.reducing.tolist()
+    assert again.ports.tolist() == made.ports.tolist()
+    assert np.array_equal(again.port_bandwidth, made.port_bandwidth, equal_nan=True)
+    assert again.searchable
     for column in ("src", "dst", "bandwidth", "latency_s"):
         assert getattr(again.links, column).tolist() == getattr(made.links, column).tolist()
     pairs = np.array(list(permutations(range(len(made.ranks)), 2)), np.int64).reshape(-1, 2)
@@ -410,6 +417,12 @@ def test_a_platform_that_cannot_be_is_refused_with_file_and_line(body: str, line
         ('radical="0-7" topology="FAT_TREE" topo_parameters="2;2,4;1;1,1"', "expected 4 groups"),
         ('radical="0-7" topology="FAT_TREE" topo_parameters="1;8;99999999;9"', "expected at most"),
         ('radical="0-7" topology="DRAGONFLY" topo_parameters="4,1;1,1;2,1;1"', "no more groups than routers"),
+        (f'radical="0-7" topology="TORUS" topo_parameters="{",".join(["999999999"] * 600)}"', "600 dimensions"),
+        (
+            f'radical="0-7" topology="TORUS" topo_parameters="{",".join(["999999999"] * 16)}"',
+            "expected more than 1048576,",
+        ),
+        (f'radical="0-7" topology="FAT_TREE" topo_parameters="600{(";1" + ",1" * 599) * 3}"', "600 levels"),
         ('radical="0-7" topology="HYPERCUBE"', "expected FLAT"),
     ],
 )
@@ -445,9 +458,9 @@ def test_an_old_version_names_the_program_that_converts_it() -> None:
         FORMAT.read('<platform version="3"><AS id="z" routing="Full"/></platform>', "p.xml")
 
 
-def test_links_whose_ends_do_not_meet_are_refused() -> None:
-    made = topology(name="t", kinds=[Kind.CPU, Kind.CPU, Kind.SWITCH], names=["a", "b", "s"],
-                    links=links([0, 2, 1, 2], [2, 1, 2, 0], 1e9, 1e-6))  # fmt: skip
+def test_properties_that_cannot_be_and_links_whose_ends_do_not_meet_are_refused() -> None:
+    made = topology(name="t", kinds=[Kind.CPU, Kind.CPU, Kind.SWITCH], names=["a", "b", "s"], ports=[2],
+                    port_bandwidth=1e9, links=links([0, 2, 1, 2], [2, 1, 2, 0], 1e9, 1e-6))  # fmt: skip
     text = WRITE(made)
     for old, new, message in (
         (
@@ -457,6 +470,9 @@ def test_links_whose_ends_do_not_meet_are_refused() -> None:
         ),
         ('<link_ctn id="0"/><link_ctn id="1"/>', '<link_ctn id="0"/>', "end at s; expected b"),
         ('"clusterbench.to" value="s"', '"clusterbench.to" value="x"', "its ends are"),
+        ('value="switch 0"', 'value="switch 0 dances"', "a vertex that 'dances'; expected 'reduces'"),
+        ('value="1000000000.0 s"', 'value="1000000000.0 x"', "a port at 'x'"),
+        ('value="1000000000.0 s"', 'value="0 s"', "a port of '0' bytes/s"),
     ):
         assert old in text
         with pytest.raises(TopologyError, match=rf"p\.xml, line [0-9]+: .*{message}"):
@@ -481,6 +497,8 @@ def test_ranks_that_simgrid_has_no_route_between_are_refused() -> None:
         ("<system><platform></platform></system>", False),
         ("<!-- <platform> --><topology/>", False),
         ("<platforms/>", False),
+        ("<!DOCTYPE platform [<!ELEMENT platform (zone)> <!-- a > b -->\n]>\n<platform/>", True),
+        ("<!DOCTYPE platform [<!ELEMENT platform (zone)>]><system/>", False),
         (" " * 10_000 + "<" * 10_000, False),
     ],
 )

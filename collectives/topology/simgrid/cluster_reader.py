@@ -8,12 +8,14 @@ from clusterbench.collectives.topology.graph import Kind
 from clusterbench.collectives.topology.simgrid.clusters import dragonfly, fat_tree, star, torus
 from clusterbench.collectives.topology.simgrid.plan import Walk, Wire
 from clusterbench.collectives.topology.simgrid.reading import Reading, wire_of
-from clusterbench.collectives.topology.simgrid.values import parameters, radical, rate, seconds, whole
+from clusterbench.collectives.topology.simgrid.values import MOST_HOSTS, parameters, radical, rate, seconds, whole
 from clusterbench.collectives.topology.simgrid.zones import Paths
 from clusterbench.collectives.topology.xml_tree import Element
 
-MOST_CABLES = 1 << 22
-"""Of a cluster."""
+MOST_CABLES = 1 << 18
+"""Of all clusters of a platform that are a torus, fat tree or dragonfly: each takes some 2 KB."""
+MOST_DIMENSIONS = 16
+"""Of a torus, and levels of a fat tree: so many of two hosts each have more than `MOST_CABLES` already."""
 
 
 def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths:
@@ -32,17 +34,19 @@ def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
         return _flat(reading, element, chain[-1], dict(zip(numbers, hosts, strict=True)), wire)
     if kind == "TORUS":
         dimensions = [whole(element, "topo_parameters", d) for d in element.needed("topo_parameters").split(",")]
-        _expect(element, hosts, prod(dimensions), len(hosts) * len(dimensions))
+        _refuse_many(element, "dimensions", dimensions)
+        _expect(reading, element, hosts, prod(dimensions), len(hosts) * len(dimensions))
         return torus(plan, name, hosts, dimensions, wire)
     if kind == "FAT_TREE":
         _, down, up, ports = parameters(element, (1, 0, 0, 0))
-        _expect(element, hosts, prod(down), _fat_tree_cables(len(hosts), down, up, ports))
+        _refuse_many(element, "levels", down)
+        _expect(reading, element, hosts, prod(down), _fat_tree_cables(len(hosts), down, up, ports))
         return fat_tree(plan, name, hosts, down, up, ports, wire, limiter)
     if kind == "DRAGONFLY":
         groups, chassis, blades, (nodes,) = parameters(element, (2, 2, 2, 1))
         routers = groups[0] * chassis[0] * blades[0]
         near = routers * (chassis[0] + blades[0] + nodes) + groups[0] ** 2
-        _expect(element, hosts, routers * nodes, near)
+        _expect(reading, element, hosts, routers * nodes, near)
         if groups[0] > blades[0]:
             raise element.error(
                 f"{groups[0]} groups and {blades[0]} routers in a chassis; expected no more groups than routers, as "
@@ -57,11 +61,18 @@ def cluster(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
     raise element.error(f"topology {kind!r}; expected FLAT, TORUS, FAT_TREE or DRAGONFLY")
 
 
-def _expect(element: Element, hosts: list[int], expected: int, cables: int) -> None:
+def _refuse_many(element: Element, what: str, found: list[int]) -> None:
+    if len(found) > MOST_DIMENSIONS:
+        raise element.error(f"{len(found)} {what} in topo_parameters; expected at most {MOST_DIMENSIONS}")
+
+
+def _expect(reading: Reading, element: Element, hosts: list[int], expected: int, cables: int) -> None:
     if len(hosts) != expected:
-        raise element.error(f"{len(hosts)} hosts in the radical; expected {expected}, as topo_parameters say")
-    if cables > MOST_CABLES:
-        raise element.error(f"some {cables} cables, as topo_parameters say; expected at most {MOST_CABLES}")
+        said = expected if expected <= MOST_HOSTS else f"more than {MOST_HOSTS}"
+        raise element.error(f"{len(hosts)} hosts in the radical; expected {said}, as topo_parameters say")
+    reading.cables += cables
+    if reading.cables > MOST_CABLES:
+        raise element.error(f"with this cluster more than {MOST_CABLES} cables in clusters; expected at most that")
 
 
 def _fat_tree_cables(nodes: int, down: list[int], up: list[int], ports: list[int]) -> int:

@@ -136,6 +136,15 @@ class Plan:
         ends = np.array(self.ends, np.int64).reshape(-1, 2)
         return links(ends[:, 0], ends[:, 1], self.bandwidth, self.latency_s)
 
+    def searchable(self) -> bool:
+        """Whether every walk over links that meet is a way of the platform.
+
+        It is not where links without ends of their own are joined for routes, as the joints of all routes meet; nor
+        where a limit for each message could bind on a walk that no route takes.
+        """
+        widest = max((rate for rate in self.bandwidth if rate < np.inf), default=0.0)
+        return not self.joints and widest <= min(self.message_limit, default=np.inf)
+
     def limits(self) -> Floats:
         """`message_limit` as an array."""
         return np.array(self.message_limit, np.float64)

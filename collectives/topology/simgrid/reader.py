@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, topology
 from clusterbench.collectives.topology.simgrid.cluster_reader import cluster, listed_star
 from clusterbench.collectives.topology.simgrid.plan import Walk
@@ -14,8 +16,9 @@ from clusterbench.collectives.topology.xml_tree import Element, read_xml
 
 OWN = "clusterbench."
 """Before the names of the properties in which our writer keeps what SimGrid has no words for."""
-MOST_SEARCHED = 2048
-"""Elements of a zone of routing Floyd, which is searched in time of their cube."""
+MOST_SEARCHED = 1024
+"""Elements of a zone of routing Floyd, which is searched in time of their cube; of several zones the cubes add up."""
+REDUCES = "reduces"
 ZONES = ("zone", "AS")
 ROUTINGS = ("full", "floyd", "dijkstra", "dijkstracache", "none", "cluster")
 NOT_READ = {
@@ -68,10 +71,14 @@ def read(text: str, where: str) -> Topology:
         links=made,
         ranks=plan.ranks,
         hosts=plan.hosts,
+        reducing=np.isin(np.arange(len(plan.names)), list(reading.reducing)),
+        ports=list(reading.ports),
+        port_bandwidth=list(reading.ports.values()),
         router=ZoneRouter(reading.zones, zone_of, plan.names, made.bandwidth, plan.limits()),
         source=f"SimGrid platform file {where}",
         warnings=list(reading.warnings),
         estimated=reading.estimated,
+        searchable=plan.searchable(),
     )
 
 
@@ -112,7 +119,7 @@ def _routed(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
     for child in element.children:
         tag = child.tag
         if tag == "prop":
-            _own_vertex(reading, child)
+            _own(reading, child)
         elif tag in ("host", "router"):
             kind = Kind.CPU if tag == "host" else Kind.SWITCH
             inside.append(reading.point(child, child.needed("id"), chain[-1], kind))
@@ -132,29 +139,57 @@ def _routed(reading: Reading, element: Element, chain: tuple[int, ...]) -> Paths
     for route in routes:
         _route(reading, route, chain, ways)
     if routing == "floyd":
-        if len(inside) > MOST_SEARCHED:
-            raise element.error(f"{len(inside)} elements in a zone of routing Floyd; expected up to {MOST_SEARCHED}")
+        reading.search_steps += len(inside) ** 3
+        if reading.search_steps > MOST_SEARCHED**3:
+            raise element.error(
+                f"{len(inside)} elements in a zone of routing Floyd; expected up to {MOST_SEARCHED} in one zone, or in "
+                "several as many as are searched in the same time, that of the cube of their number"
+            )
         return floyd(ways, inside)
     return dijkstra(ways) if routing.startswith("dijkstra") else explicit(ways)
 
 
-def _own_vertex(reading: Reading, element: Element) -> None:
-    """A property of a zone; our writer lists the vertices in them, as `KIND HOST`."""
+def _own(reading: Reading, element: Element) -> None:
+    """A property of a zone; our writer keeps in them what SimGrid has no words for."""
     name = element.needed("id")
     if name == OWN + "estimated":
         reading.estimated = True
-        return
-    if not name.startswith(OWN + "vertex."):
-        return
-    kind, _, host = element.needed("value").partition(" ")
+    elif name.startswith(OWN + "vertex."):
+        _own_vertex(reading, element, name.removeprefix(OWN + "vertex."))
+    elif name.startswith(OWN + "port."):
+        _own_port(reading, element)
+
+
+def _own_vertex(reading: Reading, element: Element, name: str) -> None:
+    """A vertex, as `KIND HOST`, with `reduces` behind it where it does."""
+    kind, _, rest = element.needed("value").partition(" ")
+    host, _, does = rest.partition(" ")
     kinds = {known.name.lower(): known for known in Kind}
     if kind not in kinds:
         raise element.error(f"a vertex of kind {kind!r}; expected one of {', '.join(kinds)}")
+    if does not in ("", REDUCES):
+        raise element.error(f"a vertex that {does[:40]!r}; expected {REDUCES!r} or nothing behind its host")
     number = NO_HOST if host == str(NO_HOST) else whole(element, "value", host, 0)
-    name = name.removeprefix(OWN + "vertex.")
     if name in reading.declared:
         raise element.error(f"a second vertex named {name!r}; expected each name once")
-    reading.declared[name] = reading.plan.vertex(name, kinds[kind], number)
+    vertex = reading.declared[name] = reading.plan.vertex(name, kinds[kind], number)
+    if does:
+        reading.reducing.add(vertex)
+
+
+def _own_port(reading: Reading, element: Element) -> None:
+    """A port, as `BYTES_PER_S VERTEX`; ports are in the order of the file."""
+    text, _, name = element.needed("value").partition(" ")
+    vertex = reading.declared.get(name, -1)
+    if vertex < 0 or vertex in reading.ports:
+        raise element.error(f"a port at {name[:80]!r}; expected one of the vertices before it, each once")
+    try:
+        bandwidth = float(text)
+    except ValueError:
+        bandwidth = 0.0
+    if bandwidth <= 0:  # not a number is a rate that is not known
+        raise element.error(f"a port of {text[:40]!r} bytes/s; expected a number above 0, or nan")
+    reading.ports[vertex] = bandwidth
 
 
 def _link(reading: Reading, element: Element) -> None:

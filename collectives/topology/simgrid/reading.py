@@ -29,9 +29,17 @@ class Reading:
     """Links whose ends the file tells."""
     declared: dict[str, int] = field(default_factory=dict)
     """Vertices that the file lists, by name."""
+    reducing: set[int] = field(default_factory=set)
+    """Those of them that reduce."""
+    ports: dict[int, float] = field(default_factory=dict)
+    """Those at which a network may be plugged in, with bytes/s."""
     zones: list[Zone] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
     estimated: bool = False
+    cables: int = 0
+    """Of clusters that are laid out by numbers."""
+    search_steps: int = 0
+    """That the zones of routing Floyd take: the sum of the cubes of their elements."""
 
     def name(self, element: Element, name: str, number: int) -> None:
         """Give an element of a zone its name. Raises `TopologyError` where another one has it."""

@@ -2,7 +2,8 @@
 
 Ranks are hosts, and each directed link is a link of sharing policy SHARED that only routes in its direction name; one
 of infinite bandwidth is of policy FATPIPE and as wide as the widest other, so that it never binds. SimGrid has no
-vertices: these, and the ends of the links, are kept in properties, which SimGrid ignores and our reader takes up.
+vertices: these, which of them reduce, the ports and the ends of the links are kept in properties, which SimGrid ignores
+and our reader takes up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from clusterbench.collectives.topology.graph import Floats, Kind, Routes, Topology, TopologyError
-from clusterbench.collectives.topology.simgrid.reader import OWN
+from clusterbench.collectives.topology.simgrid.reader import OWN, REDUCES
 
 MOST_RANKS = 512
 """A quarter of a million routes, some 40 MB of text, which is what is read again."""
@@ -43,11 +44,7 @@ def write(topology: Topology) -> str:
     lines = [f'  <zone id={quoteattr(_zone_name(topology))} routing="Full">']
     if topology.estimated:
         lines.append(f'    <prop id="{OWN}estimated" value="yes"/>')
-    lines += [
-        f"    <prop id={quoteattr(f'{OWN}vertex.{names[v]}')}"
-        f' value="{Kind(int(topology.kinds[v])).name.lower()} {int(topology.hosts[v])}"/>'
-        for v in range(topology.vertices)
-    ]
+    lines += _properties(topology)
     lines += [f'    <host id={quoteattr(names[rank])} speed="1Gf"/>' for rank in ranks]
     lines += _links(topology, widest)
     tags = [f'<link_ctn id="{link}"/>' for link in range(len(topology.links))]
@@ -60,6 +57,22 @@ def write(topology: Topology) -> str:
     ]
     lines += ["  </zone>", "</platform>", ""]
     return HEAD + "\n".join(lines)
+
+
+def _properties(topology: Topology) -> list[str]:
+    """The vertices and ports, which SimGrid has no words for."""
+    names = topology.names
+    columns = topology.kinds.tolist(), topology.hosts.tolist(), topology.reducing.tolist()
+    vertices = [
+        f"    <prop id={quoteattr(f'{OWN}vertex.{name}')}"
+        f' value="{Kind(kind).name.lower()} {host}{f" {REDUCES}" if reduces else ""}"/>'
+        for name, kind, host, reduces in zip(names, *columns, strict=True)
+    ]
+    ports = enumerate(zip(topology.ports.tolist(), topology.port_bandwidth.tolist(), strict=True))
+    return vertices + [
+        f'    <prop id="{OWN}port.{number}" value={quoteattr(f"{bandwidth!r} {names[vertex]}")}/>'
+        for number, (vertex, bandwidth) in ports
+    ]
 
 
 def _zone_name(topology: Topology) -> str:
