@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}
 
 def topology_from(text: str) -> Topology:
     """The topology that a text stands for. Raises `TopologyError`."""
-    if Path(text).is_file():
+    if _is_file(text):
         return _file(text)
     name, _, rest = text.partition(":")
     options = _options(text, rest)
@@ -54,12 +55,17 @@ def topology_from(text: str) -> Topology:
         options = _known(name, options, {"nodes": Option("how many", "1"), "ranks": PLACEMENT})
         defined = paper_topology(name, whole("nodes", options["nodes"], 1, MOST_NODES))
         return replace(placed(defined, options["ranks"]), name=text)
-    if Path(name).is_file():
+    if _is_file(name):
         return _described(text, _file(name), options)
     near = difflib.get_close_matches(name, [*known, *preset_names(), *PAPERS], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     expected = f"a file, a host ({', '.join([*preset_names(), *PAPERS])}) or a fabric ({', '.join(known)})"
     raise TopologyError(f"unknown topology {name[:80]!r}{hint}; expected {expected}")
+
+
+def _is_file(text: str) -> bool:
+    """Whether there is such a file; there is none of a name that is too long for one, for which `Path` raises."""
+    return os.path.isfile(text)  # noqa: PTH113 # see above
 
 
 def _file(path: str) -> Topology:
@@ -100,7 +106,7 @@ def _described(text: str, described: Topology, options: dict[str, str]) -> Topol
 
 def _node(text: str) -> Topology:
     """A host: a preset, or a file that describes one. Raises `TopologyError`."""
-    return preset(text) if text in preset_names() or not Path(text).is_file() else _file(text)
+    return preset(text) if text in preset_names() or not _is_file(text) else _file(text)
 
 
 def _host(text: str, host: Topology, options: dict[str, str]) -> Topology:

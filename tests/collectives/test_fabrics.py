@@ -216,3 +216,10 @@ def test_what_is_written_wrongly_is_refused_with_what_was_expected(text: str, me
     with pytest.raises(TopologyError) as caught:
         topology_from(text)
     assert message in str(caught.value)
+
+
+def test_a_text_longer_than_any_file_name_is_read_as_what_it_says() -> None:
+    assert len(topology_from(f"leaf-spine:{' ' * 5000}racks=2,hosts=3").ranks) == 6
+    for text in ("x" * 5000, f"leaf-spine:node={'x' * 5000}"):
+        with pytest.raises(TopologyError, match="expected"):
+            topology_from(text)
