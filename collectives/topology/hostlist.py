@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from itertools import product
-from math import prod
 
 from clusterbench.collectives.topology.graph import TopologyError
 
 MOST_NAMES = 1 << 20
 """More hosts than any cluster has."""
+LONGEST_NAME = 255
+"""Characters; as many as the names of the Internet have (RFC 1035, 2.3.4)."""
 
 _PIECE = re.compile(r"(?:[^\s,\[]|\[[^\]]*\]?)+")
 """What lies between separators, which inside of brackets are none."""
@@ -22,8 +23,8 @@ def expanded(text: str, where: str, most: int = MOST_NAMES) -> list[str]:
     """The names that a hostlist stands for, in its order; of several groups in brackets the last counts fastest.
 
     A number is written as wide as the first of its range: `n[08-10]` is n08, n09, n10. `where` is the file and line,
-    with which errors begin. Raises `TopologyError`, also for ranges of more than `most` names. Source: scontrol(1),
-    `show hostnames`.
+    with which errors begin. Raises `TopologyError`, also for ranges of more than `most` names and names longer than
+    `LONGEST_NAME`. Source: scontrol(1), `show hostnames`.
     """
     names: list[str] = []
     for piece in _PIECE.findall(text):
@@ -38,12 +39,17 @@ def expanded(text: str, where: str, most: int = MOST_NAMES) -> list[str]:
 def _product(name: str, where: str, most: int) -> list[str]:
     """The names that one name with groups in brackets stands for."""
     literals_and_groups = _GROUP.split(name)
-    if len(literals_and_groups) == 1:
-        return [name]
     ranges = [[_bounds(part, where) for part in group.split(",")] for group in literals_and_groups[1::2]]
-    count = prod(sum(high - low + 1 for low, high, _ in group) for group in ranges)
-    if count > most:
-        raise TopologyError(f"{where}: {name[:60]!r} stands for {count} names; expected at most {MOST_NAMES} in all")
+    count, length = 1, sum(map(len, literals_and_groups[::2]))
+    for group in ranges:
+        count *= sum(high - low + 1 for low, high, _ in group)
+        length += max(max(width, len(str(high))) for _, high, width in group)
+        if count > most:
+            raise TopologyError(
+                f"{where}: {name[:60]!r} stands for more than {most} names; expected at most {MOST_NAMES} in all"
+            )
+    if length > LONGEST_NAME:
+        raise TopologyError(f"{where}: {name[:60]!r} has {length} characters; expected at most {LONGEST_NAME}")
     choices = [[part] for part in literals_and_groups]
     choices[1::2] = [
         [f"{number:0{width}d}" for low, high, width in group for number in range(low, high + 1)] for group in ranges
