@@ -125,9 +125,13 @@ def _count(value: object) -> int | None:
 
 def _real(value: object) -> float | None:
     """A finite number from 0, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _time(document: dict[str, Any], name: str) -> str:

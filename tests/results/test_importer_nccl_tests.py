@@ -387,6 +387,10 @@ def test_the_json_form_keeps_the_times_of_every_iteration() -> None:
             "no time, size",
         ),
         (document(results=[{"size": -8, "count": 2, "type": "float", "out_of_place": {"time": 1.0}}]), "no time, size"),
+        (
+            document(results=[{"size": 8, "count": 2, "type": "float", "out_of_place": {"time": 10**400}}]),
+            "no time, size",
+        ),
         ([1], "no object"),
     ],
 )
