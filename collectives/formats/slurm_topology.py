@@ -31,19 +31,15 @@ HEAD_LINES = 1000
 """Of a file, among which the first that is no comment must be."""
 
 _CONF = re.compile(r"\s*(?:switchname|blockname|ringname|blocksizes)\s*=", re.IGNORECASE)
-_YAML = re.compile(r"(?:-\s*|\[\s*)?\{?\s*[\"']?topology[\"']?\s*:")
+_YAML = re.compile(rf"[-\[]\s*+\{{?\s*+[\"']?(?:topology|cluster_default|{'|'.join(PLUGINS)})[\"']?\s*+:")
 _PAIR = re.compile(r'\s*([A-Za-z]\w*)\s*=\s*("[^"]*"|[^\s"]+)')
 
 
 def recognises(text: str) -> bool:
-    """By the first lines that are no comments: a record of `topology.conf`, or a list whose items name a topology."""
-    head = list(islice(_significant(text), 2))
-    if not head:
-        return False
-    if _CONF.match(head[0]):
-        return True
-    is_list = head[0].startswith(("-", "["))
-    return is_list and any(_YAML.match(line.strip()) for line in head)
+    """By the first lines that are no comments: a record of `topology.conf`, or a list whose first item begins with
+    something that a topology has, in whatever order."""
+    head = "\n".join(islice(_significant(text), 3))  # a bracket, a brace and a key may each be on a line of its own
+    return bool(_CONF.match(head) or _YAML.match(head))
 
 
 def _significant(text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterbench.collectives.formats.slurm_topology import recognises
 from clusterbench.collectives.topology.file import read_topology
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 from clusterbench.collectives.topology.hostlist import expanded
@@ -165,6 +166,31 @@ def test_a_torus_has_its_hosts_where_the_regions_say() -> None:
 
 def test_yaml_may_be_written_in_one_line() -> None:
     assert hosts(read_topology(FIXTURES / "ring.yaml")) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- block:\n    blocks:\n    - block: k\n      nodes: a,b\n  topology: t\n",
+        "- cluster_default: true\n  topology: t\n  tree:\n    switches:\n    - nodes: a,b\n      switch: s\n",
+        "# sorted\n---\n-\n  ring: {rings: [{nodes: 'a,b', ring: r}]}\n  topology: t\n",
+        '[\n{\n"topology": "t", "tree": {"switches": [{"switch": "s", "nodes": "a,b"}]}}]',
+    ],
+)
+def test_a_yaml_is_recognised_whatever_its_first_key(tmp_path: Path, text: str) -> None:
+    (tmp_path / "net").write_text(text)
+    assert hosts(read_topology(tmp_path / "net")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["- name: x\n  block: y\n", "- topology\n", "topology: t\n", "[1, 2]"])
+def test_another_yaml_is_not_taken_for_slurms(text: str) -> None:
+    assert not recognises(text)
+
+
+@pytest.mark.parametrize("start", ["-", "[", "- {", "-\n", "- 'topology'", "SwitchName"])
+def test_a_text_of_spaces_is_looked_at_in_a_time_that_grows_with_its_length(start: str) -> None:
+    # With a square of its length it would take an hour; nothing is timed.
+    assert not recognises(f"{start}{' ' * 500_000}x")
 
 
 def test_a_host_on_two_leaves_has_two_cards(tmp_path: Path) -> None:
