@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.sax.handler import ContentHandler, feature_external_ges, feature_external_pes
 from xml.sax.xmlreader import AttributesImpl, InputSource, Locator
@@ -12,28 +13,38 @@ from xml.sax.xmlreader import AttributesImpl, InputSource, Locator
 from clusterbench.collectives.topology.graph import TopologyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEEPEST = 256
 """Levels of elements: a machine's tree has some twenty."""
-MOST_ELEMENTS = 4_000_000
+MOST_ELEMENTS = 3_000_000
+"""Of a file: the SimGrid platform of 512 ranks that we write has a quarter of a million routes, over up to ten links
+each."""
 
 _PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)", re.DOTALL)
+_NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 _ROOT = re.compile(r"\s*<([A-Za-z_][\w.-]*)")
 
 
 @dataclass(slots=True)
 class Element:
-    """One element: its attributes as text, its children in order, the line on which it begins."""
+    """One element: its attributes as text, its children in order, the line on which it begins.
+
+    A file has millions of them, so that each holds little: what most have none of is shared.
+    """
 
     tag: str
-    attributes: dict[str, str]
+    attributes: Mapping[str, str]
     line: int
-    where: str
-    """File and line, for messages."""
-    children: list[Element] = field(default_factory=list)
+    file: str
+    children: Sequence[Element] = ()
     text: str = ""
-    """Characters between its tags, without those of children."""
+    """Characters between its tags, without those of children and without space at both ends."""
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages."""
+        return f"{self.file}, line {self.line}"
 
     def all(self, tag: str) -> Iterator[Element]:
         """The children of a tag."""
@@ -105,7 +116,8 @@ class _Builder(ContentHandler):
     def __init__(self, where: str) -> None:
         super().__init__()
         self._where = where
-        self._open: list[Element] = []
+        self._open: list[tuple[Element, list[Element], list[str]]] = []
+        """Elements whose end is to come, each with its children and the pieces of its text so far."""
         self._count = 0
         self._locator: Locator | None = None
         self.root: Element | None = None
@@ -118,23 +130,25 @@ class _Builder(ContentHandler):
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802 # the name is that of SAX
         line = self.line()
-        element = Element(name, dict(attrs.items()), line, f"{self._where}, line {line}")
+        element = Element(name, dict(attrs.items()) if attrs else _NO_ATTRIBUTES, line, self._where)
         self._count += 1
         if len(self._open) >= DEEPEST:
             raise element.error(f"elements inside one another {DEEPEST + 1} deep; expected at most {DEEPEST}")
         if self._count > MOST_ELEMENTS:
             raise element.error(f"more than {MOST_ELEMENTS} elements; expected at most that")
         if self._open:
-            self._open[-1].children.append(element)
+            self._open[-1][1].append(element)
         else:
             self.root = element
-        self._open.append(element)
+        self._open.append((element, [], []))
 
     def endElement(self, name: str) -> None:  # noqa: N802 # the name is that of SAX
-        self._open.pop()
+        element, children, text = self._open.pop()
+        element.children = children or ()
+        element.text = "".join(text).strip()
 
     def skippedEntity(self, name: str) -> None:  # noqa: N802 # the name is that of SAX
         raise TopologyError(f"{self._where}, line {self.line()}: an entity {name!r}; expected XML without any")
 
     def characters(self, content: str) -> None:
-        self._open[-1].text += content
+        self._open[-1][2].append(content)

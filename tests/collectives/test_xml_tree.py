@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
+from clusterbench.collectives.topology import xml_tree
 from clusterbench.collectives.topology.graph import TopologyError
-from clusterbench.collectives.topology.xml_tree import DEEPEST, read_xml
+from clusterbench.collectives.topology.simgrid.writer import MOST_RANKS
+from clusterbench.collectives.topology.xml_tree import DEEPEST, MOST_ELEMENTS, read_xml
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16", "ISO-8859-1", "UTF-0", "utf-7", "x"])
@@ -30,3 +34,33 @@ def test_what_is_no_plain_xml_is_refused_with_its_line(text: str, complaint: str
     with pytest.raises(TopologyError) as refused:
         read_xml(text, "FILE")
     assert str(refused.value).startswith(complaint)
+
+
+def test_text_is_that_between_the_tags_of_an_element_alone() -> None:
+    root = read_xml("<a>\n 1 2\n<b>\n3\n</b> 4\n</a>", "FILE")
+    assert (root.text.split(), root.children[0].text) == (["1", "2", "4"], "3")
+
+
+def test_a_text_of_many_lines_is_read_in_a_time_that_grows_with_its_length() -> None:
+    # With a square of its length it would take minutes; nothing is timed.
+    assert len(read_xml("<a>" + "x\n" * 1_000_000 + "</a>", "FILE").text) == 2 * 1_000_000 - 1
+
+
+def test_elements_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xml_tree, "MOST_ELEMENTS", 3)
+    assert len(read_xml("<a><b/><b/></a>", "FILE").children) == 2
+    with pytest.raises(TopologyError, match="FILE, line 2: more than 3 elements"):
+        read_xml("<a><b/><b/>\n<b/></a>", "FILE")
+
+
+def test_elements_are_small_and_as_many_as_our_own_files_need() -> None:
+    assert MOST_RANKS * (MOST_RANKS - 1) * (1 + 10) <= MOST_ELEMENTS
+    text = f"<a>{'<b/>' * 10_000}</a>"
+    tracemalloc.start()
+    try:
+        root = read_xml(text, "a file of a long name, which is not written out for each of its elements")
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(root.children) == 10_000
+    assert size_bytes < 200 * 10_000
