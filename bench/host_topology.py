@@ -19,8 +19,6 @@ from clusterbench.collectives.topology.link_rates import socket as socket_kind
 from clusterbench.kernels import device
 
 LSTOPO = ("lstopo-no-graphics", "lstopo")
-_ARCHITECTURES = {"aarch64": "arm64", "ppc64le": "ppc64"}
-"""As NCCL's files call what the kernel calls otherwise."""
 
 
 def discover_host() -> Topology:
@@ -46,8 +44,7 @@ def own_socket() -> Socket:
     info = device.read_text(device.CPUINFO) or ""
     fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", info, re.MULTILINE))
     family, model = (int(fields[key]) if fields.get(key, "").isdigit() else -1 for key in ("cpu family", "model"))
-    machine = platform.machine()
-    return socket_kind(_ARCHITECTURES.get(machine, machine), fields.get("vendor_id", ""), family, model)
+    return socket_kind(platform.machine(), fields.get("vendor_id", ""), family, model)
 
 
 def _by_hwloc() -> tuple[Topology | None, str]:

@@ -17,6 +17,7 @@ from clusterbench.bench.pair_outliers import WORSE, Matrix
 from clusterbench.bench.rank_groups import Group, Groups
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, links, topology
+from clusterbench.collectives.topology.layout import ranges as ranges  # which the command prints groups by, too
 
 AT_ONCE = "What a group exchanges with others is the most that crossed it at once; it may be able to do more."
 
@@ -106,17 +107,6 @@ def measured_topology(
         ],
         estimated=True,
     )
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers, neighbours as a range: `0-3,8`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def _meeting(groups: Groups, ranks: int) -> Ints:

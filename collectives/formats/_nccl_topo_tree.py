@@ -8,16 +8,14 @@ from math import inf
 
 from clusterbench.collectives.topology.draft import Draft
 from clusterbench.collectives.topology.graph import Kind
-from clusterbench.collectives.topology.link_rates import pcie_bandwidth, pcie_generations, pcie_widths
+from clusterbench.collectives.topology.link_rates import guessed_pcie, pcie_bandwidth, pcie_generations, pcie_widths
 from clusterbench.collectives.topology.xml_tree import Element
 
-GUESSED_PCIE = (3, 16)
-"""What NCCL takes for the generation and the lanes of a link that says nothing."""
 MOST_CPUS = 1024
 """Of a host, as each is joined to each."""
 
-_BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
+BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
+"""Of PCI: domain, bus, device and function."""
 _SPEED = re.compile(r"([+-]?[0-9]{1,4}(?:\.[0-9]{1,6})?) ?GT/s(?: PCIe)?", re.ASCII)
 
 
@@ -83,20 +81,10 @@ class Machine:
         return f"h{host}.{local}" if len(self.hosts) > 1 else local
 
 
-def whole(element: Element, name: str, low: int, absent: int | None = None) -> int:
-    """A whole number of at least `low`. Raises `TopologyError`."""
-    text = element.attributes.get(name, "") if absent is not None else element.needed(name)
-    if absent is not None and not text:
-        return absent
-    if not _WHOLE.fullmatch(text) or int(text) < low:
-        raise element.error(f"<{element.tag}> has {name}={text!r}; expected a whole number from {low}")
-    return int(text)
-
-
 def add_cpu(machine: Machine, element: Element) -> None:
     """A `cpu` and the trees below it. Raises `TopologyError`."""
     host = machine.hosts[element.attributes.get("host_hash", "").lower()]
-    number = whole(element, "numaid", -1)
+    number = element.whole("numaid", -1)
     others = machine.cpus_of.setdefault(host, [])
     if len(others) >= MOST_CPUS:
         raise element.error(f"more than {MOST_CPUS} CPUs of a host; expected at most that")
@@ -149,7 +137,7 @@ def _add_pci(machine: Machine, element: Element, host: int, cpu: int, parent: in
         machine.switches[host, bus_id] = vertex
         parent, bandwidth = vertex, inf  # devices of one card share its slot
     for gpu in gpus:
-        number = whole(gpu, "dev", 0, -1) if gpu.tag == "gpu" else -1
+        number = gpu.whole("dev", 0, -1) if gpu.tag == "gpu" else -1
         machine.gpus.append(Gpu(gpu, host, cpu, parent, bandwidth, bus_id, None if number < 0 else number))
     machine.nics.extend(Nic(net, host, parent, bandwidth, bus_id, None) for net in nets)
     machine.pci_links.extend((link, host, parent) for link in element.all("pcilink"))
@@ -159,7 +147,7 @@ def _add_pci(machine: Machine, element: Element, host: int, cpu: int, parent: in
 
 def _bus_id(machine: Machine, element: Element, host: int) -> str:
     bus_id = element.needed("busid").lower()
-    if not _BUS_ID.fullmatch(bus_id):
+    if not BUS_ID.fullmatch(bus_id):
         raise element.error(f"bus id {bus_id!r}; expected one such as 0000:1b:00.0")
     if (host, bus_id) in machine.bus_ids:
         raise element.error(f"bus id {bus_id}, as on line {machine.bus_ids[host, bus_id]}; expected each once")
@@ -179,7 +167,7 @@ def _broadcom(element: Element, level: int) -> int:
 
 
 def _pcie(machine: Machine, element: Element, bus_id: str) -> float:
-    generation, width = GUESSED_PCIE
+    generation, width = guessed_pcie()
     text = element.attributes.get("link_speed", "")
     if text.strip() and not text.lower().startswith("unknown"):
         found = _SPEED.fullmatch(text.strip())
@@ -189,7 +177,7 @@ def _pcie(machine: Machine, element: Element, bus_id: str) -> float:
         generation = known[float(found[1])]
     else:
         machine.draft.warn(f"{bus_id} has no speed of its link: taken for PCIe {generation}.")
-    lanes = whole(element, "link_width", 0, 0)
+    lanes = element.whole("link_width", 0, 0)
     if lanes:
         if lanes not in pcie_widths():
             raise element.error(f"link_width {lanes}; expected one of {', '.join(map(str, pcie_widths()))}")
@@ -208,7 +196,7 @@ def number_devices(devices: list[Gpu] | list[Nic], draft: Draft) -> None:
     for device in devices:
         element = device.element
         if element.tag == "net":
-            number = whole(element, "dev", 0, -1)
+            number = element.whole("dev", 0, -1)
             device.number = None if number < 0 else number
         if device.number is not None:
             before = taken.setdefault((device.host, device.number), element)

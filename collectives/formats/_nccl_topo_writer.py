@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isclose, isfinite, isinf, isnan
 
+from clusterbench.collectives.formats._nccl_topo_tree import BUS_ID
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, TopologyError
 from clusterbench.collectives.topology.link_rates import (
     nvlinks,
@@ -26,7 +27,6 @@ ROUNDING = 0.02
 """Of PCIe's bandwidths, by those who quote them."""
 HIDDEN_NVSWITCH = "fffffff:ffff:ff"
 
-_BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
 _NAME = re.compile(r"[ !#-%'-;=?-~]{1,254}", re.ASCII)  # printable, but for " & < >
 
 Xml = list[str]
@@ -117,7 +117,7 @@ def _name_all(plan: _Plan) -> None:
         here = [vertex for vertex in range(topology.vertices) if plan.host(vertex) == host]
         local = {vertex: topology.names[vertex].removeprefix(f"h{host}.") for vertex in here}
         prefix = f"h{place}." if len(plan.hosts) > 1 else ""
-        kept = {local[v] for v in here if _BUS_ID.fullmatch(local[v])}
+        kept = {local[v] for v in here if BUS_ID.fullmatch(local[v])}
         fresh = (f"{0xF000 + (n >> 8):04x}:{n & 255:02x}:00.0" for n in range(0x0F00 << 8))
         unused = (bus_id for bus_id in fresh if bus_id not in kept)
         for vertex in here:

@@ -19,22 +19,19 @@ from math import nan
 
 from clusterbench.collectives.formats._hwloc_pci import Device, Port, number_gpus, pruned
 from clusterbench.collectives.topology.draft import Draft
-from clusterbench.collectives.topology.file import Format
+from clusterbench.collectives.topology.file import Format, whole_number
 from clusterbench.collectives.topology.graph import Kind, Topology
-from clusterbench.collectives.topology.link_rates import pcie_bandwidth, reducing_nvswitches, socket
+from clusterbench.collectives.topology.link_rates import guessed_pcie, pcie_bandwidth, reducing_nvswitches, socket
 from clusterbench.collectives.topology.xml_tree import Element, read_xml, root_tag
 
 PACKAGES = ("Package", "Socket")
 MATRICES = ("NVLinkBandwidth", "XGMIBandwidth", "XeLinkBandwidth")
 """Of links between GPUs, in MB/s one way."""
-GUESSED_PCIE = (3, 16)
-"""Generation and lanes of a link whose speed is not known, as NCCL takes it."""
 MOST_CPUS = 1024
 MOST_OBJECTS = 4096
 """Of a matrix."""
 
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
-_ARCHITECTURES = {"aarch64": "arm64", "ppc64le": "ppc64", "amd64": "x86_64"}
 
 
 @dataclass(slots=True)
@@ -83,12 +80,6 @@ def _type(element: Element) -> str:
     return element.attributes.get("type", "")
 
 
-def _whole(element: Element, text: str, what: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise element.error(f"{what} {text!r}; expected a whole number from 0")
-    return int(text)
-
-
 def _cpus(draft: Draft, machine: Element, objects: Sequence[Element]) -> dict[int, int]:
     """A vertex of each CPU, by the identity of its object."""
     found = (
@@ -113,7 +104,7 @@ def _join_cpus(machine: _Machine, root: Element, objects: Sequence[Element]) -> 
     everywhere = _infos([root, *root.all("object")])
     for number, vertex in machine.cpus.items():
         infos = everywhere | _infos([elements[number]])
-        arch = infos.get("Architecture", "").lower()
+        arch = infos.get("Architecture", "")
         vendor = infos.get("CPUVendor", "")
         if not arch:
             arch = "ppc64" if infos.get("CPUModel", "").startswith("POWER") else "x86_64" if vendor else ""
@@ -121,7 +112,7 @@ def _join_cpus(machine: _Machine, root: Element, objects: Sequence[Element]) -> 
             int(infos[name]) if _WHOLE.fullmatch(infos.get(name, "")) else -1
             for name in ("CPUFamilyNumber", "CPUModelNumber")
         )
-        kind = socket(_ARCHITECTURES.get(arch, arch), vendor, family, model)
+        kind = socket(arch, vendor, family, model)
         for other in machine.cpus.values():
             if other != vertex:
                 machine.draft.link(vertex, other, kind.bytes_per_s)
@@ -193,7 +184,7 @@ def _grow(machine: _Machine, port: Port, parent: int, slowest: float | None) -> 
 def _guessed(machine: _Machine, port: Port, bandwidth: float | None) -> float:
     if bandwidth is not None:
         return bandwidth
-    generation, width = GUESSED_PCIE
+    generation, width = guessed_pcie()
     machine.draft.warn(f"{port.name} has no speed of its link: taken for PCIe {generation} of {width} lanes.")
     return pcie_bandwidth(generation, width)
 
@@ -253,7 +244,7 @@ def _add_matrices(machine: _Machine, root: Element, objects: Sequence[Element]) 
 def _matrix_objects(element: Element, objects: Sequence[Element]) -> list[Element]:
     """What the rows and columns of a matrix stand for."""
     indexes = " ".join(child.text for child in element.all("indexes")).split()
-    size = _whole(element, element.needed("nbobjs"), "nbobjs")
+    size = element.whole("nbobjs", 0)
     if size != len(indexes) or not 0 < size <= MOST_OBJECTS:
         raise element.error(f"{len(indexes)} objects and nbobjs {size}; expected the same, and 1 to {MOST_OBJECTS}")
     attribute = "gp_index" if element.tag == "distances2hetero" or element.needed("indexing") == "gp" else "os_index"
@@ -272,7 +263,8 @@ def _matrix_values(element: Element, size: int) -> list[int]:
     texts = " ".join(child.text for child in element.all("u64values")).split()
     if len(texts) != size * size:
         raise element.error(f"{len(texts)} values of {size} objects; expected {size * size}")
-    return [_whole(element, text, "a bandwidth of") for text in texts]
+    where = element.where
+    return [whole_number(text, where, "a bandwidth of") for text in texts]
 
 
 def _recognises(text: str) -> bool:

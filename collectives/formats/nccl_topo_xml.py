@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import inf, isclose, isnan, nan
 
-from clusterbench.collectives.formats._nccl_topo_tree import Gpu, Machine, add_cpu, number_devices, whole
+from clusterbench.collectives.formats._nccl_topo_tree import Gpu, Machine, add_cpu, number_devices
 from clusterbench.collectives.formats._nccl_topo_writer import ROUNDING, composed
 from clusterbench.collectives.topology.draft import Draft
 from clusterbench.collectives.topology.file import Format
@@ -114,7 +114,7 @@ def _same_links(one: dict[tuple[str, str], list[float]], other: dict[tuple[str, 
 
 def _join_cpus(machine: Machine) -> None:
     for host, vertex, element in machine.cpus:
-        family, model = (whole(element, name, 0, -1) for name in ("familyid", "modelid"))
+        family, model = (element.whole(name, 0, -1) for name in ("familyid", "modelid"))
         kind = socket(element.attributes.get("arch", ""), element.attributes.get("vendor", ""), family, model)
         others = [other for other in machine.cpus_of[host] if other != vertex]
         for other in others:
@@ -131,7 +131,7 @@ def _add_gpus(machine: Machine) -> None:
         gpu.vertex = machine.draft.vertex(Kind.GPU, name, gpu.element.where, gpu.host)
         machine.draft.join(gpu.parent, gpu.vertex, gpu.bandwidth)
         for c2c in gpu.element.all("c2c"):
-            mbytes = whole(c2c, "bw", 1) * whole(c2c, "count", 1)
+            mbytes = c2c.whole("bw", 1) * c2c.whole("count", 1)
             machine.draft.join(gpu.vertex, gpu.cpu, mbytes * 1e6)
     if machine.gpus and not any(gpu.links for gpu in machine.gpus):
         machine.draft.warn("The file gives no links between GPUs other than PCIe; there may be some.")
@@ -155,7 +155,7 @@ def _port(machine: Machine, element: Element, name: str) -> float:
     if "speed" not in element.attributes:
         machine.draft.warn(f"The file gives no speed of the network card {name}.")
         return nan
-    speed = whole(element, "speed", -(10**15), -1)
+    speed = element.whole("speed", -(10**15), -1)
     if speed <= 0:
         machine.draft.warn(f"The network card {name} has speed {speed}: taken for 10 Gb/s, as NCCL does.")
         speed = NET_MBIT_PER_S
@@ -169,7 +169,7 @@ def _add_gpu_links(machine: Machine) -> None:
     rates: dict[int, float] = {}
     for gpu in machine.gpus:
         for element in gpu.links:
-            count = whole(element, "count", 1)
+            count = element.whole("count", 1)
             rate, generation = _link_rate(machine, gpu, element)
             other = _other_end(machine, found, gpu, element, generation)
             if other == gpu.vertex:
@@ -202,7 +202,7 @@ def _link_rate(machine: Machine, gpu: Gpu, element: Element) -> tuple[float, Nvl
             known = ", ".join(xgmi_rates())
             raise gpu.element.error(f"xGMI of architecture gcn={gfx!r}; expected one of {known}")
         return xgmi_rates()[gfx], None
-    capability = whole(gpu.element, "sm", 0)
+    capability = gpu.element.whole("sm", 0)
     generation = nvlink(capability)
     if generation is None:
         raise gpu.element.error(f"NVLink of compute capability sm={capability}; expected 60 or above")
@@ -252,7 +252,7 @@ def _ranks(machine: Machine) -> list[int] | None:
     if not machine.gpus:
         machine.draft.warn("The file names no device a GPU: ranks are placed on CPUs.")
         return None
-    order = [whole(gpu.element, "rank", 0, -1) if gpu.element.tag == "gpu" else -1 for gpu in machine.gpus]
+    order = [gpu.element.whole("rank", 0, -1) if gpu.element.tag == "gpu" else -1 for gpu in machine.gpus]
     if min(order) < 0:
         return [gpu.vertex for gpu in machine.gpus]
     seen: set[int] = set()

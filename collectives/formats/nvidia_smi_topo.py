@@ -33,14 +33,17 @@ from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.draft import Draft
 from clusterbench.collectives.topology.file import Format
 from clusterbench.collectives.topology.graph import Kind, Topology, TopologyError
-from clusterbench.collectives.topology.link_rates import Nvlink, nvlinks, pcie_bandwidth, socket
+from clusterbench.collectives.topology.link_rates import (
+    Nvlink,
+    nvlinks,
+    nvswitch_links,
+    pcie_bandwidth,
+    pcie_without_nvlink,
+    socket,
+)
 
 UNKNOWN = 9
 """Where NVLink hides the relation by PCIe."""
-SWITCH_LINKS = (6, 8, 12, 18)
-"""NVLinks of a GPU in machines with NVSwitch: V100; A800 and H800; A100; H100 and later."""
-GUESSED_PCIE = 4
-"""Where no NVLink says how old the GPUs are."""
 
 
 def read(text: str, where: str) -> Topology:
@@ -55,7 +58,7 @@ def read(text: str, where: str) -> Topology:
     generation = _generation(matrix, gpus, relations, draft)
     names = _names(matrix, draft)
     vertices: list[int] = []
-    parents = _trees(matrix, relations, draft, generation.pcie if generation else GUESSED_PCIE)
+    parents = _trees(matrix, relations, draft, generation.pcie if generation else pcie_without_nvlink())
     for device, name in enumerate(names):
         kind = Kind.GPU if GPU.fullmatch(matrix.columns[device]) else Kind.NIC
         parent, bandwidth = parents[device]
@@ -101,7 +104,7 @@ def _generation(matrix: Matrix, gpus: list[int], relations: list[list[str]], dra
     """
     totals = [sum(bonds) for bonds in _bonds(gpus, relations)]
     if not any(totals):
-        draft.warn(f"The matrix gives no rates: PCIe is taken for generation {GUESSED_PCIE} of 16 lanes.")
+        draft.warn(f"The matrix gives no rates: PCIe is taken for generation {pcie_without_nvlink()} of 16 lanes.")
         return None
     links = _switch_links(gpus, relations) or totals
     most = max(links)
@@ -141,7 +144,7 @@ def _switch_links(gpus: list[int], relations: list[list[str]]) -> list[int] | No
     apart = int(bonds.sum(axis=1).max())
     if not links.all() or (bonds != as_many).any():
         return None
-    known = len(set(links.tolist())) == 1 and int(links[0]) in SWITCH_LINKS and apart not in SWITCH_LINKS
+    known = len(set(links.tolist())) == 1 and int(links[0]) in nvswitch_links() and apart not in nvswitch_links()
     return links.tolist() if known or apart > max(kind.links for kind in nvlinks()) else None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 
-from clusterbench.collectives.topology.file import Format
+from clusterbench.collectives.topology.file import Format, whole_number
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 from clusterbench.collectives.topology.hostlist import MOST_NAMES, expanded
 from clusterbench.collectives.topology.slurm import SOURCE, Grid, Group, blocks, grids, tree
@@ -80,7 +80,8 @@ def _read_conf(text: str, where: str) -> Topology:
         at = f"{where}, line {number}"
         pairs = _pairs(line, at)
         if list(pairs) == ["blocksizes"]:
-            sizes, sizes_where = [_whole(size, at, "block size", 1) for size in pairs["blocksizes"].split(",")], at
+            sizes = [whole_number(size, at, "block size", 1) for size in pairs["blocksizes"].split(",")]
+            sizes_where = at
             continue
         found = [key for key in pairs if key in CONF_KEYS]
         if len(found) != 1 or set(pairs) - {found[0]} - CONF_KEYS[found[0]]:
@@ -140,13 +141,6 @@ def _pairs(line: str, at: str) -> dict[str, str]:
     return pairs
 
 
-def _whole(text: str, at: str, what: str, low: int) -> int:
-    stripped = text.strip()
-    if not (stripped.isascii() and stripped.isdecimal() and len(stripped) < 10 and int(stripped) >= low):
-        raise TopologyError(f"{at}: {what} {stripped[:40]!r}; expected a whole number from {low}")
-    return int(stripped)
-
-
 def _ring(name: str, where: str, hosts: Sequence[str]) -> Grid:
     if not hosts:
         raise TopologyError(f"{where}: ring {name[:60]} has no nodes; expected at least one")
@@ -198,7 +192,7 @@ def _built(where: str, kind: str, body: Node, warnings: list[str]) -> Topology:
     if kind == "block":
         entries = body.mapping("block", "block_sizes", "blocks")
         sizes_node = entries.get("block_sizes", Node(body.where, items=[]))
-        sizes = [_whole(node.scalar("a block size"), node.where, "block size", 1)
+        sizes = [whole_number(node.scalar("a block size"), node.where, "block size", 1)
                  for node in sizes_node.sequence("block_sizes")]  # fmt: skip
         return blocks(where, _groups(body, "blocks", "block", lists), sizes, sizes_node.where, warnings)
     if kind == "ring":
@@ -274,7 +268,7 @@ def _fill(places: list[str | None], dims: tuple[int, ...], region: Node, lists: 
 
 def _triple(node: Node, what: str, low: int) -> tuple[int, int, int]:
     node.mapping(what, "x", "y", "z")
-    x, y, z = (_whole(_entry(node, key, what).scalar(key), node.where, key, low) for key in "xyz")
+    x, y, z = (whole_number(_entry(node, key, what).scalar(key), node.where, key, low) for key in "xyz")
     return x, y, z
 
 

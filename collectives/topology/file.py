@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,9 @@ from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 MOST_BYTES = 256 << 20
 """Of a file: the fabric of 100,000 ports written by `ibnetdiscover` is some 40 MB."""
+
+_WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
+"""What a double has exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,17 @@ def formats() -> dict[str, Format]:
             raise ImportError(f"{module.__file__}: expected a constant FORMAT of type Format, named like the file")
         found[format_.name] = format_
     return dict(sorted(found.items()))
+
+
+def whole_number(text: str, where: str, what: str, low: int = 0) -> int:
+    """A whole number in a file, of at most 15 digits and at least `low`.
+
+    Raises `TopologyError`, which begins with `where`, the file and line, and says `what` the number is.
+    """
+    digits = text.strip()
+    if not _WHOLE.fullmatch(digits) or int(digits) < low:
+        raise TopologyError(f"{where}: {what} {text[:40]!r}; expected a whole number from {low}")
+    return int(digits)
 
 
 def read_topology(path: Path, name: str | None = None) -> Topology:

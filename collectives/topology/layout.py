@@ -212,7 +212,7 @@ def _vertex_box(topology: Topology, group: Sequence[Branch], x: float, y: float)
     lines = [names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"]
     ranks = np.flatnonzero(np.isin(topology.ranks, [branch.vertex for branch in group]))
     if len(ranks):
-        text = _ranges(ranks.tolist())
+        text = ranges(ranks.tolist())
         lines.append(f"rank {text}" if len(ranks) == 1 else f"ranks {text}")
     return Box(Kind(int(topology.kinds[group[0].vertex])).name.lower(), tuple(lines), x, y)
 
@@ -366,12 +366,12 @@ def rate(bytes_per_s: float) -> str:
     return f"{bytes_per_s / 1e12:.4g} TB/s" if bytes_per_s >= 1e13 else f"{bytes_per_s / 1e9:.4g} GB/s"
 
 
-def _ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers, neighbours as a range: `0–3, 8`."""
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers, neighbours as a range: `0-3,8`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][1] == number - 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -66,6 +66,16 @@ def pcie_bandwidth(generation: int, width: int) -> float:
     raise KeyError(generation)
 
 
+def guessed_pcie() -> tuple[int, int]:
+    """Generation and lanes of a link that nothing is known of."""
+    return _tables()["pcie_guess"]["generation"], _tables()["pcie_guess"]["width"]
+
+
+def pcie_without_nvlink() -> int:
+    """Generation of the PCIe of GPUs that are known for no more than that they have no NVLink."""
+    return int(_tables()["pcie_without_nvlink"]["generation"])
+
+
 @cache
 def nvlinks() -> tuple[Nvlink, ...]:
     """All that are known, the oldest first."""
@@ -96,7 +106,9 @@ def sockets() -> tuple[Socket, ...]:
 
 
 def socket(arch: str, vendor: str, family: int, model: int) -> Socket:
-    """The kind of a CPU; empty or −1 for what is not known of it."""
+    """The kind of a CPU, whose architecture may have any of its names; empty or −1 for what is not known of it."""
+    arch = arch.lower()
+    arch = _tables()["socket"]["architectures"].get(arch, arch)
     return next(
         kind
         for kind in sockets()
@@ -105,6 +117,11 @@ def socket(arch: str, vendor: str, family: int, model: int) -> Socket:
         and kind.family in (-1, family)
         and model >= kind.first_model
     )
+
+
+def nvswitch_links() -> frozenset[int]:
+    """The numbers of NVLinks that GPUs have in machines where all of them go to NVSwitches."""
+    return frozenset(_tables()["nvswitch_links"]["of_gpu"])
 
 
 def reducing_nvswitches() -> frozenset[str]:

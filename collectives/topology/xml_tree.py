@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from xml.sax.handler import ContentHandler, feature_external_ges, feature_external_pes
 from xml.sax.xmlreader import AttributesImpl, InputSource, Locator
 
+from clusterbench.collectives.topology.file import whole_number
 from clusterbench.collectives.topology.graph import TopologyError
 
 if TYPE_CHECKING:
@@ -68,6 +69,16 @@ class Element:
             return self.attributes[name]
         except KeyError:
             raise self.error(f"<{self.tag}> has no {name}; expected one") from None
+
+    def whole(self, name: str, low: int, absent: int | None = None) -> int:
+        """An attribute that is a whole number of at least `low`; where it is missing or empty `absent`, if given.
+
+        Raises `TopologyError`.
+        """
+        text = self.attributes.get(name, "") if absent is not None else self.needed(name)
+        if absent is not None and not text:
+            return absent
+        return whole_number(text, self.where, f"<{self.tag}> has {name}", low)
 
 
 def root_tag(text: str) -> str | None:

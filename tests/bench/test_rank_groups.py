@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clusterbench.bench.pair_runs import rounds
 from clusterbench.bench.rank_groups import BANDWIDTH, HOST, LATENCY, near_groups, rank_groups
-from clusterbench.bench.rank_topology import group_levels, measured_topology, ranges
+from clusterbench.bench.rank_topology import group_levels, measured_topology
 from clusterbench.collectives.topology.graph import NO_HOST, Kind
 
 Matrix = np.ndarray
@@ -193,7 +193,3 @@ def test_a_group_is_never_nearer_than_one_in_it() -> None:
         hosts, rank_groups(latency_s, latency_s, hosts), latency_s, 1 / latency_s, rounds(3, 0), ""
     )
     assert (found.links.latency_s >= 0).all()
-
-
-def test_ranges_are_short() -> None:
-    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"

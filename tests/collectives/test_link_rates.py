@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 
 from clusterbench.collectives.topology import link_rates
-from clusterbench.collectives.topology.link_rates import nvlink, nvlinks, pcie_bandwidth, sockets, xgmi_rates
+from clusterbench.collectives.topology.link_rates import (
+    guessed_pcie,
+    nvlink,
+    nvlinks,
+    nvswitch_links,
+    pcie_bandwidth,
+    pcie_generations,
+    pcie_widths,
+    pcie_without_nvlink,
+    sockets,
+    xgmi_rates,
+)
 
 TABLES = tomllib.loads(Path(link_rates.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
@@ -33,6 +44,17 @@ def test_every_figure_has_a_source_and_a_date() -> None:
 )
 def test_pcie_of_16_lanes(generation: int, gigabytes: float) -> None:
     assert pcie_bandwidth(generation, 16) / 1e9 == pytest.approx(gigabytes, rel=1e-3)
+
+
+def test_what_is_guessed_of_pcie_is_some_of_it() -> None:
+    assert pcie_bandwidth(*guessed_pcie()) / 1e9 == pytest.approx(15.75, rel=1e-3)
+    assert guessed_pcie()[1] in pcie_widths()
+    assert pcie_without_nvlink() in pcie_generations().values()
+
+
+def test_links_to_nvswitches_are_no_more_than_a_gpu_has() -> None:
+    assert {kind.links for kind in nvlinks() if kind.capability in (70, 80, 90, 100)} <= nvswitch_links()
+    assert max(nvswitch_links()) == max(kind.links for kind in nvlinks())
 
 
 def test_there_is_no_generation_0_of_pcie() -> None:
@@ -71,6 +93,9 @@ def test_xgmi(gfx: str, gigabytes: float) -> None:
         (("ppc64", "", -1, -1), 32),
         (("arm64", "", -1, -1), 6),
         (("", "", -1, -1), 16),
+        (("AMD64", "GenuineIntel", 6, 143), 22),
+        (("ppc64le", "", -1, -1), 32),
+        (("aarch64", "", -1, -1), 6),
         (("x86_64", "CentaurHauls", 7, 59), 16),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clusterbench.collectives.topology.drawing import topology_svg
 from clusterbench.collectives.topology.graph import Kind, Links, Topology, both_ways, joined, links, topology
-from clusterbench.collectives.topology.layout import BOX_HEIGHT, MOST_BOXES, layout
+from clusterbench.collectives.topology.layout import BOX_HEIGHT, MOST_BOXES, layout, ranges
 from clusterbench.collectives.topology.structure import alike_hosts, bundles, host_tree, levels, pruned, twins
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -125,6 +125,10 @@ def test_leaves_that_differ_in_their_name_only_stand_together() -> None:
     found = clos(1, gpus=3)
     groups = twins(found, host_tree(found, np.flatnonzero(found.hosts == 0)))
     assert [len(group) for group in groups] == [1, 3, 1, 1]
+
+
+def test_ranges_are_short() -> None:
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
 
 
 def test_a_small_topology_is_drawn_whole() -> None:

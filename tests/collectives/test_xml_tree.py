@@ -64,3 +64,11 @@ def test_elements_are_small_and_as_many_as_our_own_files_need() -> None:
         tracemalloc.stop()
     assert len(root.children) == 10_000
     assert size_bytes < 200 * 10_000
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.0", "0x1", "1" * 16, "-2", "١"])
+def test_an_attribute_that_is_no_whole_number_is_refused_with_its_line(text: str) -> None:
+    element = read_xml(f'<a n="{text}" m=" 12 "/>', "FILE")
+    assert (element.whole("m", 12), element.whole("none", 0, 7)) == (12, 7)
+    with pytest.raises(TopologyError, match=f"^FILE, line 1: <a> has n '{text}'; expected a whole number from -1"):
+        element.whole("n", -1)
