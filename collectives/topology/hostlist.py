@@ -45,9 +45,9 @@ def _product(name: str, where: str, most: int) -> list[str]:
         count *= sum(high - low + 1 for low, high, _ in group)
         length += max(max(width, len(str(high))) for _, high, width in group)
         if count > most:
-            raise TopologyError(
-                f"{where}: {name[:60]!r} stands for more than {most} names; expected at most {MOST_NAMES} in all"
-            )
+            break
+    if count > most:
+        raise TopologyError(f"{where}: with {name[:60]!r} more than {MOST_NAMES} names; expected at most that in all")
     if length > LONGEST_NAME:
         raise TopologyError(f"{where}: {name[:60]!r} has {length} characters; expected at most {LONGEST_NAME}")
     choices = [[part] for part in literals_and_groups]
