@@ -17,7 +17,7 @@ from clusterbench.bench.pair_outliers import WORSE, Matrix
 from clusterbench.bench.rank_groups import Group, Groups
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Topology, links, topology
-from clusterbench.collectives.topology.layout import ranges as ranges  # which the command prints groups by, too
+from clusterbench.collectives.topology.layout import ranges
 
 AT_ONCE = "What a group exchanges with others is the most that crossed it at once; it may be able to do more."
 

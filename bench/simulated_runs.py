@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -61,6 +61,8 @@ class Simulation:
     op: str
     root: int
     faults: tuple[str, ...]
+    culprits: Mapping[str, str]
+    """See `topology.faults.Faulty`."""
     run_id: str
 
     @property
@@ -150,12 +152,11 @@ def _schedule(asked: Simulation, spec: Spec, size_bytes: int) -> tuple[Spec, Sch
 
 
 def _culprit(asked: Simulation, found: Prediction) -> str:
-    """What limits the time most, where a fault was declared: the late rank, or the link."""
-    if not asked.faults:
-        return ""
-    if found.late_rank >= 0 and found.waiting_s > found.bottleneck_s:
+    """What a fault names and the time is lost at, most of it: a late or slow rank, or a link; empty where none is."""
+    at_link = asked.culprits.get(found.bottleneck, "")
+    if found.late_rank >= 0 and (not at_link or found.waiting_s > found.bottleneck_s):
         return f"rank {found.late_rank}"
-    return found.bottleneck
+    return at_link
 
 
 def _nccl_machine(asked: Simulation) -> Machine:

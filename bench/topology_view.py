@@ -10,10 +10,10 @@ import click
 import numpy as np
 
 from clusterbench.bench.output import print_table, print_tree
-from clusterbench.bench.rank_topology import ranges
 from clusterbench.bench.topology_rows import hosts
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.graph import NO_HOST, Kind, Routes, Topology, disconnected
+from clusterbench.collectives.topology.layout import ranges
 from clusterbench.collectives.topology.structure import (
     Branch,
     Bundle,

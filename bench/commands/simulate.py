@@ -135,6 +135,7 @@ def _asked(options: dict[str, Any]) -> Simulation:
         op=options["op"],
         root=root,
         faults=faulty.faults,
+        culprits=faulty.culprits,
         run_id=new_run_id(),
     )
 

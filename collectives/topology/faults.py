@@ -8,8 +8,8 @@ its reductions, and what goes over the links of its device).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ from clusterbench.collectives.topology.graph import (
     Routes,
     Topology,
     TopologyError,
+    disconnected,
     positions,
     routes_of_lengths,
 )
 from clusterbench.collectives.topology.routing import SearchRouter
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+LEAST = 1e-6
+"""Part of its rate that a link may be left with."""
+MOST_S = 1e6
+"""By which a rank may be late."""
 EXPECTED = "link:A-B=FRACTION, link:A>B=FRACTION, down:A-B, down:A>B, late:RANK=TIME or slow:RANK=FACTOR"
 
 
@@ -41,6 +46,8 @@ class Faulty:
     """How many times as long each rank takes for what it does itself; 1 for one that is well."""
     faults: tuple[str, ...]
     """As they were written."""
+    culprits: Mapping[str, str] = field(default_factory=dict)
+    """Of each link that a fault slows down, by its name, whom it is to be blamed on: itself, or `rank 5`."""
 
 
 def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
@@ -52,6 +59,7 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
     """
     written = tuple(faults)
     late, slowdown = np.zeros(len(topology.ranks)), np.ones(len(topology.ranks))
+    culprits: dict[str, str] = {}
     bandwidth = topology.links.bandwidth.copy()
     down = np.zeros(len(topology.links), np.bool_)
     for fault in written:
@@ -59,8 +67,9 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
         match kind:
             case "link":
                 ends, value = _split(fault, what)
-                share = _number(fault, value, 0.0, 1.0)
-                bandwidth[_links(topology, fault, ends)] *= share
+                share, slower = _number(fault, value, LEAST, 1.0), _links(topology, fault, ends)
+                bandwidth[slower] *= share
+                culprits |= {topology.link_name(link): topology.link_name(link) for link in slower.tolist()}
             case "down":
                 if not topology.searchable:
                     raise TopologyError(
@@ -77,14 +86,21 @@ def with_faults(topology: Topology, faults: Iterable[str]) -> Faulty:
                 at, factor = _rank(topology, fault, rank), _number(fault, value, 1.0, 1e9)
                 slowdown[at] *= factor
                 vertex = topology.ranks[at]
-                bandwidth[(topology.links.src == vertex) | (topology.links.dst == vertex)] /= factor
+                own = np.flatnonzero((topology.links.src == vertex) | (topology.links.dst == vertex))
+                bandwidth[own] /= factor
+                culprits |= {topology.link_name(link): f"rank {at}" for link in own.tolist()}
             case _:
                 raise TopologyError(f"{fault[:80]!r}: expected {EXPECTED}")
     if not written:
         return Faulty(topology, late, slowdown, ())
-    links = replace(topology.links, bandwidth=bandwidth)
-    router = _Detour(topology, links, down) if down.any() else topology.router
-    return Faulty(replace(topology, links=links, router=router), late, slowdown, written)
+    faulty = replace(topology, links=replace(topology.links, bandwidth=bandwidth))
+    if down.any():
+        detour = _Detour(faulty, down)
+        faulty = replace(faulty, links=detour.links, router=detour)
+        cut = disconnected(faulty)
+        if cut is not None:
+            raise TopologyError(f"no way is left from rank {cut[0]} to rank {cut[1]}, with {', '.join(written)[:200]}")
+    return Faulty(faulty, late, slowdown, written, culprits)
 
 
 def _split(fault: str, what: str) -> tuple[str, str]:
@@ -108,7 +124,10 @@ def _time(fault: str, text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s)", text)
     if not found:
         raise TopologyError(f"{fault[:80]!r}: {text[:40]!r}; expected a time such as 250us, 2ms or 1s")
-    return float(found[1]) * _SECONDS[found[2]]
+    time_s = float(found[1]) * _SECONDS[found[2]]
+    if not time_s < MOST_S:
+        raise TopologyError(f"{fault[:80]!r}: expected a time below {MOST_S:g} s")
+    return time_s
 
 
 def _rank(topology: Topology, fault: str, text: str) -> int:
@@ -140,11 +159,12 @@ def _links(topology: Topology, fault: str, ends: str) -> Ints:
 class _Detour:
     """The routes of a topology, but for those over links that are down, which are searched."""
 
-    def __init__(self, topology: Topology, links: Links, down: NDArray[np.bool_]) -> None:
+    def __init__(self, topology: Topology, down: NDArray[np.bool_]) -> None:
         self._usual, self._down = topology.router, down
-        self._up = np.flatnonzero(~down)
-        kept = Links(links.src[self._up], links.dst[self._up], links.bandwidth[self._up], links.latency_s[self._up])
-        self._search = SearchRouter(topology.kinds, kept, topology.names)
+        self._number = np.cumsum(~down) - 1  # of each link among those that are left
+        links, up = topology.links, np.flatnonzero(~down)
+        self.links = Links(links.src[up], links.dst[up], links.bandwidth[up], links.latency_s[up])
+        self._search = SearchRouter(topology.kinds, self.links, topology.names)
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
         usual = self._usual(src, dst, choice)
@@ -152,12 +172,12 @@ class _Detour:
         hit[usual.owners()[self._down[usual.links]]] = True
         which = np.flatnonzero(hit)
         if not len(which):
-            return usual
+            return Routes(usual.offsets, self._number[usual.links])
         found = self._search(src[which], dst[which], choice[which])
         lengths = usual.lengths
         lengths[which] = found.lengths
         routes = routes_of_lengths(lengths, np.empty(int(lengths.sum()), np.int64))
         kept = np.flatnonzero(~hit)
-        routes.links[positions(routes.offsets[kept], lengths[kept])] = usual.links[~hit[usual.owners()]]
-        routes.links[positions(routes.offsets[which], lengths[which])] = self._up[found.links]
+        routes.links[positions(routes.offsets[kept], lengths[kept])] = self._number[usual.links[~hit[usual.owners()]]]
+        routes.links[positions(routes.offsets[which], lengths[which])] = found.links
         return routes

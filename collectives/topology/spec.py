@@ -132,7 +132,10 @@ def _fabric(text: str, fabric: Fabric, options: dict[str, str]) -> Topology:
             ecmp=None if options["ecmp"] == "no" else whole("ecmp", options["ecmp"], 0, 1 << 31),
             options={name: options[name] for name in fabric.options},
         )
-        return placed(cluster(text, node, nodes, fabric.build(wiring), fabric.source), options["ranks"])
+        made = cluster(text, node, nodes, fabric.build(wiring), fabric.source)
+        return placed(
+            replace(made, warnings=(*made.warnings, *_uneven_ports(options["bandwidth"], node))), options["ranks"]
+        )
     except TopologyError as error:
         raise TopologyError(f"{text[:120]}: {error}") from None
 
@@ -145,6 +148,14 @@ def _bandwidth(text: str, node: Topology) -> float:
             raise TopologyError(f"{node.name} does not say how fast its ports are; expected bandwidth=")
         return float(known.min())
     return _scaled("bandwidth", text, r"(?P<unit>[KMGT]?)", _SCALE)
+
+
+def _uneven_ports(bandwidth: str, node: Topology) -> list[str]:
+    """What is guessed where the ports of a node differ, and no rate is given."""
+    if bandwidth != "port" or len(np.unique(node.port_bandwidth)) == 1:
+        return []
+    least = float(node.port_bandwidth.min()) / 1e9
+    return [f"the ports of {node.name} differ; all are taken for the slowest, {least:g} GB/s: give bandwidth="]
 
 
 def _latency(text: str) -> float:

@@ -52,10 +52,16 @@ def test_rows_have_bounds_shares_and_the_words_of_the_explanation(tmp_path: Path
 @pytest.mark.parametrize("mode", ["phases", "events"])
 def test_a_fault_slows_the_collective_and_is_named_as_the_culprit(mode: str) -> None:
     words = ["--topology", "leaf-spine:racks=2,hosts=4", "-b", "1M", "-e", "1M", "--algorithm", "ring", "--mode", mode]
-    well, degraded, late = (
+    well, degraded, late, hardly = (
         json.loads(simulate(*words, *more, "--json").stdout)["rows"][0]
-        for more in ([], ["--fault", "link:leaf0-spine0=0.05"], ["--fault", "late:3=20ms"])
+        for more in (
+            [],
+            ["--fault", "link:leaf0-spine0=0.05"],
+            ["--fault", "late:3=20ms"],
+            ["--fault", "link:h1>leaf0=0.999999"],
+        )
     )
+    assert hardly["culprit"] in ("", "h1 → leaf0")
     assert well["culprit"] == ""
     assert degraded["median_s"] > 2 * well["median_s"]
     assert "leaf0" in degraded["culprit"]
