@@ -93,6 +93,20 @@ def chosen(specs: list[Spec], call: Call) -> tuple[tuple[Spec, ...], list[str]]:
     return tuple(dict.fromkeys(found)), left_out
 
 
+class Planned:
+    """The plans of schedules that were priced by phases: an algorithm's first size makes one, and the others use it."""
+
+    def __init__(self, patterns: Patterns, element_bytes: int) -> None:
+        self._patterns, self._element_bytes = patterns, element_bytes
+        self._plans: dict[Spec, phases.Plan] = {}
+
+    def plan(self, spec: Spec, made: Schedule) -> phases.Plan:
+        """The plan of an algorithm with its options, whose schedule is `made`."""
+        if spec not in self._plans:
+            self._plans[spec] = phases.plan(self._patterns, made, element_bytes=self._element_bytes)
+        return self._plans[spec]
+
+
 def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measurement]:
     """All rows, algorithm by algorithm and size by size; `step` is told what is done.
 
@@ -106,7 +120,7 @@ def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measur
         else:
             schedule(spec, asked.call())
     bound = limits(asked.topology, asked.collective.name, asked.root)
-    patterns = Patterns(asked.topology, asked.costs)
+    planned = Planned(Patterns(asked.topology, asked.costs), asked.itemsize)
     rows = []
     for spec in asked.algorithms:
         for size_bytes in asked.sizes:
@@ -114,17 +128,17 @@ def simulate(asked: Simulation, step: Callable[[str, int], None]) -> list[Measur
             if machine is not None and spec.name == NCCL:
                 rows.append(_nccl_row(asked, bound, machine, size_bytes))
             else:
-                rows.append(_row(asked, bound, patterns, spec, size_bytes))
+                rows.append(_row(asked, bound, planned, spec, size_bytes))
             step(f"{spec} {size_bytes} B", 1)
     return rows
 
 
-def _row(asked: Simulation, bound: Limits, patterns: Patterns, spec: Spec, size_bytes: int) -> Measurement:
+def _row(asked: Simulation, bound: Limits, planned: Planned, spec: Spec, size_bytes: int) -> Measurement:
     ran, made = _schedule(asked, spec, size_bytes)
     if asked.mode == "closed":
         found = closed.estimate(made, asked.topology, size_bytes, asked.costs)
     elif asked.mode == "phases":
-        found = phases.price_by(patterns, made, size_bytes, element_bytes=asked.itemsize)
+        found = planned.plan(ran, made).at(size_bytes)
     else:
         found = events.play(
             made, asked.topology, size_bytes, asked.costs, order=asked.order, element_bytes=asked.itemsize

@@ -31,7 +31,7 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pattern:
+class Pattern:
     """Of the messages that may end last: latency, seconds for each unit of size, limiting link, how many share it."""
 
     latency_s: Floats
@@ -39,10 +39,21 @@ class _Pattern:
     link: Ints
     sharing: Ints
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is any message."""
+        return len(self.link) > 0
+
     def last(self, units: int) -> Last:
+        """The message that ends last where a unit is so many bytes."""
+        if not self.sends:
+            return Last()
         bandwidth_s = self.unit_s * units
         at = int((self.latency_s + bandwidth_s).argmax())
         return Last(float(self.latency_s[at]), float(bandwidth_s[at]), int(self.link[at]), int(self.sharing[at]))
+
+
+_NOTHING = Pattern(np.zeros(0), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Patterns:
@@ -53,23 +64,23 @@ class Patterns:
         self.costs = costs or Costs()
         self._ranks = len(topology.ranks)
         self._slow = self.costs.slow(self._ranks)
-        self._priced: dict[bytes, _Pattern] = {}
+        self._priced: dict[bytes, Pattern] = {}
 
-    def last(self, src: Ints, dst: Ints, route: Ints, size_bytes: Ints) -> tuple[Last, bytes]:
-        """The message that ends last of those from ranks to ranks, all of some bytes; and a name for their pattern."""
+    def priced(self, src: Ints, dst: Ints, route: Ints, size: Ints) -> tuple[Pattern, int]:
+        """The pattern of messages from ranks to ranks, all of some size, and the unit that their sizes are whole in."""
         if not len(src):
-            return Last(), b""
-        units = int(np.gcd.reduce(size_bytes))
-        relative = size_bytes // units
+            return _NOTHING, 1
+        units = int(np.gcd.reduce(size))
+        relative = size // units
         digest = hashlib.blake2b(digest_size=16)
         for column in (src, dst, route, relative):
             digest.update(np.ascontiguousarray(column).data)
         key = digest.digest()
         if key not in self._priced:
             self._priced[key] = self._price(src, dst, route, relative)
-        return self._priced[key].last(units), key
+        return self._priced[key], units
 
-    def _price(self, src: Ints, dst: Ints, route: Ints, length: Ints) -> _Pattern:
+    def _price(self, src: Ints, dst: Ints, route: Ints, length: Ints) -> Pattern:
         # What goes between two ranks over one route goes as one message.
         routes_between = int(route.max()) + 1
         pair, message = np.unique((src * self._ranks + dst) * routes_between + route, return_inverse=True)
@@ -85,7 +96,7 @@ class Patterns:
         order = np.lexsort((-latency_s, -unit_s))  # the most time a unit first
         highest = np.maximum.accumulate(latency_s[order])
         kept = order[np.concatenate(([True], latency_s[order][1:] > highest[:-1]))]
-        return _Pattern(latency_s[kept], unit_s[kept], link[kept], shared[kept])
+        return Pattern(latency_s[kept], unit_s[kept], link[kept], shared[kept])
 
     def _messages_s(self, src: Ints, dst: Ints) -> Floats:
         """What each message costs its end points: those of one sender follow one another."""

@@ -7,15 +7,15 @@ have max-min fair rates until they end; each ends later by its latency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from clusterbench.collectives.schedule import Ints, Phase, Schedule
+from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.patterns import Pattern, Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
-from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, Sizes, sizes
+from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, sizes
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 
@@ -41,55 +41,86 @@ def price_by(
     matrix: Ints | None = None,
     element_bytes: int = ELEMENT_BYTES,
 ) -> Prediction:
-    """The same, with patterns that were met before: of several sizes and schedules each pattern is priced once."""
-    topology, costs = patterns.topology, patterns.costs
-    refuse_too_few(schedule, topology)
-    of = sizes(schedule, size_bytes, matrix, element_bytes)
-    slow = costs.slow(len(topology.ranks))
-    latency_s = bandwidth_s = reduction_s = 0.0
-    rounds, met = 0, set()
-    on_link: dict[int, tuple[float, int]] = {}
-    for part, length, times in _rounds(schedule, of):
-        moves = (part.src != part.dst) & (length > 0)
-        last, key = patterns.last(part.src[moves], part.dst[moves], part.route[moves], length[moves])
-        latency_s += times * last.latency_s
-        bandwidth_s += times * last.bandwidth_s
-        if costs.gamma_s_per_byte:
-            reduced = np.bincount(part.dst, length * part.reduce, len(slow)) * slow
-            reduction_s += times * float(reduced.max(initial=0.0)) * costs.gamma_s_per_byte
-        rounds += times
-        met.add(key)
-        if last.link >= 0:
-            so_far, most = on_link.get(last.link, (0.0, 0))
-            on_link[last.link] = so_far + times * last.bandwidth_s, max(most, last.sharing)
-    late = costs.late(schedule.ranks)
-    waiting_s = float(late.max(initial=0.0))
-    link, (spent_s, sharing) = max(on_link.items(), key=lambda item: item[1][0], default=(-1, (0.0, 0)))
-    return Prediction(
-        time_s=latency_s + bandwidth_s + reduction_s + waiting_s,
-        latency_s=latency_s,
-        bandwidth_s=bandwidth_s,
-        reduction_s=reduction_s,
-        waiting_s=waiting_s,
-        bottleneck=topology.link_name(link) if link >= 0 else "",
-        bottleneck_s=spent_s,
-        sharing=sharing,
-        mode="phases",
-        rounds=rounds,
-        patterns=len(met - {b""}),
-        late_rank=int(late.argmax()) if waiting_s > 0 else -1,
-    )
+    """The same, with patterns that were met before: of several schedules each pattern is priced once."""
+    return plan(patterns, schedule, matrix, element_bytes).at(size_bytes)
 
 
-def _rounds(schedule: Schedule, of: Sizes) -> Iterator[tuple[Phase, Ints, int]]:
-    """Rounds with the bytes of their transfers, and how often each comes: one for a phase, where chunks are alike."""
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A pattern of a schedule: how many times it comes, and what is sent and reduced in it for each byte of a chunk."""
+
+    pattern: Pattern
+    units: int
+    times: int
+    reduced: float
+    """Chunks that the slowest rank reduces, times what it takes longer than others."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A schedule with its patterns priced, whose time at any size is then arithmetic."""
+
+    patterns: Patterns
+    schedule: Schedule
+    element_bytes: int
+    steps: tuple[_Step, ...]
+
+    def at(self, size_bytes: int) -> Prediction:
+        """The time for a vector of `size_bytes`; that of a collective with uneven parts is of its matrix."""
+        uneven = self.schedule.collective.uneven
+        chunk_bytes = 1 if uneven else sizes(self.schedule, size_bytes, None, self.element_bytes).longest
+        latency_s = bandwidth_s = reduction_s = 0.0
+        on_link: dict[int, tuple[float, int]] = {}
+        for step in self.steps if chunk_bytes else ():
+            last = step.pattern.last(step.units * chunk_bytes)
+            latency_s += step.times * last.latency_s
+            bandwidth_s += step.times * last.bandwidth_s
+            reduction_s += step.times * step.reduced * chunk_bytes * self.patterns.costs.gamma_s_per_byte
+            if last.link >= 0:
+                so_far, most = on_link.get(last.link, (0.0, 0))
+                on_link[last.link] = so_far + step.times * last.bandwidth_s, max(most, last.sharing)
+        late = self.patterns.costs.late(self.schedule.ranks)
+        waiting_s = float(late.max(initial=0.0))
+        link, (spent_s, sharing) = max(on_link.items(), key=lambda item: item[1][0], default=(-1, (0.0, 0)))
+        return Prediction(
+            time_s=latency_s + bandwidth_s + reduction_s + waiting_s,
+            latency_s=latency_s,
+            bandwidth_s=bandwidth_s,
+            reduction_s=reduction_s,
+            waiting_s=waiting_s,
+            bottleneck=self.patterns.topology.link_name(link) if link >= 0 else "",
+            bottleneck_s=spent_s,
+            sharing=sharing,
+            mode="phases",
+            rounds=sum(step.times for step in self.steps),
+            patterns=len({id(step.pattern) for step in self.steps if step.pattern.sends}),
+            late_rank=int(late.argmax()) if waiting_s > 0 else -1,
+        )
+
+
+def plan(
+    patterns: Patterns, schedule: Schedule, matrix: Ints | None = None, element_bytes: int = ELEMENT_BYTES
+) -> Plan:
+    """A schedule with its patterns priced, for all sizes; raises what `price` does."""
+    refuse_too_few(schedule, patterns.topology)
+    uneven = schedule.collective.uneven
+    of = sizes(schedule, 0, matrix, element_bytes)
+    slow = patterns.costs.slow(len(patterns.topology.ranks))
+    steps = []
     for part in schedule.phases():
         if not len(part) or not part.repetitions:
             continue
-        if of.ends.ndim == 1:
-            yield part, of.most(part), part.repetitions
-        else:
-            yield from ((one, of.exact(one), 1) for one in part.rounds())
+        # In chunks, which all count for the longest; parts that are uneven in bytes, round by round.
+        for one, length, times in (
+            ((each, of.exact(each), 1) for each in part.rounds()) if uneven else ((part, part.count, part.repetitions),)
+        ):
+            moves = (one.src != one.dst) & (length > 0)
+            pattern, units = patterns.priced(one.src[moves], one.dst[moves], one.route[moves], length[moves])
+            reduced = 0.0
+            if patterns.costs.gamma_s_per_byte:
+                reduced = float((np.bincount(one.dst, length * one.reduce, len(slow)) * slow).max(initial=0.0))
+            steps.append(_Step(pattern, units, times, reduced))
+    return Plan(patterns, schedule, element_bytes, tuple(steps))
 
 
 def refuse_too_few(schedule: Schedule, topology: Topology) -> None:

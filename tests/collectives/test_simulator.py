@@ -20,7 +20,7 @@ from clusterbench.collectives.simulator.events import play
 from clusterbench.collectives.simulator.fair import drain, fair_rates
 from clusterbench.collectives.simulator.messages import ORDERS, messages
 from clusterbench.collectives.simulator.patterns import Patterns
-from clusterbench.collectives.simulator.phases import price, price_by
+from clusterbench.collectives.simulator.phases import plan, price, price_by
 from clusterbench.collectives.simulator.transfers import sizes
 from clusterbench.collectives.topology.faults import with_faults
 from clusterbench.collectives.topology.graph import Routes, TopologyError, routes_of_lengths
@@ -326,3 +326,13 @@ def test_ten_thousand_gpus_are_priced_by_patterns_not_by_transfers() -> None:
         assert found.patterns <= 2
         assert found.rounds >= 2 * (8 - 1 + 1250 - 1)
         assert found.time_s > 2 * (1 << 30) / 513e9 * 0.9
+
+
+@pytest.mark.parametrize("name", ["ring", "halving-doubling", "direct", "two-level"])
+def test_a_plan_gives_at_every_size_what_a_price_of_that_size_is(name: str) -> None:
+    machine = topology_from("leaf-spine:racks=2,hosts=4,taper=4")
+    made, costs = built(name, "all_reduce", 8), Costs(1e-6, 1e-7, 1e-10)
+    planned = plan(Patterns(machine, costs), made)
+    for size_bytes in (0, 4, 33, 4096, 5 * MIB):
+        assert planned.at(size_bytes) == price(made, machine, size_bytes, costs)
+    assert planned.at(0).time_s == 0
