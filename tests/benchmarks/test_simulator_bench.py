@@ -15,7 +15,8 @@ from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.simulator.events import play
-from clusterbench.collectives.simulator.phases import price
+from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.phases import plan, price
 from clusterbench.collectives.topology.spec import topology_from
 
 GIB = 1 << 30
@@ -54,6 +55,17 @@ def test_a_thousand_gpus_by_events(benchmark: Any, show_line: Callable[[str], No
     by_phases = price(made, machine, GIB).time_s
     show_line(f"all_reduce of 1 GiB by {name}, 1,024 GPUs, events: {found.time_s:.4f} s simulated in {median_s:.1f} s; "
               f"phases say {by_phases:.4f} s")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ring", "recursive-doubling", "halving-doubling"])
+def test_another_size_of_a_plan(benchmark: Any, show_line: Callable[[str], None], name: str) -> None:
+    """Over 256 ranks, on a torus: the patterns are priced, so that a size is arithmetic."""
+    machine = topology_from("torus:dims=16x16")
+    made = schedule(parse_specs(name)[0], Call(COLLECTIVES["all_reduce"], 256))
+    planned, plan_s = timed(benchmark, plan, Patterns(machine), made)
+    size_s = _least_s(lambda: planned.at(1 << 20))
+    show_line(f"phases of {name}, 256 ranks: a plan from known patterns in {1e3 * plan_s:.2f} ms, each size of it in "
+              f"{1e6 * size_s:.0f} µs")  # fmt: skip
 
 
 def test_phases_grow_no_faster_than_p_log_p(benchmark: Any, show_line: Callable[[str], None]) -> None:
