@@ -236,6 +236,30 @@ def test_the_note_of_a_row_stands_in_the_table_and_at_its_point(synthetic: Calla
     assert trace["text"][0].endswith("ran as chain:segments=4<br>results of rank 1 differ in bits from rank 0's")
 
 
+@pytest.mark.parametrize("topology", ["", "dgx-h100"])
+def test_a_bound_and_the_expectation_are_lines_of_the_figure(synthetic: Callable[..., Any], topology: str) -> None:
+    made = synthetic()
+    rows = []
+    for row, samples in made.collectives(ranks=2):
+        times = {"bound_s": row.median_s / 2, "expected_s": row.median_s / 1.5}
+        rows.append((replace(row, bound_by="links <b>out</b>", topology=topology, **times), samples))
+    page = page_of([made.run()], rows)
+    traces = page.figures["run0-busbw-0"]["data"]
+    bound, expected = traces[-2:]
+    assert [bound["name"], expected["name"]] == ["bound", "expected of the fastest"]
+    assert bound["mode"] == expected["mode"] == "lines"
+    fastest = {}
+    for trace in traces[:-2]:
+        for size, rate in zip(trace["x"], trace["y"], strict=True):
+            fastest[size] = max(rate, fastest.get(size, 0.0))
+    assert dict(zip(bound["x"], bound["y"], strict=True)) == pytest.approx({s: 2 * rate for s, rate in fastest.items()})
+    assert dict(zip(expected["x"], expected["y"], strict=True)) == pytest.approx(
+        {size: 1.5 * rate for size, rate in fastest.items()}
+    )
+    assert "links &lt;b&gt;out" in bound["text"][0]
+    assert any((topology or "messages timed when the run began") in text for text in page.text)
+
+
 def test_sixteen_algorithms_and_the_library_look_different() -> None:
     looks = [figures.look(number) for number in range(24)]
     assert len(set(looks)) == 24
