@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from clusterbench.bench.world import World
     from clusterbench.collectives.topology.graph import Topology
     from clusterbench.results.record import Run
-
-LATENCY_BYTES = 8
 
 
 @click.command(short_help="Find out the topology of this host, or of the ranks under mpiexec.")
@@ -61,24 +58,10 @@ def _of_host(options: dict[str, Any]) -> int:
 def _of_ranks(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
     if world.size == 1:  # of a launcher that does not say how many it has started
         return _of_host(options)
-    from clusterbench.bench.nccl_table import SHARED_CORES
-    from clusterbench.bench.output import note
-    from clusterbench.bench.pair_runs import PairRuns, PairsRequest
+    from clusterbench.bench.commands.pairs import pair_runs
     from clusterbench.bench.recording import keeping_of, recorded
-    from clusterbench.bench.sampling import Rules
 
-    seed = options["seed"] if options["seed"] is not None else secrets.randbits(32)
-    request = PairsRequest(
-        latency_bytes=LATENCY_BYTES,
-        bandwidth_bytes=options["size_bytes"],
-        window=options["window"],
-        check=options["check"] > 0,
-        rules=Rules(options["precision"], options["budget"], options["iters"], options["warmup_iters"]),
-        seed=world.comm.bcast(seed),
-    )
-    runs = PairRuns(world, request)
-    if world.oversubscribed:
-        note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
+    request, runs = pair_runs(options, world)
     return recorded(
         world,
         watchdog,

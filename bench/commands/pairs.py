@@ -11,7 +11,7 @@ from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options,
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
-    from clusterbench.bench.pair_runs import PairRuns
+    from clusterbench.bench.pair_runs import PairRuns, PairsRequest
     from clusterbench.bench.watchdog import Watchdog
     from clusterbench.bench.world import World
     from clusterbench.results.record import Measurement, Run
@@ -45,11 +45,11 @@ def pairs(**options: Any) -> int:
     return guarded(options["timeout"], lambda world, watchdog: _pairs(options, world, watchdog))
 
 
-def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
+def pair_runs(options: dict[str, Any], world: World) -> tuple[PairsRequest, PairRuns]:
+    """What the options of a command that measures all pairs ask for, and what measures it."""
     from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note
     from clusterbench.bench.pair_runs import PairRuns, PairsRequest
-    from clusterbench.bench.recording import keeping_of, recorded
     from clusterbench.bench.sampling import Rules
 
     seed = options["seed"] if options["seed"] is not None else secrets.randbits(32)
@@ -64,6 +64,13 @@ def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
     runs = PairRuns(world, request)
     if world.oversubscribed:
         note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
+    return request, runs
+
+
+def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
+    from clusterbench.bench.recording import keeping_of, recorded
+
+    request, runs = pair_runs(options, world)
     return recorded(
         world,
         watchdog,

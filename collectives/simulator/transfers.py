@@ -35,10 +35,6 @@ class Sizes:
             held = self.ends[inside[1]] - self.ends[inside[0]]
         return held + (last - inside[1] - (first - inside[0])) * self.longest
 
-    def most(self, part: Phase) -> Ints:
-        """Bytes of each transfer of a phase, in whichever repetition, where all chunks are as long as the longest."""
-        return part.count * self.longest
-
 
 def sizes(schedule: Schedule, size_bytes: int, matrix: Ints | None = None, element_bytes: int = ELEMENT_BYTES) -> Sizes:
     """Sizes for a vector of so many bytes, whole elements, or for the elements that a matrix gives from rank to rank.

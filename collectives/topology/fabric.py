@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 
 from clusterbench.collectives import fabrics as catalogue
 from clusterbench.collectives.algorithm import Option
+from clusterbench.collectives.catalogue import entries
 from clusterbench.collectives.topology.graph import Links, Router, TopologyError
 
 
@@ -95,13 +94,4 @@ def fabrics() -> dict[str, Fabric]:
 
     Raises `ImportError` for a file without it.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(catalogue.__path__):
-        if module_info.name.startswith("_"):
-            continue
-        module = import_module(f"{catalogue.__name__}.{module_info.name}")
-        fabric = getattr(module, "FABRIC", None)
-        if not isinstance(fabric, Fabric) or fabric.name.replace("-", "_") != module_info.name:
-            raise ImportError(f"{module.__file__}: expected a constant FABRIC of type Fabric, named like the file")
-        found[fabric.name] = fabric
-    return dict(sorted(found.items()))
+    return entries(catalogue, "FABRIC", Fabric)

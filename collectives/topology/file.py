@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from clusterbench.collectives import formats as catalogue
+from clusterbench.collectives.catalogue import entries
 from clusterbench.collectives.topology.graph import Topology, TopologyError
 
 MOST_BYTES = 256 << 20
@@ -42,16 +41,7 @@ def formats() -> dict[str, Format]:
 
     Raises `ImportError` for a file without it.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(catalogue.__path__):
-        if module_info.name.startswith("_"):
-            continue
-        module = import_module(f"{catalogue.__name__}.{module_info.name}")
-        format_ = getattr(module, "FORMAT", None)
-        if not isinstance(format_, Format) or format_.name.replace("-", "_") != module_info.name:
-            raise ImportError(f"{module.__file__}: expected a constant FORMAT of type Format, named like the file")
-        found[format_.name] = format_
-    return dict(sorted(found.items()))
+    return entries(catalogue, "FORMAT", Format)
 
 
 def whole_number(text: str, where: str, what: str, low: int = 0) -> int:
