@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,25 +89,26 @@ def phase(
     Raises `ScheduleError` where the arrays differ in length, or a chunk, the modulus or the repetitions are out of
     range.
     """
-    try:
-        columns = np.broadcast_arrays(
-            *(np.atleast_1d(np.asarray(column)) for column in (src, chunk, dst, dst_chunk if dst_chunk is not None
-                                                               else chunk, count, reduce, step, route))
-        )  # fmt: skip
-    except ValueError as error:
-        raise ScheduleError(f"the columns of a phase differ in length: {error}") from None
+    dst_chunk = chunk if dst_chunk is None else dst_chunk
+    given = [np.asarray(each) for each in (src, chunk, dst, dst_chunk, count, reduce, step, route)]
+    lengths = {each.size for each in given if each.size != 1}
+    if len(lengths) > 1 or any(each.ndim > 1 for each in given):
+        raise ScheduleError(f"the columns of a phase have shapes {[each.shape for each in given]}; expected one length")
     if modulus < 1 or repetitions < 0:
         raise ScheduleError(f"modulus {modulus} and repetitions {repetitions}; expected at least 1 and at least 0")
-    for named, column in (("chunk", columns[1]), ("dst_chunk", columns[3])):
-        outside = np.flatnonzero(column < 0)
-        if len(outside):
-            raise ScheduleError(f"{named} {int(column[outside[0]])} of a phase; expected at least 0")
-    a, b, c, d, e, f, g, h = (np.ascontiguousarray(column) for column in columns)
-    as_int = np.int64
-    return Phase(
-        a.astype(as_int), b.astype(as_int), c.astype(as_int), d.astype(as_int), e.astype(as_int),
-        f.astype(np.bool_), g.astype(as_int), h.astype(as_int), modulus, repetitions,
-    )  # fmt: skip
+    for named, column in (("chunk", given[1]), ("dst_chunk", given[3])):
+        if column.size and column.min() < 0:
+            raise ScheduleError(f"{named} {int(column[column < 0][0])} of a phase; expected at least 0")
+    length = lengths.pop() if lengths else 1
+    a, b, c, d, e, f, g, h = (_column(each, length, np.bool_ if each is given[5] else np.int64) for each in given)
+    return Phase(a, b, c, d, e, f, g, h, modulus, repetitions)
+
+
+def _column(given: NDArray[Any], length: int, kind: type[np.generic]) -> NDArray[Any]:
+    """A column of its own of so many numbers, from as many or from one."""
+    column = np.empty(length, kind)
+    column[...] = given
+    return column
 
 
 @dataclass(frozen=True, slots=True)

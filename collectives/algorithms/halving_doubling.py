@@ -21,35 +21,33 @@ from clusterbench.collectives.folding import Folding, fold
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 
-def _kept(member: Ints, core: int, rounds: int) -> Ints:
-    """First chunk of the core / 2^rounds chunks that a member still works on after `rounds` rounds of halving."""
-    first = np.zeros_like(member)
-    for k in range(rounds):
-        first += (member >> k & 1) * (core >> (k + 1))
-    return first
+def _kept(core: int) -> list[Ints]:
+    """For each round k of halving, of each member, the first of the core / 2^(k+1) chunks that it works on after it."""
+    member, first = np.arange(core), np.zeros(core, np.int64)
+    return [first := first + (member >> k & 1) * (core >> (k + 1)) for k in range(core.bit_length() - 1)]
 
 
 def _all_reduce(folding: Folding) -> Iterator[Phase]:
     core = folding.core
     member = np.arange(core, dtype=np.int64)
     yield from folding.before(core)
-    steps = core.bit_length() - 1
-    for k in range(steps):
+    kept = _kept(core)
+    for k in range(len(kept)):
         partner = member ^ (1 << k)
         yield phase(
             src=folding.rank,
             dst=folding.rank[partner],
-            chunk=_kept(partner, core, k + 1),
+            chunk=kept[k][partner],
             count=core >> (k + 1),
             reduce=True,
             modulus=core,
         )
-    for k in reversed(range(steps)):
+    for k in reversed(range(len(kept))):
         partner = member ^ (1 << k)
         yield phase(
             src=folding.rank,
             dst=folding.rank[partner],
-            chunk=_kept(member, core, k + 1),
+            chunk=kept[k],
             count=core >> (k + 1),
             modulus=core,
         )

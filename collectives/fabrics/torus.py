@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from numba import njit
 
 from clusterbench.collectives.algorithm import Option
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.fabric import Fabric, Network, Wiring, whole
-from clusterbench.collectives.topology.graph import Routes, TopologyError, joined, links, routes_of_lengths
-from clusterbench.collectives.topology.routing import drawn
+from clusterbench.collectives.topology.graph import Routes, TopologyError, joined, links
+from clusterbench.collectives.topology.routing import draw
 
 
 def _dims(options: Mapping[str, str]) -> tuple[int, ...]:
@@ -43,42 +44,46 @@ def build(wiring: Wiring) -> Network:
         for step in (1, -1):
             neighbour = points + ((along + step) % size - along) * stride
             every.append(links(points, neighbour, wiring.bandwidth, wiring.latency_s))
-    return Network(wiring.ports, [], joined(every), _Router(dims, strides, wiring.ports, wiring.ecmp))
+    return Network(wiring.ports, [], joined(every), _Router(np.array(dims), strides, wiring.ports, wiring.ecmp))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Router:
-    dims: tuple[int, ...]
+    dims: Ints
     strides: Ints
     points: int
     ecmp: int | None
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
-        flows, axes = len(src), len(self.dims)
-        hops = np.zeros((flows, axes), np.int64)
-        step = np.ones((flows, axes), np.int64)
-        start = np.zeros((flows, axes), np.int64)  # coordinate at which it sets out along the axis
-        base = np.zeros((flows, axes), np.int64)  # the point without that coordinate
-        first = np.zeros(axes, np.int64)  # the axis' first link
-        at, used = src.copy(), 0
-        for axis, (size, stride) in enumerate(zip(self.dims, self.strides, strict=True)):
-            here, there = src // stride % size, dst // stride % size
-            up = (there - here) % size
-            turn = choice if self.ecmp is None else choice + drawn(src, dst, np.full_like(src, axis), self.ecmp)
-            downwards = (2 * up > size) | ((2 * up == size) & (turn % 2 == 1))
-            hops[:, axis] = np.where(downwards, size - up, up)
-            step[:, axis] = np.where(downwards, -1, 1)
-            start[:, axis], base[:, axis] = here, at - here * stride
-            at += (there - here) * stride
-            first[axis] = used * self.points
-            used += 2 if size > 1 else 0
-        lengths = hops.ravel()
-        inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        axis_of = np.repeat(np.tile(np.arange(axes), flows), lengths)
-        steps = np.repeat(step.ravel(), lengths)
-        along = (np.repeat(start.ravel(), lengths) + steps * inside) % np.array(self.dims)[axis_of]
-        point = np.repeat(base.ravel(), lengths) + along * self.strides[axis_of]
-        return routes_of_lengths(hops.sum(axis=1), first[axis_of] + (steps < 0) * self.points + point)
+        seed = 0 if self.ecmp is None else self.ecmp
+        return Routes(*_ways(src, dst, choice, self.dims, self.strides, self.points, self.ecmp is not None, seed))
+
+
+@njit(cache=True)
+def _ways(
+    src: Ints, dst: Ints, choice: Ints, dims: Ints, strides: Ints, points: int, hashed: bool, seed: int
+) -> tuple[Ints, Ints]:
+    """Offsets and links."""
+    offsets = np.zeros(len(src) + 1, np.int64)
+    links, filled = np.empty(len(src) * np.sum(dims // 2), np.int64), 0
+    for flow in range(len(src)):
+        point, first = src[flow], 0  # first: of the links along the axis
+        for axis in range(len(dims)):
+            size, stride = dims[axis], strides[axis]
+            at, to = point // stride % size, dst[flow] // stride % size
+            up = (to - at) % size
+            turn = choice[flow] + (draw(src[flow], dst[flow], axis, seed) if hashed else 0)
+            downwards = 2 * up > size or (2 * up == size and turn % 2 == 1)
+            for _ in range(size - up if downwards else up):
+                links[filled] = first + downwards * points + point
+                filled += 1
+                beyond = (at - 1 if downwards else at + 1) % size
+                point += (beyond - at) * stride
+                at = beyond
+            if size > 1:
+                first += 2 * points
+        offsets[flow + 1] = filled
+    return offsets, links[:filled].copy()
 
 
 FABRIC = Fabric(

@@ -150,3 +150,34 @@ def drain(offsets: Ints, links: Ints, capacity: Floats, size_bytes: Floats) -> A
                 active[flow] = False
                 remaining -= 1
     return over_s, limit, shared
+
+
+@njit(cache=True)
+def drain_each(first: Ints, offsets: Ints, links: Ints, capacity: Floats, size_bytes: Floats) -> Any:
+    """`drain` of several patterns that are not there at once: pattern i has flows first[i] to first[i + 1].
+
+    Links are those of the topology, with the capacity of each.
+    """
+    over_s, limit, shared = np.zeros(len(size_bytes)), np.full(len(size_bytes), -1), np.zeros(len(size_bytes), np.int64)
+    number = np.full(len(capacity), -1)  # of each link among those of the pattern
+    for pattern in range(len(first) - 1):
+        start, end = first[pattern], first[pattern + 1]
+        begin = offsets[start]
+        over = links[begin : offsets[end]].copy()
+        used, count = np.empty(min(len(over), len(capacity)), np.int64), 0
+        for at in range(len(over)):
+            link = over[at]
+            if number[link] < 0:
+                number[link] = count
+                used[count] = link
+                count += 1
+            over[at] = number[link]
+        used = used[:count]
+        over_s[start:end], by, shared[start:end] = drain(
+            offsets[start : end + 1] - begin, over, capacity[used], size_bytes[start:end]
+        )
+        for flow in range(start, end):
+            if by[flow - start] >= 0:
+                limit[flow] = used[by[flow - start]]
+        number[used] = -1
+    return over_s, limit, shared

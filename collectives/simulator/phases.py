@@ -7,16 +7,20 @@ have max-min fair rates until they end; each ends later by its latency.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.patterns import Pattern, Patterns
+from clusterbench.collectives.simulator.patterns import Messages, Pattern, Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
-from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, sizes
+from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, longest, sizes
 from clusterbench.collectives.topology.graph import Topology, TopologyError
+
+AT_ONCE = 1 << 16
+"""Messages that are priced together: enough to be fast where a pattern has few, and little memory."""
 
 
 def price(
@@ -68,7 +72,7 @@ class Plan:
     def at(self, size_bytes: int) -> Prediction:
         """The time for a vector of `size_bytes`; that of a collective with uneven parts is of its matrix."""
         uneven = self.schedule.collective.uneven
-        chunk_bytes = 1 if uneven else sizes(self.schedule, size_bytes, None, self.element_bytes).longest
+        chunk_bytes = 1 if uneven else longest(self.schedule, size_bytes, self.element_bytes)
         latency_s = bandwidth_s = reduction_s = 0.0
         on_link: dict[int, tuple[float, int]] = {}
         for step in self.steps if chunk_bytes else ():
@@ -103,24 +107,57 @@ def plan(
 ) -> Plan:
     """A schedule with its patterns priced, for all sizes; raises what `price` does."""
     refuse_too_few(schedule, patterns.topology)
-    uneven = schedule.collective.uneven
-    of = sizes(schedule, 0, matrix, element_bytes)
-    slow = patterns.costs.slow(len(patterns.topology.ranks))
     steps = []
+    for batch in _batches(_rounds(schedule, patterns, matrix, element_bytes)):
+        for one, (pattern, units) in zip(batch, patterns.priced([one.messages for one in batch]), strict=True):
+            steps.append(_Step(pattern, units, one.times, one.reduced))
+    return Plan(patterns, schedule, element_bytes, tuple(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What is sent in a round, how many times it comes, and what the slowest rank reduces in it."""
+
+    messages: Messages
+    times: int
+    reduced: float
+
+
+def _rounds(schedule: Schedule, patterns: Patterns, matrix: Ints | None, element_bytes: int) -> Iterator[_Round]:
+    of = None
+    if schedule.collective.uneven or matrix is not None:
+        of = sizes(schedule, 0, matrix, element_bytes)
+    slow = patterns.costs.slow(len(patterns.topology.ranks))
     for part in schedule.phases():
         if not len(part) or not part.repetitions:
             continue
         # In chunks, which all count for the longest; parts that are uneven in bytes, round by round.
         for one, length, times in (
-            ((each, of.exact(each), 1) for each in part.rounds()) if uneven else ((part, part.count, part.repetitions),)
+            ((part, part.count, part.repetitions),)
+            if of is None
+            else ((each, of.exact(each), 1) for each in part.rounds())
         ):
-            moves = (one.src != one.dst) & (length > 0)
-            pattern, units = patterns.priced(one.src[moves], one.dst[moves], one.route[moves], length[moves])
             reduced = 0.0
             if patterns.costs.gamma_s_per_byte:
                 reduced = float((np.bincount(one.dst, length * one.reduce, len(slow)) * slow).max(initial=0.0))
-            steps.append(_Step(pattern, units, times, reduced))
-    return Plan(patterns, schedule, element_bytes, tuple(steps))
+            moves = (one.src != one.dst) & (length > 0)
+            if moves.all():
+                yield _Round(Messages(one.src, one.dst, one.route, length), times, reduced)
+            else:
+                yield _Round(Messages(one.src[moves], one.dst[moves], one.route[moves], length[moves]), times, reduced)
+
+
+def _batches(rounds: Iterable[_Round]) -> Iterator[list[_Round]]:
+    """The rounds in lists of up to so many messages that they fit into memory at once."""
+    batch: list[_Round] = []
+    held = 0
+    for one in rounds:
+        batch.append(one)
+        held += len(one.messages.src)
+        if held >= AT_ONCE:
+            yield batch
+            batch, held = [], 0
+    yield batch
 
 
 def refuse_too_few(schedule: Schedule, topology: Topology) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
-from clusterbench.collectives.schedule import Count, Ints, Phase, Schedule, ScheduleError, layout
+from clusterbench.collectives.schedule import Ints, Phase, Schedule, ScheduleError, layout
 
 ELEMENT_BYTES = 4
 """Of float32, as collectives are measured with unless another type is named."""
@@ -49,7 +48,15 @@ def sizes(schedule: Schedule, size_bytes: int, matrix: Ints | None = None, eleme
         return Sizes(rows, int(np.diff(rows, axis=1).max(initial=0)), schedule.chunks)
     if matrix is not None:
         raise ScheduleError(f"{schedule.collective.name} has parts of one size; found a matrix")
-    parts = schedule.collective.parts(schedule.ranks)
-    count: Count = ceil(ceil(size_bytes / element_bytes) / parts)
-    ends = layout(schedule, 0, count).taken * element_bytes
-    return Sizes(ends, int(np.diff(ends).max(initial=0)), schedule.chunks)
+    ends = layout(schedule, 0, _count(schedule, size_bytes, element_bytes)).taken * element_bytes
+    return Sizes(ends, longest(schedule, size_bytes, element_bytes), schedule.chunks)
+
+
+def longest(schedule: Schedule, size_bytes: int, element_bytes: int = ELEMENT_BYTES) -> int:
+    """Bytes of the longest chunk of a vector that is cut evenly: of the first, as no other is longer."""
+    return -(-_count(schedule, size_bytes, element_bytes) // schedule.chunks_per_part) * element_bytes
+
+
+def _count(schedule: Schedule, size_bytes: int, element_bytes: int) -> int:
+    """Elements a rank as nccl-tests counts them."""
+    return -(-size_bytes // (element_bytes * schedule.collective.parts(schedule.ranks)))

@@ -128,6 +128,9 @@ class _Router:
         return self._end[src] * self._ends + self._end[dst]
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
+        if self._inside == 1:  # hosts are the ports themselves
+            between = self._network.router(src, dst, choice)
+            return Routes(between.offsets, self._first + between.links)
         src_host, src_at = np.divmod(src, self._inside)
         dst_host, dst_at = np.divmod(dst, self._inside)
         far = src_host != dst_host

@@ -9,6 +9,7 @@ another for another choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -101,11 +102,17 @@ def _in_order(order: Ints, lengths: Ints, found: Ints) -> Routes:
 
 
 @njit(cache=True)
+def draw(src: int, dst: int, at: int, seed: int) -> Any:
+    """A number of 31 bits for a pair and a place, by a hash of a seed."""
+    return np.int64(mixed(src, dst, at, seed) >> np.uint64(33))
+
+
+@njit(cache=True)
 def drawn(src: Ints, dst: Ints, at: Ints, seed: int) -> Ints:
-    """A number of 31 bits for each pair and place, by a hash of a seed."""
+    """The same for each of several."""
     numbers = np.empty(len(src), np.int64)
     for flow in range(len(src)):
-        numbers[flow] = np.int64(mixed(src[flow], dst[flow], at[flow], seed) >> np.uint64(33))
+        numbers[flow] = draw(src[flow], dst[flow], at[flow], seed)
     return numbers
 
 
@@ -128,7 +135,7 @@ def _walk(
                     ways += 1
             chosen = 0
             if ways > 1:
-                chosen = (np.int64(mixed(src[flow], dst[flow], at, seed) >> np.uint64(33)) + choice[flow]) % ways
+                chosen = (draw(src[flow], dst[flow], at, seed) + choice[flow]) % ways
             for k in range(first[at], first[at + 1]):
                 if distance[row[flow], at] == distance[row[flow], to[out[k]]] + cost[out[k]]:
                     if chosen == 0:

@@ -19,11 +19,12 @@ from itertools import accumulate
 from operator import mul
 
 import numpy as np
+from numba import njit
 
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.fabric import Network, refuse_too_many
-from clusterbench.collectives.topology.graph import Links, Routes, both_ways, joined, links, routes_of
-from clusterbench.collectives.topology.routing import drawn
+from clusterbench.collectives.topology.graph import Links, Routes, both_ways, joined, links
+from clusterbench.collectives.topology.routing import draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def xgft(ports: int, levels: Sequence[Level], ecmp: int | None, place: Ints | No
     for number in range(1, len(levels)):
         ups.append(_between(levels[number], above[number - 1], groups[number - 1], firsts[number - 1], firsts[number]))
     bases = np.concatenate(([0], np.cumsum([len(up) for up in ups])))
-    router = _Router(places, below, (1, *above), tuple(level.parents for level in levels), bases, ecmp)
+    parents = np.array([level.parents for level in levels])
+    router = _Router(places, np.array(below), np.array((1, *above)), parents, bases, ecmp)
     return Network(ports, names, both_ways(joined(ups)), router)
 
 
@@ -85,35 +87,46 @@ def rails(nodes: int, ports_per_node: int, down: int) -> Ints:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Router:
     places: Ints
-    below: tuple[int, ...]
+    below: Ints
     """M_1 .. M_h."""
-    width: tuple[int, ...]
+    width: Ints
     """W_0 .. W_h."""
-    parents: tuple[int, ...]
+    parents: Ints
     """w_1 .. w_h."""
     bases: Ints
     """The first link up from each level; behind all of them the same links down."""
     ecmp: int | None
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
-        src_place, dst_place = self.places[src], self.places[dst]
-        up, down = [], []
-        b = np.zeros_like(src)
-        needed = src != dst
-        for level, parents in enumerate(self.parents):
-            if self.ecmp is None:
-                c = (dst_place // self.width[level] + choice) % parents
-            else:
-                c = (drawn(src, dst, np.full_like(src, level), self.ecmp) + choice) % parents
-            if level == 0:
-                a_up, a_down = src, dst
-            else:
-                a_up, a_down = src_place // self.below[level - 1], dst_place // self.below[level - 1]
-            base = int(self.bases[level])
-            up.append(np.where(needed, base + (a_up * self.width[level] + b) * parents + c, -1))
-            down.append(
-                np.where(needed, int(self.bases[-1]) + base + (a_down * self.width[level] + b) * parents + c, -1)
-            )
-            b = b * parents + c
-            needed = needed & (src_place // self.below[level] != dst_place // self.below[level])
-        return routes_of([*up, *reversed(down)])
+        seed = 0 if self.ecmp is None else self.ecmp
+        return Routes(*_ways(src, dst, choice, self.places, self.below, self.width, self.parents, self.bases,
+                             self.ecmp is not None, seed))  # fmt: skip
+
+
+@njit(cache=True)
+def _ways(
+    src: Ints, dst: Ints, choice: Ints, places: Ints, below: Ints, width: Ints, parents: Ints, bases: Ints,
+    hashed: bool, seed: int,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Up to the lowest switch over both ends, and down from there: offsets and links."""
+    levels = len(parents)
+    offsets = np.zeros(len(src) + 1, np.int64)
+    links, filled = np.empty(2 * levels * len(src), np.int64), 0
+    down = np.empty(levels, np.int64)
+    for flow in range(len(src)):
+        src_place, dst_place = places[src[flow]], places[dst[flow]]
+        src_at, dst_at, b, height = src[flow], dst[flow], 0, 0
+        while height < levels and src_at != dst_at:
+            by = draw(src[flow], dst[flow], height, seed) if hashed else dst_place // width[height]
+            c = (by + choice[flow]) % parents[height]
+            links[filled] = bases[height] + (src_at * width[height] + b) * parents[height] + c
+            down[height] = bases[levels] + bases[height] + (dst_at * width[height] + b) * parents[height] + c
+            b = b * parents[height] + c
+            src_at, dst_at = src_place // below[height], dst_place // below[height]
+            filled += 1
+            height += 1
+        for level in range(height - 1, -1, -1):
+            links[filled] = down[level]
+            filled += 1
+        offsets[flow + 1] = filled
+    return offsets, links[:filled].copy()
