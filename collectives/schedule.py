@@ -93,7 +93,8 @@ def phase(
     given = [np.asarray(each) for each in (src, chunk, dst, dst_chunk, count, reduce, step, route)]
     lengths = {each.size for each in given if each.size != 1}
     if len(lengths) > 1 or any(each.ndim > 1 for each in given):
-        raise ScheduleError(f"the columns of a phase differ in length: their shapes are {[each.shape for each in given]}")
+        shapes = [each.shape for each in given]
+        raise ScheduleError(f"the columns of a phase differ in length: their shapes are {shapes}")
     if modulus < 1 or repetitions < 0:
         raise ScheduleError(f"modulus {modulus} and repetitions {repetitions}; expected at least 1 and at least 0")
     for named, column in (("chunk", given[1]), ("dst_chunk", given[3])):

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from clusterbench.collectives.algorithm import Option
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.topology.fabric import Fabric, Network, Wiring, refuse_too_many, whole
-from clusterbench.collectives.topology.graph import Routes, TopologyError, joined, links, routes_of
-from clusterbench.collectives.topology.routing import drawn
+from clusterbench.collectives.topology.graph import Routes, TopologyError, joined, links
+from clusterbench.collectives.topology.routing import draw
 
 
 def nodes(options: Mapping[str, str]) -> int:
@@ -72,31 +73,50 @@ class _Router:
     ecmp: int | None
 
     def __call__(self, src: Ints, dst: Ints, choice: Ints) -> Routes:
-        a, others = self.routers, self.groups - 1
-        first_global = self.ports + self.groups * a * (a - 1)
-        first_down = first_global + self.groups * self.copies * others
-        src_group, at = np.divmod(src // self.per_router, a)
-        dst_group, to = np.divmod(dst // self.per_router, a)
-        by = dst if self.ecmp is None else drawn(src, dst, np.zeros_like(src), self.ecmp)
-        copy = (by + choice) % self.copies * others
-        leaving = copy + (dst_group - src_group - 1) % self.groups
-        entering = copy + (src_group - dst_group - 1) % self.groups
-        far = src_group != dst_group
-        exit_router = np.where(far, leaving // self.globals_, to)
-        entry_router = np.where(far, entering // self.globals_, to)
-        there = src != dst
-        columns = [
-            np.where(there, src, -1),
-            self._local(src_group, at, exit_router),
-            np.where(far, first_global + src_group * (self.copies * others) + leaving, -1),
-            np.where(far, self._local(dst_group, entry_router, to), -1),
-            np.where(there, first_down + dst, -1),
-        ]
-        return routes_of(columns)
+        seed = 0 if self.ecmp is None else self.ecmp
+        return Routes(*_ways(src, dst, choice, self.ports, self.per_router, self.groups, self.routers, self.globals_,
+                             self.copies, self.ecmp is not None, seed))  # fmt: skip
 
-    def _local(self, group: Ints, one: Ints, other: Ints) -> Ints:
-        a = self.routers
-        return np.where(one != other, self.ports + (group * a + one) * (a - 1) + other - (other > one), -1)
+
+@njit(cache=True)
+def _ways(
+    src: Ints, dst: Ints, choice: Ints, ports: int, per_router: int, groups: int, routers: int, globals_: int,
+    copies: int, hashed: bool, seed: int,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Offsets and links: up, inside the group, over to the other group, inside that, down."""
+    channels = copies * (groups - 1)
+    first_global = ports + groups * routers * (routers - 1)
+    first_down = first_global + groups * channels
+    offsets = np.zeros(len(src) + 1, np.int64)
+    links, filled = np.empty(5 * len(src), np.int64), 0
+    for flow in range(len(src)):
+        if src[flow] != dst[flow]:
+            src_group, at = divmod(src[flow] // per_router, routers)
+            dst_group, to = divmod(dst[flow] // per_router, routers)
+            links[filled] = src[flow]
+            filled += 1
+            if src_group != dst_group:
+                by = draw(src[flow], dst[flow], 0, seed) if hashed else dst[flow]
+                copy = (by + choice[flow]) % copies * (groups - 1)
+                leaving = copy + (dst_group - src_group - 1) % groups
+                filled = _inside(links, filled, ports, routers, src_group, at, leaving // globals_)
+                links[filled] = first_global + src_group * channels + leaving
+                filled += 1
+                at = (copy + (src_group - dst_group - 1) % groups) // globals_
+            filled = _inside(links, filled, ports, routers, dst_group, at, to)
+            links[filled] = first_down + dst[flow]
+            filled += 1
+        offsets[flow + 1] = filled
+    return offsets, links[:filled].copy()
+
+
+@njit(cache=True)
+def _inside(links: Ints, filled: int, ports: int, routers: int, group: int, one: int, other: int) -> int:
+    """Put the link from one router of a group to another; how many links there are then."""
+    if one == other:
+        return filled
+    links[filled] = ports + (group * routers + one) * (routers - 1) + other - (other > one)
+    return filled + 1
 
 
 FABRIC = Fabric(

@@ -68,14 +68,6 @@ class Routes:
         return np.repeat(np.arange(len(self)), self.lengths)
 
 
-def routes_of(columns: Sequence[Ints]) -> Routes:
-    """Routes from columns: the first link of every route, the second, and so on; −1 where a route has none there."""
-    table = np.stack(columns, axis=1)
-    there = table >= 0
-    offsets = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).astype(np.int64)
-    return Routes(offsets, table[there])
-
-
 def routes_of_lengths(lengths: Ints, links: Ints) -> Routes:
     """Routes from their lengths and all their links, one route behind the other."""
     return Routes(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64), links)

@@ -108,15 +108,6 @@ def draw(src: int, dst: int, at: int, seed: int) -> Any:
 
 
 @njit(cache=True)
-def drawn(src: Ints, dst: Ints, at: Ints, seed: int) -> Ints:
-    """The same for each of several."""
-    numbers = np.empty(len(src), np.int64)
-    for flow in range(len(src)):
-        numbers[flow] = draw(src[flow], dst[flow], at[flow], seed)
-    return numbers
-
-
-@njit(cache=True)
 def _walk(
     src: Ints, dst: Ints, choice: Ints, row: Ints, distance: Floats, first: Ints, out: Ints, to: Ints, cost: Floats,
     seed: int,
