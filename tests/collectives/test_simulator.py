@@ -19,7 +19,7 @@ from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.events import play
 from clusterbench.collectives.simulator.fair import drain, fair_rates
 from clusterbench.collectives.simulator.messages import ORDERS, messages
-from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.patterns import Messages, Patterns
 from clusterbench.collectives.simulator.phases import plan, price, price_by
 from clusterbench.collectives.simulator.transfers import sizes
 from clusterbench.collectives.topology.faults import with_faults
@@ -317,6 +317,25 @@ def test_patterns_met_before_give_the_prices_of_a_first_meeting(data: st.DataObj
             again, first = price_by(patterns, made, size_bytes), price(made, machine, size_bytes, costs)
             assert again.time_s == pytest.approx(first.time_s, rel=1e-12)
             assert again.latency_s + again.bandwidth_s + again.reduction_s == pytest.approx(again.time_s, rel=1e-12)
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_patterns_priced_together_cost_what_each_costs_alone(data: st.DataObject) -> None:
+    machine = topology_from("fat-tree:nodes=8,radix=4,down=2,taper=2")
+    costs = Costs(alpha_s=1e-6, overhead_s=1e-7)
+    # In any order, several between the same ranks, some patterns twice, some empty.
+    drawn = st.lists(st.tuples(*[st.integers(0, 7)] * 2, st.integers(0, 2), st.sampled_from([1, 4, 6])), max_size=12)
+    several = [
+        Messages(*np.array([row for row in rows if row[0] != row[1]], np.int64).reshape(-1, 4).T)
+        for rows in data.draw(st.lists(drawn, max_size=5))
+    ]
+    for one, (pattern, units) in zip(several, Patterns(machine, costs).priced(several), strict=True):
+        ((alone, unit),) = Patterns(machine, costs).priced([one])
+        assert units == unit
+        assert (alone.unit_s == pattern.unit_s).all()
+        assert (alone.latency_s == pattern.latency_s).all()
+        assert pattern.sends == bool(len(one.src))
 
 
 def test_ten_thousand_gpus_are_priced_by_patterns_not_by_transfers() -> None:
