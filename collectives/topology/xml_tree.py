@@ -22,7 +22,14 @@ MOST_ELEMENTS = 3_000_000
 """Of a file: the SimGrid platform of 512 ranks that we write has a quarter of a million routes, over up to ten links
 each."""
 
-_PROLOGUE = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)", re.DOTALL)
+_LITERAL = r"\"[^\"]*+\"|'[^']*+'"
+_ASIDE = r"<!--.*?-->|<\?.*?\?>"
+"""A comment or a processing instruction. Both this and a literal may hold what else ends a document type."""
+_DOCTYPE = (
+    rf"<!DOCTYPE(?:[^\[>\"']++|{_LITERAL})*+"
+    rf"(?:\[(?:[^\]\"'<]++|{_LITERAL}|{_ASIDE}|<(?!!--|\?))*+\]\s*+)?>"
+)
+_PROLOGUE = re.compile(rf"\s*+(?:{_ASIDE}|{_DOCTYPE})", re.DOTALL)
 _NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 _ROOT = re.compile(r"\s*<([A-Za-z_][\w.-]*)")
 

@@ -9,7 +9,7 @@ import pytest
 from clusterbench.collectives.topology import xml_tree
 from clusterbench.collectives.topology.graph import TopologyError
 from clusterbench.collectives.topology.simgrid.writer import MOST_RANKS
-from clusterbench.collectives.topology.xml_tree import DEEPEST, MOST_ELEMENTS, read_xml
+from clusterbench.collectives.topology.xml_tree import DEEPEST, MOST_ELEMENTS, read_xml, root_tag
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16", "ISO-8859-1", "UTF-0", "utf-7", "x"])
@@ -34,6 +34,27 @@ def test_what_is_no_plain_xml_is_refused_with_its_line(text: str, complaint: str
     with pytest.raises(TopologyError) as refused:
         read_xml(text, "FILE")
     assert str(refused.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("prologue", "root"),
+    [
+        ("", "a"),
+        ("<?xml version='1.0'?>\n<!-- <b> -->\n<!DOCTYPE a>\n", "a"),
+        ('<!DOCTYPE a SYSTEM "http://host/a.dtd">', "a"),
+        ('<!DOCTYPE a SYSTEM "[>">', "a"),
+        ("<!DOCTYPE a [<!ELEMENT a ANY>\n] >", "a"),
+        ("<!DOCTYPE a [<!-- what's ]> here -->]>", "a"),
+        ("<!DOCTYPE a [<?target ]>?>]>", "a"),
+        ("<!DOCTYPE a [<!ATTLIST a b CDATA \"]>\" c CDATA ']>'>]>", "a"),
+        ("<!DOCTYPE a [" + "<!-- ]> -->" * 10_000 + "]>", "a"),
+        ("<!DOCTYPE a [", None),
+        ("<!DOCTYPE a [" + "<!-- " * 10_000, None),
+        ("<!-- ", None),
+    ],
+)
+def test_the_root_is_found_behind_whatever_a_document_type_holds(prologue: str, root: str | None) -> None:
+    assert root_tag(f"{prologue}<a/>") == root
 
 
 def test_text_is_that_between_the_tags_of_an_element_alone() -> None:
