@@ -180,8 +180,18 @@ def _choice(node: Node) -> _Choice:
     if len(plugins) != 1:
         found = " and ".join(plugins) or "none"
         raise node.error(f"topology {name!r} has {found}; expected one of {', '.join(PLUGINS)}")
-    default = "cluster_default" in entries and entries["cluster_default"].scalar("cluster_default").lower() == "true"
+    default = "cluster_default" in entries and _truth(entries["cluster_default"], "cluster_default")
     return _Choice(name, plugins[0], entries[plugins[0]], default)
+
+
+def _truth(node: Node, what: str) -> bool:
+    """A truth value, in the words that YAML 1.1 has for it."""
+    word = node.scalar(what)
+    if word.lower() in ("true", "yes", "on", "y"):
+        return True
+    if word.lower() in ("false", "no", "off", "n"):
+        return False
+    raise node.error(f"{what} is {word[:40]!r}; expected true or false")
 
 
 def _built(where: str, kind: str, body: Node, warnings: list[str]) -> Topology:

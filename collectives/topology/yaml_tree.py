@@ -74,6 +74,10 @@ def read_yaml(text: str, where: str) -> Node:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise TopologyError(f"{where}{line}: {error.problem or error.context}; expected YAML") from None
+    except yaml.reader.ReaderError as error:  # its position counts bytes or characters, as it is written in C or not
+        found = chr(int(error.character))
+        line = text.count("\n", 0, max(0, text.find(found))) + 1
+        raise TopologyError(f"{where}, line {line}: a character {found!r}; expected YAML") from None
     except (yaml.YAMLError, UnicodeError) as error:
         raise TopologyError(f"{where}: {' '.join(str(error).split())[:200]}; expected YAML") from None
 

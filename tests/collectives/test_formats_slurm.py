@@ -140,13 +140,14 @@ def test_the_default_that_names_no_hosts_gives_way_to_the_first_that_does() -> N
     assert "the topology 'none' is flat and names no hosts: 'racks' is read in its place" in net.warnings
 
 
-def test_the_default_of_the_cluster_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("true", "false"), [("true", "false"), ("Yes", "no"), ("on", "OFF")])
+def test_the_default_of_the_cluster_is_read(tmp_path: Path, true: str, false: str) -> None:
     text = (
         (FIXTURES / "several.yaml")
         .read_text()
-        .replace("- topology: domains", "- topology: domains\n  cluster_default: true")
+        .replace("- topology: domains", f"- topology: domains\n  cluster_default: {true}")
     )
-    net = read(tmp_path, text.replace("true\n  flat", "false\n  flat"))
+    net = read(tmp_path, text.replace("true\n  flat", f"{false}\n  flat"))
     assert cables(net)["b1", "blocks4"] == [100.0]
     assert hosts(net) == ["node01", "node02", "node03", "node04"]
     assert "of 3 topologies 'domains' is read" in net.warnings
@@ -257,6 +258,8 @@ TORUS = "- topology: t\n  torus3d:\n    toruses:\n    - name: p\n      dims: {x:
         ("- topology: t\n  flat: true", r", line 2: topology 't' is flat, and names no hosts"),
         ("- topology: t\n", r", line 1: topology 't' has none; expected one of block, flat"),
         ("- topology: t\n  flat: true\n  tree: {}", r", line 1: topology 't' has flat and tree"),
+        ("- topology: t\n  cluster_default: tbd\n  flat: true", r", line 2: cluster_default is 'tbd'; expected"),
+        ("- topology: t\n  # \u00e9\n  flat: \x07", r", line 3: a character '\\x07'; expected YAML"),
         ("- topology: t\n  graph: true", r", line 2: a topology has 'graph'; expected topology, cluster_default"),
         ("- tree: {}", r", line 1: a topology has no topology"),
         ("- topology: t\n  tree: {switches: [{switch: a, nods: n}]}", r", line 2: a switch has 'nods'"),
