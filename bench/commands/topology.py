@@ -109,14 +109,14 @@ def convert(text: str, node: str | None, format_name: str | None, output: Path, 
 
     What the format cannot express ends the command with code 2 and is named.
     """
-    from clusterbench.collectives.topology.file import formats
+    from clusterbench.collectives.topology.file import format_key, formats
     from clusterbench.collectives.topology.graph import TopologyError
 
     known = formats()
     writable = ", ".join(name for name, format_ in known.items() if format_.write)
-    if target not in known:
+    if format_key(target) not in known:
         raise TopologyError(f"--to {target}: no format of that name; expected one of {writable}")
-    write = known[target].write
+    write = known[format_key(target)].write
     if write is None:
         raise TopologyError(f"--to {target}: this format is only read; expected one of {writable}")
     _written(output, "--output", write(_read(text, node, format_name)))
@@ -139,6 +139,8 @@ def bound_of(text: str, node: str | None, format_name: str | None, as_json: bool
     first = options["minbytes"]
     sizes = sweep(first, first if options["maxbytes"] is None else options["maxbytes"], options["stepfactor"], None)
     what, root = collective(options["name"]), options["root"]
+    if what.uneven:
+        raise click.UsageError(f"--collective {what.name}: expected one with parts of one size, such as all_to_all")
     if root is not None and not what.is_rooted:
         raise click.UsageError(f"-r is {root}; there is no root in {what.name}")
     rows = bound_rows(_read(text, node, format_name), what, sizes, root or 0)

@@ -44,6 +44,11 @@ def formats() -> dict[str, Format]:
     return entries(catalogue, "FORMAT", Format)
 
 
+def format_key(name: str) -> str:
+    """The name of a format as `formats` has it; it may be written with underscores and capitals."""
+    return name.lower().replace("_", "-")
+
+
 def whole_number(text: str, where: str, what: str, low: int = 0) -> int:
     """A whole number in a file, of at most 15 digits and at least `low`.
 
@@ -64,9 +69,9 @@ def read_topology(path: Path, name: str | None = None) -> Topology:
     text = _text(path)
     known = formats()
     if name is not None:
-        if name not in known:
+        if format_key(name) not in known:
             raise TopologyError(f"unknown format {name!r}; expected one of {', '.join(known)}")
-        return known[name].read(text, str(path))
+        return known[format_key(name)].read(text, str(path))
     for format_ in known.values():
         if format_.recognises(text):
             return format_.read(text, str(path))
@@ -82,7 +87,8 @@ def _text(path: Path) -> str:
     if len(raw) > MOST_BYTES:
         raise TopologyError(f"{path}: over {MOST_BYTES} bytes; expected at most that")
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise TopologyError(f"{path}, line {line}: not UTF-8 text; expected a file that describes a topology") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

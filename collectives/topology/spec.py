@@ -53,7 +53,10 @@ def topology_from(text: str) -> Topology:
         return _host(text, preset(name), options)
     if name in PAPERS:
         options = _known(name, options, {"nodes": Option("how many", "1"), "ranks": PLACEMENT})
-        defined = paper_topology(name, whole("nodes", options["nodes"], 1, MOST_NODES))
+        try:
+            defined = paper_topology(name, whole("nodes", options["nodes"], 1, MOST_NODES))
+        except TopologyError as error:
+            raise TopologyError(f"{text[:120]}: {error}") from None
         return replace(placed(defined, options["ranks"]), name=text)
     if _is_file(name):
         return _described(text, _file(name), options)

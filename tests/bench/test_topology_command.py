@@ -223,6 +223,17 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_network_in_several_parts_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "topology.conf"
+    path.write_text("SwitchName=a Nodes=n1\nSwitchName=b Nodes=n2\n")
+    said = refusal("convert", str(path), "-o", str(tmp_path / "x"), "--to", "simgrid-xml")
+    assert f"{path}: no way from n1 to n2" in said or f"{path}: no way from n2 to n1" in said
+
+
+def test_names_of_formats_may_have_underscores() -> None:
+    assert run("convert", "dgx-h100", "-o", "-", "--to", "SimGrid_XML").stdout.startswith("<?xml")
+
+
 def test_a_format_that_cannot_express_a_network_says_so(tmp_path: Path) -> None:
     with pytest.raises(TopologyError):
         formats()["nccl-topo-xml"].write(topology_from(RACKS))  # type: ignore[misc] # this one is written
@@ -237,6 +248,8 @@ def test_a_format_that_cannot_express_a_network_says_so(tmp_path: Path) -> None:
         (["show", "dgx-h100", "--svg", "/"], "--svg"),
         (["bound", "dgx-h100", "--collective", "gossip"], "unknown collective 'gossip'"),
         (["bound", "dgx-h100", "--collective", "broadcast", "-r", "8"], "8"),
+        (["bound", "dgx-h100", "--collective", "all_to_all_v"], "expected one with parts of one size"),
+        (["show", "teccl-ndv2:nodes=0"], "teccl-ndv2:nodes=0: nodes=0"),
         (["bound", "dgx-h100", "-r", "1"], "there is no root in all_reduce"),
         (["bound", "dgx-h100", "-b", "2G", "-e", "1G"], "expected -b to be at most -e"),
         (["bound", "dgx-h100", "-b", "0"], "expected at least 1 byte"),

@@ -49,6 +49,14 @@ def test_a_file_is_read(format_: Format, path: Path) -> None:
     assert read.source
 
 
+@every_file
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_may_end_as_they_do_elsewhere(format_: Format, path: Path, end: str, tmp_path: Path) -> None:
+    other = tmp_path / path.name
+    other.write_bytes(path.read_bytes().replace(b"\n", end.encode()))
+    assert links_of(read_topology(other, format_.name)) == links_of(read_topology(path))
+
+
 @pytest.mark.parametrize(
     ("format_", "path"),
     [(format_, path) for format_, path in FILES if format_.write],

@@ -27,7 +27,7 @@ def write(topology: Topology) -> str:
     """The text of a platform file.
 
     Raises `TopologyError` for more than `MOST_RANKS` ranks, for two ranks on one vertex, and for a pair of ranks
-    without a link of finite bandwidth between them, which SimGrid has no route for.
+    without a way, or without a link of finite bandwidth on it, which SimGrid has no route for.
     """
     names, ranks = topology.names, topology.ranks.tolist()
     if len(ranks) > MOST_RANKS:
@@ -39,7 +39,10 @@ def write(topology: Topology) -> str:
         twice = next(rank for rank in ranks if ranks.count(rank) > 1)
         raise TopologyError(f"{topology.name}: two ranks on {names[twice]}; a SimGrid platform has a host for each")
     pairs = np.array([(a, b) for a in range(len(ranks)) for b in range(len(ranks)) if a != b], np.int64).reshape(-1, 2)
-    routes = topology.routes(pairs[:, 0], pairs[:, 1]) if len(pairs) else Routes(np.zeros(1, int), np.zeros(0, int))
+    try:
+        routes = topology.routes(pairs[:, 0], pairs[:, 1]) if len(pairs) else Routes(np.zeros(1, int), np.zeros(0, int))
+    except TopologyError as error:
+        raise TopologyError(f"{topology.name}: {error}") from None
     widest = _widest(topology, routes, pairs)
     lines = [f'  <zone id={quoteattr(_zone_name(topology))} routing="Full">']
     if topology.estimated:
