@@ -76,8 +76,8 @@ def read_yaml(text: str, where: str) -> Node:
         raise TopologyError(f"{where}{line}: {error.problem or error.context}; expected YAML") from None
     except yaml.reader.ReaderError as error:  # its position counts bytes or characters, as it is written in C or not
         found = chr(int(error.character))
-        line = text.count("\n", 0, max(0, text.find(found))) + 1
-        raise TopologyError(f"{where}, line {line}: a character {found!r}; expected YAML") from None
+        number = text.count("\n", 0, max(0, text.find(found))) + 1
+        raise TopologyError(f"{where}, line {number}: a character {found!r}; expected YAML") from None
     except (yaml.YAMLError, UnicodeError) as error:
         raise TopologyError(f"{where}: {' '.join(str(error).split())[:200]}; expected YAML") from None
 
