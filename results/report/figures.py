@@ -294,9 +294,12 @@ def over_size(rows: DataFrame, what: str, title: str, anchor: str, caption: str,
         known = rows[(rows[column] > 0) & (rows["median_s"] > 0) & (rows["evidence"] == "measured")]
         if len(known):
             traces.append(_held_against(known, what, column, label, dash))
-            caption += (
-                f" {'Dotted' if dash == 'dot' else 'Dash-dotted'}: the {label}, by {plain(_sources(known, column))}."
+            looks_like = (
+                ("Dotted", "Dash-dotted")
+                if known["size_bytes"].min() < known["size_bytes"].max()
+                else ("Thin", "Thick")
             )
+            caption += f" {looks_like[dash != 'dot']}: the {label}, by {plain(_sources(known, column))}."
     x = axis("size, bytes (K = 1024)", type="log", **size_ticks(rows["size_bytes"].min(), rows["size_bytes"].max()))
     if what == "busbw":
         y = axis("bus bandwidth, GB/s", rangemode="tozero")
@@ -315,7 +318,7 @@ def _sources(rows: DataFrame, column: str) -> str:
 
 
 def _held_against(rows: DataFrame, what: str, column: str, label: str, dash: str) -> Any:
-    """What rows are held against, the least of each size: a line without markers."""
+    """What rows are held against, the least of each size: a line without markers, or a dash where there is one size."""
     from plotly import graph_objects as go
 
     least = rows.sort_values(column).drop_duplicates("size_bytes").sort_values("size_bytes")
@@ -328,9 +331,10 @@ def _held_against(rows: DataFrame, what: str, column: str, label: str, dash: str
     return go.Scatter(
         x=least["size_bytes"].tolist(),
         y=value.tolist(),
-        mode="lines",
+        mode="lines" if len(least) > 1 else "markers",
         name=label,
         line={"color": _MUTED, "width": 1.5, "dash": dash},
+        marker={"symbol": "line-ew", "size": 24, "line": {"color": _MUTED, "width": 1.5 if dash == "dot" else 3}},
         text=text,
         hovertemplate="%{text}<extra></extra>",
     )

@@ -260,6 +260,17 @@ def test_a_bound_and_the_expectation_are_lines_of_the_figure(synthetic: Callable
     assert any((topology or "messages timed when the run began") in text for text in page.text)
 
 
+def test_a_bound_and_the_expectation_of_one_size_are_seen(synthetic: Callable[..., Any]) -> None:
+    made = synthetic()
+    row, samples = made.collectives(ranks=2)[0]
+    held = replace(row, bound_s=row.median_s / 2, expected_s=row.median_s / 1.5)
+    page = page_of([made.run()], [(held, samples)])
+    bound, expected = page.figures["run0-busbw-0"]["data"][-2:]
+    assert bound["mode"] == expected["mode"] == "markers"  # a line of one point is not drawn
+    assert bound["marker"] != expected["marker"]
+    assert any("Thin: the bound" in text and "Thick: the expected" in text for text in page.text)
+
+
 def test_sixteen_algorithms_and_the_library_look_different() -> None:
     looks = [figures.look(number) for number in range(24)]
     assert len(set(looks)) == 24
