@@ -14,6 +14,10 @@ from clusterbench.collectives.topology.xml_tree import Element
 MOST_CPUS = 1024
 """Of a host, as each is joined to each."""
 
+UNKNOWN_WIDTHS = (0, 63, 255)
+"""Lanes that Linux shows of a link that it knows nothing of, as of many in virtual machines: 255 is its
+PCIE_LNK_WIDTH_UNKNOWN, and 63 the register's six bits where nothing answers."""
+
 BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
 """Of PCI: domain, bus, device and function."""
 _SPEED = re.compile(r"([+-]?[0-9]{1,4}(?:\.[0-9]{1,6})?) ?GT/s(?: PCIe)?", re.ASCII)
@@ -178,7 +182,7 @@ def _pcie(machine: Machine, element: Element, bus_id: str) -> float:
     else:
         machine.draft.warn(f"{bus_id} has no speed of its link: taken for PCIe {generation}.")
     lanes = element.whole("link_width", 0, 0)
-    if lanes:
+    if lanes not in UNKNOWN_WIDTHS:
         if lanes not in pcie_widths():
             raise element.error(f"link_width {lanes}; expected one of {', '.join(map(str, pcie_widths()))}")
         width = lanes

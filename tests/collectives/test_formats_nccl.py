@@ -113,7 +113,13 @@ def test_devices_without_a_class_are_shown_and_hold_no_ranks() -> None:
 
 def test_a_link_without_figures_is_taken_as_nccl_takes_it() -> None:
     plain = '<system version="1"><cpu numaid="-1"><pci busid="0000:01:00.0" class="0x030000"{}/></cpu></system>'
-    for figures in ("", ' link_speed="" link_width="0"', ' link_speed="Unknown" link_width=""'):
+    for figures in (
+        "",
+        ' link_speed="" link_width="0"',
+        ' link_speed="Unknown" link_width=""',
+        ' link_speed="Unknown" link_width="63"',
+        ' link_width="255"',
+    ):
         found = read(plain.format(figures))
         assert edges(found)["cpu0", "gpu0"] == [15.8]
         assert sum("0000:01:00.0 has no" in sentence for sentence in found.warnings) == 2
