@@ -76,9 +76,6 @@ def test_wrong_elements_of_all_rows_are_in_column_and_footer() -> None:
 
 
 BEYOND = """
-import sys
-import numpy as np
-from clusterbench.bench import cli
 from clusterbench.collectives.transports import prepared
 
 run, rounding = prepared.PreparedCall.run, 0
@@ -93,25 +90,20 @@ def spoil(self):
         self.buffers.result[5:8] += 1
 
 prepared.PreparedCall.run = spoil
-cli.main(sys.argv[1:])
 """
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize(("which", "when"), [(1, ""), (2, "in the second call, ")])
-@pytest.mark.parametrize("output", ["--json", ""])
-def test_sums_beyond_their_error_bound_are_wrong_elements(which: int, when: str, output: str, tmp_path: Path) -> None:
-    script = tmp_path / "beyond.py"
-    script.write_text(BEYOND.format(which=which))
-    few = ("-b", "64", "-n", "6", "-w", "1", "--algorithm", "ring", "--journal", str(tmp_path / "j"))
-    finished = mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *few, *filter(None, [output]))
-    assert finished.exit_code == 3, finished.stderr
-    if not output:
-        assert "# Out of bounds values : 6 FAILED" in finished.stdout
-        (cells,) = [line.split() for line in finished.stdout.splitlines() if line and line[0] != "#"]
-        assert (cells[8], cells[12]) == ("3", "3")
-        return
-    for measured in json.loads(finished.stdout)["rows"]:
+def test_sums_beyond_their_error_bound_are_wrong_elements(which: int, when: str, tmp_path: Path) -> None:
+    few = ("-b", "64", "-n", "6", "-w", "1", "--algorithm", "ring", "--journal", str(tmp_path))
+    command = ("collectives", "run", "all_reduce", *few)
+    shown, document = mpi.each(2, [command, (*command, "--json")], patch=BEYOND.format(which=which))
+    assert (shown.exit_code, document.exit_code) == (3, 3), shown.stderr
+    assert "# Out of bounds values : 6 FAILED" in shown.stdout
+    (cells,) = [line.split() for line in shown.stdout.splitlines() if line and line[0] != "#"]
+    assert (cells[8], cells[12]) == ("3", "3")
+    for measured in json.loads(document.stdout)["rows"]:
         assert (measured["wrong"], measured["verdict"], measured["culprit"]) == (3, "FAIL", "rank 1")
         assert measured["error_over_bound"] > 1000
         assert measured["reason"].startswith(f"{when}rank 1: 3 beyond the error bound, first at index 5: expected ")

@@ -193,14 +193,35 @@ def test_the_figures_of_a_class() -> None:
 FEW = ("-n", "6", "-w", "1", "-b", "4099", "--window", "3")
 
 
-def pairs(ranks: int, folder: Path, *arguments: str) -> mpi.Finished:
-    return mpi.clusterbench(ranks, "collectives", "pairs", "--journal", str(folder), *FEW, *arguments)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory, store: str) -> dict[str, tuple[mpi.Finished, Path]]:
+    """How the commands ended, and the folder of the journal of each."""
+    found = {}
+    for ranks, commands in {
+        1: {"alone": ()},
+        2: {"json of 2": ("--json",), "csv": ("--csv", "--store", store, "--run-id", "mine", "-c", "0")},
+        3: {"json of 3": ("--json",), "table": ("--seed", "5")},
+        4: {"json of 4": ("--json",)},
+    }.items():
+        folders = [tmp_path_factory.mktemp("journals") for _ in commands]
+        ended = mpi.each(ranks, [
+            ("collectives", "pairs", "--journal", str(folder), *FEW, *arguments)
+            for folder, arguments in zip(folders, commands.values(), strict=True)
+        ])  # fmt: skip
+        found.update(zip(commands, zip(ended, folders, strict=True), strict=True))
+    return found
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_all_pairs_are_measured_both_ways(ranks: int, tmp_path: Path) -> None:
-    document = mpi.document(pairs(ranks, tmp_path, "--json"))
+def test_all_pairs_are_measured_both_ways(ranks: int, pairs: dict[str, tuple[mpi.Finished, Path]]) -> None:
+    finished, folder = pairs[f"json of {ranks}"]
+    document = mpi.document(finished)
     rows = [row for row in document["rows"] if row["algorithm"] == "at-once"]
     expected = set()
     for low, high in everyone(ranks):
@@ -217,13 +238,13 @@ def test_all_pairs_are_measured_both_ways(ranks: int, tmp_path: Path) -> None:
         assert row["algbw"] == pytest.approx(row["size_bytes"] / row["median_s"])
         assert row["culprit"] == "" or (row["algorithm"] == "alone" and row["reason"])
     assert document["run"]["status"] == "finished"
-    (journal,) = tmp_path.glob("*.pairs.jsonl")
+    (journal,) = folder.glob("*.pairs.jsonl")
     assert len(read_journal(journal).measurements) == len(document["rows"])
 
 
 @pytest.mark.mpi
-def test_the_matrix_is_printed(tmp_path: Path) -> None:
-    finished = pairs(3, tmp_path, "--seed", "5")
+def test_the_matrix_is_printed(pairs: dict[str, tuple[mpi.Finished, Path]]) -> None:
+    finished, _ = pairs["table"]
     assert finished.exit_code == 0, finished.stderr
     assert "3 of 3 pairs of 3 ranks" in finished.stdout
     lines = [line.split() for line in finished.stdout.splitlines()]
@@ -234,22 +255,21 @@ def test_the_matrix_is_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.mpi
-def test_csv_and_the_store_hold_the_same_rows(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
-    finished = pairs(2, tmp_path / "journals", "--csv", "--store", url, "--run-id", "mine", "-c", "0")
+def test_csv_and_the_store_hold_the_same_rows(pairs: dict[str, tuple[mpi.Finished, Path]], store: str) -> None:
+    finished, _ = pairs["csv"]
     assert finished.exit_code == 0, finished.stderr
     rows = list(csv.DictReader(io.StringIO(finished.stdout)))
     assert {row["wrong"] for row in rows} == {""}
     from clusterbench.results.store import Store
 
-    with Store.open(url, create=False) as store:
-        kept = store.frame(run_id=["mine"])
+    with Store.open(store, create=False) as opened:
+        kept = opened.frame(run_id=["mine"])
     assert sorted(kept["shape"]) == sorted(row["shape"] for row in rows)
 
 
 @pytest.mark.mpi
-def test_one_rank_has_no_pairs(tmp_path: Path) -> None:
-    finished = pairs(1, tmp_path)
+def test_one_rank_has_no_pairs(pairs: dict[str, tuple[mpi.Finished, Path]]) -> None:
+    finished, _ = pairs["alone"]
     assert finished.exit_code == 2
     assert "at least 2 ranks" in finished.stderr
     assert "Traceback" not in finished.stderr

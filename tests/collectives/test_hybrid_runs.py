@@ -113,24 +113,25 @@ def test_real_hosts_are_told_apart_and_never_joined(tmp_path: Path, monkeypatch:
         monkeypatch.setenv(variable, value)
     every = ("collectives", "run", "all_reduce", "-b", "48K", "-n", "4", "-w", "1", "--transport", "hybrid")
     asked = ("--algorithm", "library,direct,ring", "--buffers")
-    rows = mpi.command_lines(3, tmp_path, [(*every, *asked, buffers) for buffers in ("host", "registered")])
+    where = ("--journal", str(tmp_path))
+    commands = [(*every, *where, *asked, buffers, "--json") for buffers in ("host", "registered")]
+    *ended, refused = mpi.each(3, [*commands, (*every, *where, "--algorithm", "ring", "--host-ranks", "2")])
+    rows = [row for finished in ended for row in mpi.document(finished)["rows"]]
     assert len(rows) == 12
-    assert [row for row in rows if row.wrong != 0] == []
-    refused = run(3, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", "--host-ranks", "2")
+    assert [row for row in rows if row["wrong"] != 0] == []
     assert refused.exit_code == 2
     assert refused.stderr.count("--host-ranks 2 takes ranks 0 to 1 for those of one host, but they are on several") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (("--transport", "shared", "--host-ranks", "2"), "--host-ranks is for --transport hybrid; the transport is sh"),
-        (("--buffers", "device"), "--transport hybrid runs on buffers of the host"),
-        (("--host-ranks", "0"), "Invalid value for '--host-ranks'"),
-    ],
-)
-def test_what_hybrid_cannot_do_is_refused(arguments: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
-    finished = run(2, "all_reduce", tmp_path, "-b", "8", "--algorithm", "ring", *arguments)
-    assert finished.exit_code == 2
-    assert complaint in finished.stderr
-    assert "Traceback" not in finished.stderr
+def test_what_hybrid_cannot_do_is_refused(tmp_path: Path) -> None:
+    refused = {
+        ("--transport", "shared", "--host-ranks", "2"): "--host-ranks is for --transport hybrid; the transport is sh",
+        ("--buffers", "device"): "--transport hybrid runs on buffers of the host",
+        ("--host-ranks", "0"): "Invalid value for '--host-ranks'",
+    }
+    every = ("collectives", "run", "all_reduce", "-b", "8", "--algorithm", "ring", "--journal", str(tmp_path))
+    ended = mpi.each(2, [(*every, "--transport", "hybrid", *arguments) for arguments in refused])
+    for finished, complaint in zip(ended, refused.values(), strict=True):
+        assert finished.exit_code == 2
+        assert complaint in finished.stderr
+        assert "Traceback" not in finished.stderr

@@ -29,52 +29,76 @@ def schedule_file(folder: Path, ranks: int = 3) -> Path:
     return path
 
 
-def test_a_schedule_from_a_file_is_proven_and_run(tmp_path: Path) -> None:
-    path = schedule_file(tmp_path)
-    document = mpi.document(run(3, "all_reduce", tmp_path / "j", "-b", "4K", "--schedule", str(path), "--json"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def on_three(folder: Path) -> dict[str, mpi.Finished]:
+    """What commands with files ended with and printed on three ranks."""
+    path = schedule_file(folder)
+    wrong, matrix = folder / "wrong.json", folder / "matrix.txt"
+    wrong.write_text(path.read_text().replace('"copy"', '"reduce"', 1))
+    matrix.write_text("0 1 8\n1 0 8\n8 8 0\n")
+    commands = {
+        "right": ("all_reduce", "-b", "4K", "--schedule", str(path), "--json"),
+        "wrong": ("all_reduce", "-b", "4K", "--schedule", str(wrong)),
+        "all_gather": ("all_gather", "-b", "4K", "--schedule", str(path)),
+        "traffic": ("alltoallv", "-b", "12K", "--traffic", str(matrix), "--algorithm", "all", "--json"),
+    }
+    ended = mpi.each(3, [
+        ("collectives", "run", *command, *FEW, "--journal", str(folder / name)) for name, command in commands.items()
+    ])  # fmt: skip
+    return dict(zip(commands, ended, strict=True))
+
+
+def test_a_schedule_from_a_file_is_proven_and_run(folder: Path, on_three: dict[str, mpi.Finished]) -> None:
+    document = mpi.document(on_three["right"])
     assert [row["algorithm"] for row in document["rows"]] == ["file:ring.json"] * 2
-    assert [what_ran(row["algorithm"], row["note"]) for row in document["rows"]] == [str(path)] * 2
+    ran = [what_ran(row["algorithm"], row["note"]) for row in document["rows"]]
+    assert ran == [str(folder / "ring.json")] * 2
     assert all(row["wrong"] == 0 and row["error_over_bound"] <= 1 for row in document["rows"])
 
 
-def test_a_schedule_that_fails_its_proof_is_never_run(tmp_path: Path) -> None:
-    path = schedule_file(tmp_path)
-    path.write_text(path.read_text().replace('"copy"', '"reduce"', 1))
-    finished = run(3, "all_reduce", tmp_path / "j", "-b", "4K", "--schedule", str(path))
+def test_a_schedule_that_fails_its_proof_is_never_run(folder: Path, on_three: dict[str, mpi.Finished]) -> None:
+    finished = on_three["wrong"]
     assert finished.exit_code == 2
-    assert finished.stderr.count("file:ring.json is not run, as it fails its proof: round 2: rank") == 1
+    assert finished.stderr.count("file:wrong.json is not run, as it fails its proof: round 2: rank") == 1
     assert "added twice" in finished.stderr
     assert "Traceback" not in finished.stderr
-    assert not list((tmp_path / "j").glob("*")) if (tmp_path / "j").exists() else True
+    assert not list((folder / "wrong").glob("*"))
 
 
-@pytest.mark.parametrize(
-    ("collective", "ranks", "complaint"),
-    [("all_reduce", 2, "ranks 3; this run has 2"), ("all_gather", 3, "collective all_reduce; this run has all_gather")],
-)
-def test_a_schedule_for_another_call_is_refused(collective: str, ranks: int, complaint: str, tmp_path: Path) -> None:
-    finished = run(ranks, collective, tmp_path / "j", "-b", "4K", "--schedule", str(schedule_file(tmp_path)))
-    assert finished.exit_code == 2
-    assert complaint in finished.stderr
-    assert "Traceback" not in finished.stderr
+def test_a_schedule_for_another_call_is_refused(tmp_path: Path, on_three: dict[str, mpi.Finished]) -> None:
+    by_two = run(2, "all_reduce", tmp_path / "j", "-b", "4K", "--schedule", str(schedule_file(tmp_path)))
+    for finished, complaint in (
+        (by_two, "ranks 3; this run has 2"),
+        (on_three["all_gather"], "collective all_reduce; this run has all_gather"),
+    ):
+        assert finished.exit_code == 2
+        assert complaint in finished.stderr
+        assert "Traceback" not in finished.stderr
 
 
-@pytest.mark.parametrize(("dtype", "op"), [("half", "sum"), ("bfloat16", "avg"), ("half", "max"), ("bf16", "prod")])
-def test_16_bit_types_are_right_and_the_row_says_how_the_library_does_them(dtype: str, op: str, tmp_path: Path) -> None:
-    rows = mpi.document(run(2, "reduce", tmp_path, "-b", "2K", "-d", dtype, "-o", op, "--algorithm", "all", "--json"))[
-        "rows"
-    ]
-    assert {row["dtype"] for row in rows} == {"float16" if dtype == "half" else "bfloat16"}
-    assert all(row["wrong"] == 0 for row in rows), rows
-    assert all(row["error_over_bound"] <= 1 for row in rows if op in ("sum", "avg"))
-    assert all(row["note"] for row in rows if row["algorithm"] == "library")
+def test_16_bit_types_are_right_and_the_row_says_how_the_library_does_them(tmp_path: Path) -> None:
+    asked = [("half", "sum"), ("bfloat16", "avg"), ("half", "max"), ("bf16", "prod")]
+    every = ("collectives", "run", "reduce", *FEW, "-b", "2K", "--algorithm", "all")
+    rows = mpi.command_lines(2, tmp_path, [(*every, "-d", dtype, "-o", op) for dtype, op in asked])
+    assert {(row.dtype, row.op) for row in rows} == {
+        ("float16", "sum"), ("bfloat16", "avg"), ("float16", "max"), ("bfloat16", "prod"),
+    }  # fmt: skip
+    assert [row for row in rows if row.wrong != 0] == []
+    assert all(
+        row.error_over_bound is not None and row.error_over_bound <= 1 for row in rows if row.op in ("sum", "avg")
+    )
+    assert all(row.note for row in rows if row.algorithm == "library")
 
 
-def test_skewed_traffic_is_the_same_for_the_library_and_the_row_says_how_skewed(tmp_path: Path) -> None:
-    matrix = tmp_path / "matrix.txt"
-    matrix.write_text("0 1 8\n1 0 8\n8 8 0\n")
-    arguments = ("-b", "12K", "--traffic", str(matrix), "--algorithm", "all", "--json")
-    rows = mpi.document(run(3, "alltoallv", tmp_path / "j", *arguments))["rows"]
+def test_skewed_traffic_is_the_same_for_the_library_and_the_row_says_how_skewed(
+    on_three: dict[str, mpi.Finished],
+) -> None:
+    rows = mpi.document(on_three["traffic"])["rows"]
     assert {row["algorithm"] for row in rows} == {"library", "direct", "pairwise"}
     (shape,) = {row["shape"] for row in rows}
     assert shape.startswith(f"bytes={rows[0]['size_bytes']},traffic=matrix.txt#")
@@ -82,28 +106,33 @@ def test_skewed_traffic_is_the_same_for_the_library_and_the_row_says_how_skewed(
                for row in rows)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["broadcast", "-r", "2"], "-r is 2; expected a rank from 0 to 1"),
-        (["all_to_all_v", "--placement", "in-place"], "has no in-place form"),
-        (["all_to_all_v", "--traffic", "nothing.txt"], "expected a file, uniform, skewed"),
-        (["all_reduce", "--algorithm", "bruck"], "bruck does not serve all_reduce; it serves"),
-        (["all_reduce", "--algorithm", "two-level:dims=3x4"], "two-level: "),
-        (["all_reduce", "--algorithm", "ring:segments=2"], "ring has no option 'segments'; it has none"),
-        (["all_reduce", "--algorithm", "library:1,library:2"], "the library can be told one algorithm a run"),
-        (["all_reduce", "--algorithm", "library:a b"], "expected a number or a name of the library's own"),
-        (["pingpong", "--algorithm", "ring"], "--algorithm does not apply to pingpong"),
-        (["all_reduce", "--schedule", "no-such.json"], "no-such.json"),
-    ],
+IMPOSSIBLE = (
+    (["broadcast", "-r", "2"], "-r is 2; expected a rank from 0 to 1"),
+    (["all_to_all_v", "--placement", "in-place"], "has no in-place form"),
+    (["all_to_all_v", "--traffic", "nothing.txt"], "expected a file, uniform, skewed"),
+    (["all_reduce", "--algorithm", "bruck"], "bruck does not serve all_reduce; it serves"),
+    (["all_reduce", "--algorithm", "two-level:dims=3x4"], "two-level: "),
+    (["all_reduce", "--algorithm", "ring:segments=2"], "ring has no option 'segments'; it has none"),
+    (["all_reduce", "--algorithm", "library:1,library:2"], "the library can be told one algorithm a run"),
+    (["all_reduce", "--algorithm", "library:a b"], "expected a number or a name of the library's own"),
+    (["pingpong", "--algorithm", "ring"], "--algorithm does not apply to pingpong"),
+    (["all_reduce", "--schedule", "no-such.json"], "no-such.json"),
 )
-def test_what_cannot_be_is_refused_once(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    finished = mpi.clusterbench(
-        2, "collectives", "run", arguments[0], "-b", "1K", "--journal", str(tmp_path), *arguments[1:]
-    )
-    said = finished.stdout + finished.stderr
-    assert finished.exit_code == 2, said
-    assert said.count(complaint) == 1, said
+"""Arguments of `collectives run`, and what is said of them."""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> list[mpi.Finished]:
+    """What each of them ended with and printed on two ranks."""
+    where = ("-b", "1K", "--journal", str(tmp_path_factory.mktemp("journals")))
+    return mpi.each(2, [("collectives", "run", name, *where, *more) for (name, *more), _ in IMPOSSIBLE])
+
+
+@pytest.mark.parametrize("number", range(len(IMPOSSIBLE)), ids=[complaint for _, complaint in IMPOSSIBLE])
+def test_what_cannot_be_is_refused_once(number: int, refusals: list[mpi.Finished]) -> None:
+    said = refusals[number].stdout + refusals[number].stderr
+    assert refusals[number].exit_code == 2, said
+    assert said.count(IMPOSSIBLE[number][1]) == 1, said
     assert "Traceback" not in said
 
 

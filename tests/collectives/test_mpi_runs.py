@@ -28,10 +28,6 @@ FEW = ("-n", "6", "-w", "1")
 """Enough samples for an interval."""
 
 
-def run(ranks: int, collective: str, folder: Path, *arguments: str) -> mpi.Finished:
-    return mpi.clusterbench(ranks, "collectives", "run", collective, "--journal", str(folder), *arguments)
-
-
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_every_algorithm_is_right_on_real_ranks(ranks: int, tmp_path: Path) -> None:
     # 4, 44 and 484 bytes a rank: 1, 11 and 121 floats, which neither 2 nor 3 nor 4 divides.
@@ -80,8 +76,28 @@ def test_types_and_operations_are_right(tmp_path: Path) -> None:
     assert [row for row in rows if row.wrong != 0] == []
 
 
-def test_the_table_is_that_of_nccl_tests(tmp_path: Path) -> None:
-    finished = run(2, "all_reduce", tmp_path, "-b", "8", "-e", "512", "-f", "8", *FEW, "--algorithm", "library,ring")
+COARSE = ("all_reduce", "-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring", "--json")
+PRINTED = {
+    "table": ("all_reduce", "-b", "8", "-e", "512", "-f", "8", *FEW, "--algorithm", "library,ring"),
+    "unchecked": ("all_gather", "-b", "64", *FEW, "-c", "0"),
+    "csv": ("all_reduce", "-b", "8", *FEW, "--algorithm", "ring", "--csv"),
+    "all_gather with -o and -r": ("all_gather", "-b", "8", *FEW, "-o", "max", "-r", "7", "--json"),
+    "sendrecv with -o and -r": ("sendrecv", "-b", "8", *FEW, "-o", "max", "-r", "7", "--json"),
+    "coarse": COARSE,
+    "coarse and strict": (*COARSE, "--strict"),
+}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, mpi.Finished]:
+    """What each of the commands ended with and printed on two ranks."""
+    where = ("--journal", str(tmp_path_factory.mktemp("journals")))
+    commands = [("collectives", "run", *command, *where) for command in PRINTED.values()]
+    return dict(zip(PRINTED, mpi.each(2, commands), strict=True))
+
+
+def test_the_table_is_that_of_nccl_tests(printed: dict[str, mpi.Finished]) -> None:
+    finished = printed["table"]
     assert finished.exit_code == 0, finished.stderr
     tables = finished.stdout.split("# Algorithm: ")[1:]
     assert [table.split("\n")[0] for table in tables] == ["library transport: library", "ring transport: mpi"]
@@ -99,16 +115,15 @@ def test_the_table_is_that_of_nccl_tests(tmp_path: Path) -> None:
         assert str(describe_cpu()["model"]) in table
 
 
-def test_unchecked_data_is_not_called_right(tmp_path: Path) -> None:
-    finished = run(2, "all_gather", tmp_path, "-b", "64", *FEW, "-c", "0")
-    row = next(line.split() for line in finished.stdout.splitlines() if line and not line.startswith("#"))
+def test_unchecked_data_is_not_called_right(printed: dict[str, mpi.Finished]) -> None:
+    lines = printed["unchecked"].stdout.splitlines()
+    row = next(line.split() for line in lines if line and not line.startswith("#"))
     assert row[8] == row[12] == "N/A"
     assert row[3] == "none"
 
 
-def test_csv_has_a_line_for_every_row(tmp_path: Path) -> None:
-    finished = run(2, "all_reduce", tmp_path, "-b", "8", *FEW, "--algorithm", "ring", "--csv")
-    rows = list(csv.DictReader(io.StringIO(finished.stdout)))
+def test_csv_has_a_line_for_every_row(printed: dict[str, mpi.Finished]) -> None:
+    rows = list(csv.DictReader(io.StringIO(printed["csv"].stdout)))
     assert [row["placement"] for row in rows] == ["out_of_place", "in_place"]
     assert all(float(row["median_s"]) > 0 for row in rows)
 
@@ -125,51 +140,72 @@ def test_the_same_seed_gives_the_same_order_and_another_one_does_not(tmp_path: P
     assert one != three
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["all_reduc"], "unknown collective 'all_reduc'; expected one of all_reduce"),
-        (["all_reduce", "--algorithm", "rings"], "unknown algorithm 'rings'; did you mean 'ring'?"),
-        (["all_reduce", "-b", "64", "-e", "8"], "expected -b to be at most -e"),
-        (["all_reduce", "-b", "8X"], "'8X' is no size"),
-        (["all_reduce", "-b", "8", "-e", "64", "-f", "1"], "expected a factor over 1"),
-        (["all_reduce", "-d", "float31"], "unknown type 'float31'"),
-        (["all_reduce", "-o", "mean"], "'mean' is not one of"),
-        (["all_reduce", "--itres", "5"], "No such option '--itres'"),
-        (["all_reduce", "-b", "8", "--store", "sqlite:////proc/none/x.db"], "/proc/none"),
-        (["all_reduce", "-b", "8", "--journal", "/proc/none"], "/proc/none"),
-        (["all_reduce", "-b", "8T"], "GiB free; choose a smaller -e"),
-        (["all_reduce", "-b", "9" * 400], "is too large"),
-        (["all_reduce", "-b", "8", "-e", "64M", "-f", "1.0000001"], "-f 1.0000001 makes more than 10000 sizes"),
-        (["all_reduce", "-b", "8", "-e", "1T", "-i", "8"], "-i 8 makes more than 10000 sizes"),
-        (["all_reduce", "--budget", "nan"], "'nan' is not a number that can be worked with"),
-        (["all_reduce", "--budget", "inf"], "'--budget'"),
-        (["all_reduce", "--precision", "nan"], "'nan' is not a number that can be worked with"),
-        (["all_reduce", "-n", "100000000000"], "'-n'"),
-        (["all_reduce", "-w", "1" + "0" * 20], "'-w'"),
-        (["all_reduce", "--algorithm", ","], "--algorithm is ','"),
-        (["all_reduce", "-o", "all"], "'all' is not one of"),
-        (["all_to_all", "--traffic", "skewed"], "--traffic does not apply to all_to_all; it is for all_to_all_v"),
-        (["all_reduce", "--window", "64"], "--window does not apply to all_reduce; it is for pingpong"),
-        (["sendrecv", "--window", "64"], "--window does not apply to sendrecv; it is for pingpong"),
-        (["sendrecv", "--placement", "both"], "--placement does not apply to sendrecv; it is for collectives"),
-    ],
-)  # fmt: skip
-def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
-    arguments: list[str], complaint: str, tmp_path: Path
-) -> None:
-    finished = mpi.clusterbench(2, "collectives", "run", *arguments[:1], "--journal", str(tmp_path), *arguments[1:])
+WRONG_USE = (
+    (["all_reduc"], "unknown collective 'all_reduc'; expected one of all_reduce"),
+    (["all_reduce", "--algorithm", "rings"], "unknown algorithm 'rings'; did you mean 'ring'?"),
+    (["all_reduce", "-b", "64", "-e", "8"], "expected -b to be at most -e"),
+    (["all_reduce", "-b", "8X"], "'8X' is no size"),
+    (["all_reduce", "-b", "8", "-e", "64", "-f", "1"], "expected a factor over 1"),
+    (["all_reduce", "-d", "float31"], "unknown type 'float31'"),
+    (["all_reduce", "-o", "mean"], "'mean' is not one of"),
+    (["all_reduce", "--itres", "5"], "No such option '--itres'"),
+    (["all_reduce", "-b", "8", "--store", "sqlite:////proc/none/x.db"], "/proc/none"),
+    (["all_reduce", "-b", "8", "--journal", "/proc/none"], "/proc/none"),
+    (["all_reduce", "-b", "8T"], "GiB free; choose a smaller -e"),
+    (["all_reduce", "-b", "9" * 400], "is too large"),
+    (["all_reduce", "-b", "8", "-e", "64M", "-f", "1.0000001"], "-f 1.0000001 makes more than 10000 sizes"),
+    (["all_reduce", "-b", "8", "-e", "1T", "-i", "8"], "-i 8 makes more than 10000 sizes"),
+    (["all_reduce", "--budget", "nan"], "'nan' is not a number that can be worked with"),
+    (["all_reduce", "--budget", "inf"], "'--budget'"),
+    (["all_reduce", "--precision", "nan"], "'nan' is not a number that can be worked with"),
+    (["all_reduce", "-n", "100000000000"], "'-n'"),
+    (["all_reduce", "-w", "1" + "0" * 20], "'-w'"),
+    (["all_reduce", "--algorithm", ","], "--algorithm is ','"),
+    (["all_reduce", "-o", "all"], "'all' is not one of"),
+    (["all_to_all", "--traffic", "skewed"], "--traffic does not apply to all_to_all; it is for all_to_all_v"),
+    (["all_reduce", "--window", "64"], "--window does not apply to all_reduce; it is for pingpong"),
+    (["sendrecv", "--window", "64"], "--window does not apply to sendrecv; it is for pingpong"),
+    (["sendrecv", "--placement", "both"], "--placement does not apply to sendrecv; it is for collectives"),
+)
+"""Arguments of `collectives run`, and what is said of them."""
+
+
+def wrong_use(folder: Path, arguments: list[str]) -> tuple[str, ...]:
+    return ("collectives", "run", arguments[0], "--journal", str(folder), *arguments[1:])
+
+
+def assert_refused_once(finished: mpi.Finished, complaint: str) -> None:
     assert finished.exit_code == 2
     said = finished.stdout + finished.stderr
     assert said.count(complaint) == 1, said
     assert "Traceback" not in said
 
 
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> list[mpi.Finished]:
+    """What each wrong use ended with and printed on two ranks."""
+    folder = tmp_path_factory.mktemp("journals")
+    return mpi.each(2, [wrong_use(folder, arguments) for arguments, _ in WRONG_USE])
+
+
+@pytest.mark.parametrize("number", range(len(WRONG_USE)), ids=[complaint for _, complaint in WRONG_USE])
+def test_wrong_use_is_refused_once_with_code_2_and_without_a_traceback(
+    number: int, refusals: list[mpi.Finished]
+) -> None:
+    assert_refused_once(refusals[number], WRONG_USE[number][1])
+
+
+@pytest.mark.parametrize("complaint", ["unknown collective 'all_reduc'", "'--budget'", "GiB free; choose a smaller -e"])
+def test_ranks_that_refuse_end_mpiexec_with_code_2(complaint: str, tmp_path: Path) -> None:
+    arguments, complaint = next(case for case in WRONG_USE if case[1].startswith(complaint))
+    assert_refused_once(mpi.clusterbench(2, *wrong_use(tmp_path, arguments)), complaint)
+
+
 @pytest.mark.parametrize("name", ["all_gather", "sendrecv"])
 def test_what_scripts_for_nccl_tests_give_to_every_program_is_passed_over_with_a_note(
-    name: str, tmp_path: Path
+    name: str, printed: dict[str, mpi.Finished]
 ) -> None:
-    rows = mpi.document(finished := run(2, name, tmp_path, "-b", "8", *FEW, "-o", "max", "-r", "7", "--json"))["rows"]
+    rows = mpi.document(finished := printed[f"{name} with -o and -r"])["rows"]
     assert {(row["op"], row["root"]) for row in rows} == {("", -1)}
     assert finished.stderr.count(f"clusterbench: -o does not apply to {name}; it is for collectives that reduce") == 1
     assert finished.stderr.count(f"clusterbench: -r does not apply to {name}; it is for collectives with a root") == 1
@@ -253,11 +289,10 @@ def test_wrong_data_ends_with_code_3_and_names_rank_index_and_values(tmp_path: P
         assert row["reason"].startswith("rank 1: 1 wrong, first at index 5: expected ")
 
 
-def test_a_measurement_too_coarse_to_tell_is_a_failure_only_if_strict(tmp_path: Path) -> None:
-    few = ("-b", "8", "-n", "2", "-w", "1", "--algorithm", "ring", "--json")
-    rows = mpi.document(run(2, "all_reduce", tmp_path, *few))["rows"]
+def test_a_measurement_too_coarse_to_tell_is_a_failure_only_if_strict(printed: dict[str, mpi.Finished]) -> None:
+    rows = mpi.document(printed["coarse"])["rows"]
     assert [row["verdict"] for row in rows] == ["INCONCLUSIVE"] * 2
-    assert run(2, "all_reduce", tmp_path, *few, "--strict").exit_code == 1
+    assert printed["coarse and strict"].exit_code == 1
 
 
 def test_ctrl_c_ends_all_ranks_and_keeps_what_was_measured(tmp_path: Path) -> None:
@@ -294,13 +329,14 @@ def test_ctrl_c_ends_all_ranks_and_keeps_what_was_measured(tmp_path: Path) -> No
 
 
 PEAK_MEMORY = """
-import resource, sys
+import os, resource, sys
 from clusterbench.bench import cli
 
 try:
     cli.main(sys.argv[1:])
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+    # One write, so that the lines of two ranks cannot mix.
+    os.write(2, b"peak %d\\n" % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
 """
 
 
@@ -308,9 +344,20 @@ def test_a_rank_takes_less_than_300_mb_beyond_its_buffers(tmp_path: Path) -> Non
     script = tmp_path / "peak.py"
     script.write_text(PEAK_MEMORY)
     size = 32 << 20
-    arguments = ("-b", "8", "-e", str(size), "-f", "64", *FEW, "--algorithm", "all", "--journal", str(tmp_path / "j"))
-    mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)  # compiles, where nothing is cached yet
-    finished = mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)
+    every = (
+        "collectives",
+        "run",
+        "all_reduce",
+        "-b",
+        "8",
+        *FEW,
+        "--algorithm",
+        "all",
+        "--journal",
+        str(tmp_path / "j"),
+    )
+    mpi.ranks(2, str(script), *every)  # compiles, where nothing is cached yet
+    finished = mpi.ranks(2, str(script), *every, "-e", str(size), "-f", "64")
     assert finished.exit_code == 0, finished.stderr
     peaks = [int(line.split()[1]) for line in finished.stderr.splitlines() if line.startswith("peak ")]
     assert len(peaks) == 2

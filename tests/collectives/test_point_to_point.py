@@ -82,10 +82,32 @@ def test_pingpong_measures_latency_and_both_bandwidths(ranks: int, tmp_path: Pat
     assert sorted(map(str, kept)) == sorted(str(type(kept[0]).from_row(row)) for row in rows)
 
 
+ON_TWO = {
+    "int8": ("pingpong", "-b", "1001", "-d", "int8", "--csv"),
+    "double": ("sendrecv", "-b", "1001", "-d", "double", "--csv"),
+    "checked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "1"),
+    "unchecked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "0"),
+    "too large": ("sendrecv", "-b", "500T"),
+}
+TABLE = ("sendrecv", "-b", "12", "-e", "1200", "-f", "100", "-d", "float")
+ON_ONE = {"table of 1": TABLE, "alone": ("pingpong", "-b", "8")}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, mpi.Finished]:
+    """How the commands ended: on two ranks, on one, and the one that prints a table on three."""
+    found = {}
+    for ranks, commands in ((2, ON_TWO), (1, ON_ONE), (3, {"table of 3": TABLE})):
+        where = ("--journal", str(tmp_path_factory.mktemp("journals")), *FEW)
+        finished = mpi.each(ranks, [("collectives", "run", *command, *where) for command in commands.values()])
+        found.update(zip(commands, finished, strict=True))
+    return found
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_sendrecv_prints_the_table_of_nccl_tests(ranks: int, tmp_path: Path) -> None:
-    finished = run(ranks, "sendrecv", tmp_path, "-b", "12", "-e", "1200", "-f", "100", "-d", "float")
+def test_sendrecv_prints_the_table_of_nccl_tests(ranks: int, ended: dict[str, mpi.Finished]) -> None:
+    finished = ended[f"table of {ranks}"]
     assert finished.exit_code == 0, finished.stderr
     lines = [line.split() for line in finished.stdout.splitlines() if line and not line.startswith("#")]
     assert [line[:5] for line in lines] == [["12", "3", "float", "none", "-1"], ["1200", "300", "float", "none", "-1"]]
@@ -95,40 +117,37 @@ def test_sendrecv_prints_the_table_of_nccl_tests(ranks: int, tmp_path: Path) -> 
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("name", "dtype", "size"), [("pingpong", "int8", 1001), ("sendrecv", "double", 1000)])
-def test_types_of_all_widths_are_sent_right(name: str, dtype: str, size: int, tmp_path: Path) -> None:
-    finished = run(2, name, tmp_path, "-b", "1001", "-d", dtype, "--csv")
-    assert finished.exit_code == 0, finished.stderr
-    rows = list(csv.DictReader(io.StringIO(finished.stdout)))
+@pytest.mark.parametrize(("dtype", "size"), [("int8", 1001), ("double", 1000)])
+def test_types_of_all_widths_are_sent_right(dtype: str, size: int, ended: dict[str, mpi.Finished]) -> None:
+    assert ended[dtype].exit_code == 0, ended[dtype].stderr
+    rows = list(csv.DictReader(io.StringIO(ended[dtype].stdout)))
     assert {row["wrong"] for row in rows} == {"0"}
     assert {row["size_bytes"] for row in rows} == {str(size)}
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("check", "wrong"), [("1", "0"), ("0", "N/A")])
-def test_pingpong_prints_one_line_a_size(check: str, wrong: str, tmp_path: Path) -> None:
-    finished = run(2, "pingpong", tmp_path, "-b", "8", "-e", "64", "-f", "8", "-c", check)
-    assert finished.exit_code == 0, finished.stderr
-    lines = [line.split() for line in finished.stdout.splitlines() if line and not line.startswith("#")]
+@pytest.mark.parametrize(("name", "wrong"), [("checked", "0"), ("unchecked", "N/A")])
+def test_pingpong_prints_one_line_a_size(name: str, wrong: str, ended: dict[str, mpi.Finished]) -> None:
+    assert ended[name].exit_code == 0, ended[name].stderr
+    lines = [line.split() for line in ended[name].stdout.splitlines() if line and not line.startswith("#")]
     assert [line[0] for line in lines] == ["8", "64"]
     assert all(len(line) == 5 and line[4] == wrong for line in lines)
     assert all(float(cell) > 0 for line in lines for cell in line[1:4])
 
 
 @pytest.mark.mpi
-def test_one_rank_has_nobody_to_play_with(tmp_path: Path) -> None:
-    finished = run(1, "pingpong", tmp_path, "-b", "8")
-    assert finished.exit_code == 2
-    assert "at least 2 ranks" in finished.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_one_rank_has_nobody_to_play_with(ended: dict[str, mpi.Finished]) -> None:
+    assert ended["alone"].exit_code == 2
+    assert "at least 2 ranks" in ended["alone"].stderr
+    journals = Path(ended["alone"].command[ended["alone"].command.index("--journal") + 1])
+    assert len(list(journals.iterdir())) == 1, "only that of the table"
 
 
 @pytest.mark.mpi
-def test_more_memory_than_the_host_has_is_refused_with_the_figure(tmp_path: Path) -> None:
-    finished = run(2, "sendrecv", tmp_path, "-b", "500T")
-    assert finished.exit_code == 2
-    assert "GiB" in finished.stderr
-    assert "Traceback" not in finished.stderr
+def test_more_memory_than_the_host_has_is_refused_with_the_figure(ended: dict[str, mpi.Finished]) -> None:
+    assert ended["too large"].exit_code == 2
+    assert "GiB" in ended["too large"].stderr
+    assert "Traceback" not in ended["too large"].stderr
 
 
 SPOILED = """
