@@ -5,12 +5,11 @@ Prints one line a call on rank 0: collective, algorithm, type, operation, placem
 
 from __future__ import annotations
 
-import mpi4py
+from clusterbench.bench.world import join_world
 
-mpi4py.rc.threads = False
+COMM = join_world().comm
 
-import numpy as np  # noqa: E402 - mpi4py's settings come before everything that may import it
-from mpi4py import MPI  # noqa: E402
+import numpy as np  # noqa: E402 - ranks join before anything that may import MPI or numba
 
 from clusterbench.bench.collective_buffers import Arena, sizes, take_arena  # noqa: E402
 from clusterbench.collectives import data, discovery, traffic  # noqa: E402
@@ -23,7 +22,6 @@ from clusterbench.collectives.transports.gpu import ArrayModule  # noqa: E402
 from clusterbench.collectives.transports.native import NativeMpi, native  # noqa: E402
 from clusterbench.kernels.element_types import SHORT_FLOATS, element_type  # noqa: E402
 
-COMM = MPI.COMM_WORLD
 MODULE = ArrayModule(np, lambda: None, np.asarray, "NumPy", "none")
 CASES = (
     ("float32", "sum"), ("float16", "max"), ("int32", "avg"), ("uint8", "prod"), ("float64", "avg"),

@@ -7,11 +7,11 @@ wrong and whether any bit of a result of rounding data is other than over messag
 
 from __future__ import annotations
 
-import mpi4py
+from clusterbench.bench.world import join_world
 
-mpi4py.rc.threads = False
+COMM = join_world().comm
 
-import sys  # noqa: E402 - mpi4py's settings come before everything that may import it
+import sys  # noqa: E402 - ranks join before anything that may import MPI or numba
 from collections import Counter  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -31,7 +31,6 @@ from clusterbench.collectives.transports.native import native  # noqa: E402
 from clusterbench.collectives.transports.prepared import Buffers  # noqa: E402
 from clusterbench.collectives.transports.shared_window import SharedWindow  # noqa: E402
 
-COMM = MPI.COMM_WORLD
 RANK, RANKS = COMM.rank, COMM.size
 COUNTS = (3, 20_011)
 PATIENCE = 20
