@@ -27,6 +27,8 @@ from clusterbench.results.journal import JournalError, read_journal
 from clusterbench.results.record import Measurement
 from clusterbench.results.store import Store, StoreError
 
+pytestmark = pytest.mark.serial
+
 KERNELS = discover()
 FEW = Rules(iterations=8, warmup=1)
 _STREAM_BYTES = kernel_runs.stream_bytes

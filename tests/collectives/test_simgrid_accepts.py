@@ -13,10 +13,7 @@ from clusterbench.collectives.formats.simgrid_xml import FORMAT
 from clusterbench.collectives.topology.graph import Kind, Topology, both_ways, joined, links, topology
 from clusterbench.collectives.topology.spec import topology_from
 
-pytestmark = [
-    pytest.mark.serial,
-    pytest.mark.skipif(not smpi.installed(), reason=smpi.MISSING),
-]
+pytestmark = pytest.mark.skipif(not smpi.installed(), reason=smpi.MISSING)
 WRITE = FORMAT.write
 assert WRITE is not None  # the format is written too
 

@@ -13,6 +13,8 @@ import pytest
 from clusterbench.results.columns import to_frame
 from clusterbench.results.report.page import write_report
 
+pytestmark = pytest.mark.serial
+
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
