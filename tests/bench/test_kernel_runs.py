@@ -11,7 +11,7 @@ import pytest
 from click import Abort
 from click.testing import CliRunner
 
-from clusterbench.bench import exit_codes, kernel_runs
+from clusterbench.bench import exit_codes, kernel_runs, roof_runs
 from clusterbench.bench.cli import cli
 from clusterbench.bench.commands import kernels as command
 from clusterbench.bench.judge import exit_code
@@ -42,9 +42,10 @@ def _plan(*names: str, **changes: object) -> Plan:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_ceilings() -> object:
-    """Ceilings on small arrays: these tests are about rows, not about figures."""
+    """Ceilings on small arrays and short chains: these tests are about rows, not about figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel_runs, "stream_bytes", lambda: 1 << 20)
+        patch.setattr(roof_runs, "FMA_STEPS", 1 << 14)
         yield
 
 
@@ -143,7 +144,7 @@ def test_a_rate_above_the_ceiling_is_invalid_and_the_ceiling_is_measured_again(
             a[:] = b
 
     monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 10))
-    many = replace(FEW, iterations=500)  # of a few, the interval is the whole range, and one disturbed call is in it
+    many = replace(FEW, iterations=100)  # of a few, the interval is the whole range, and one disturbed call is in it
     plan = _plan("copy", size_bytes=1 << 22, rules=many)
     rows = run_kernels(replace(plan, kernels=(_wrong(KERNELS["copy"], nothing),)))
     row = next(row for row in rows if row.suite == "kernels")
