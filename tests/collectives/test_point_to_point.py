@@ -55,15 +55,49 @@ def test_the_data_of_another_rank_or_place_are_wrong(itemsize: int) -> None:
     assert point_to_point.check(np.roll(buffer, itemsize), itemsize, 1, 7).count > 990
 
 
-def run(ranks: int, name: str, folder: Path, *arguments: str) -> mpi.Finished:
-    return mpi.clusterbench(ranks, "collectives", "run", name, "--journal", str(folder), *FEW, *arguments)
+PLAY = ("pingpong", "-b", "4", "-e", "500000", "-f", "353.5", "--window", "5", "--json")
+TABLE = ("sendrecv", "-b", "12", "-e", "1200", "-f", "100", "-d", "float")
+COMMANDS = {
+    1: {"table of 1": TABLE, "alone": ("pingpong", "-b", "8")},
+    2: {
+        "play of 2": PLAY,
+        "int8": ("pingpong", "-b", "1001", "-d", "int8", "--csv"),
+        "double": ("sendrecv", "-b", "1001", "-d", "double", "--csv"),
+        "checked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "1"),
+        "unchecked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "0"),
+        "too large": ("sendrecv", "-b", "500T"),
+    },
+    3: {"play of 3": PLAY, "table of 3": TABLE},
+    4: {"play of 4": PLAY},
+}
+"""By the number of ranks."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the journals of a command are, in a folder of its name."""
+    return tmp_path_factory.mktemp("journals")
+
+
+@pytest.fixture(scope="module")
+def ended(folder: Path) -> dict[str, mpi.Finished]:
+    """How the commands ended."""
+    found: dict[str, mpi.Finished] = {}
+    for ranks, commands in COMMANDS.items():
+        finished = mpi.each(ranks, [
+            ("collectives", "run", *command, *FEW, "--journal", str(folder / name))
+            for name, command in commands.items()
+        ])  # fmt: skip
+        found.update(zip(commands, finished, strict=True))
+    return found
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_pingpong_measures_latency_and_both_bandwidths(ranks: int, tmp_path: Path) -> None:
-    sizes = ("-b", "4", "-e", "500000", "-f", "353.5")
-    document = mpi.document(run(ranks, "pingpong", tmp_path, *sizes, "--window", "5", "--json"))
+def test_pingpong_measures_latency_and_both_bandwidths(
+    ranks: int, folder: Path, ended: dict[str, mpi.Finished]
+) -> None:
+    document = mpi.document(ended[f"play of {ranks}"])
     rows = document["rows"]
     assert {(row["algorithm"], row["count"]) for row in rows} == {
         (kind, count) for kind in ("latency", "one-way", "two-way") for count in (1, 353, 124962)
@@ -77,31 +111,9 @@ def test_pingpong_measures_latency_and_both_bandwidths(ranks: int, tmp_path: Pat
         window = "" if row["algorithm"] == "latency" else ",window=5"
         assert row["shape"] == f"bytes={row['size_bytes']},src=0,dst={ranks - 1}{window}"
         assert 0 < row["ci95_low_s"] <= row["median_s"] <= row["ci95_high_s"]
-    (journal,) = tmp_path.glob("*.jsonl")
+    (journal,) = (folder / f"play of {ranks}").glob("*.jsonl")
     kept = read_journal(journal).measurements
     assert sorted(map(str, kept)) == sorted(str(type(kept[0]).from_row(row)) for row in rows)
-
-
-ON_TWO = {
-    "int8": ("pingpong", "-b", "1001", "-d", "int8", "--csv"),
-    "double": ("sendrecv", "-b", "1001", "-d", "double", "--csv"),
-    "checked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "1"),
-    "unchecked": ("pingpong", "-b", "8", "-e", "64", "-f", "8", "-c", "0"),
-    "too large": ("sendrecv", "-b", "500T"),
-}
-TABLE = ("sendrecv", "-b", "12", "-e", "1200", "-f", "100", "-d", "float")
-ON_ONE = {"table of 1": TABLE, "alone": ("pingpong", "-b", "8")}
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, mpi.Finished]:
-    """How the commands ended: on two ranks, on one, and the one that prints a table on three."""
-    found = {}
-    for ranks, commands in ((2, ON_TWO), (1, ON_ONE), (3, {"table of 3": TABLE})):
-        where = ("--journal", str(tmp_path_factory.mktemp("journals")), *FEW)
-        finished = mpi.each(ranks, [("collectives", "run", *command, *where) for command in commands.values()])
-        found.update(zip(commands, finished, strict=True))
-    return found
 
 
 @pytest.mark.mpi
@@ -136,11 +148,10 @@ def test_pingpong_prints_one_line_a_size(name: str, wrong: str, ended: dict[str,
 
 
 @pytest.mark.mpi
-def test_one_rank_has_nobody_to_play_with(ended: dict[str, mpi.Finished]) -> None:
+def test_one_rank_has_nobody_to_play_with(folder: Path, ended: dict[str, mpi.Finished]) -> None:
     assert ended["alone"].exit_code == 2
     assert "at least 2 ranks" in ended["alone"].stderr
-    journals = Path(ended["alone"].command[ended["alone"].command.index("--journal") + 1])
-    assert len(list(journals.iterdir())) == 1, "only that of the table"
+    assert not list((folder / "alone").glob("*"))
 
 
 @pytest.mark.mpi
@@ -159,12 +170,11 @@ from clusterbench.bench import point_to_point_runs
 from clusterbench.bench.point_to_point_runs import PointToPointRequest, PointToPointRuns
 from clusterbench.bench.sampling import Rules
 from clusterbench.collectives.transports import point_to_point
-name, kind, victim, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 checks = []
 def check(buffer, itemsize, rank, seed, check=point_to_point.check):
     # A transport that loses the last element, before or after the timing.
     checks.append(buffer)
-    if world.rank == victim and len(checks) == (1 if when == "first" else 2):
+    if world.rank == int(victim) and len(checks) == (1 if when == "first" else 2):
         buffer[-itemsize:] ^= 255
     return check(buffer, itemsize, rank, seed)
 point_to_point.check = check
@@ -172,25 +182,41 @@ def measure(*arguments, measure=point_to_point_runs.measure):
     checks.clear()
     return measure(*arguments)
 point_to_point_runs.measure = measure
-request = PointToPointRequest(name, (10,), np.dtype("float32"), True, Rules(iterations=6, warmup=1), 5, window=3)
-for row in PointToPointRuns(world, request).run("r", "d", lambda row, seconds: None, lambda text, done: None):
-    if world.rank == 1 and row.algorithm == kind:
-        print(row.verdict, row.wrong, row.culprit, row.reason, sep="|")
+for case in sys.argv[1:]:
+    name, kind, victim, when = case.split()
+    request = PointToPointRequest(name, (10,), np.dtype("float32"), True, Rules(iterations=6, warmup=1), 5, window=3)
+    for row in PointToPointRuns(world, request).run("r", "d", lambda row, seconds: None, lambda text, done: None):
+        if world.rank == 1 and row.algorithm == kind:
+            print(case, row.verdict, row.wrong, row.culprit, row.reason, sep="|")
 """
+
+SPOILS = (
+    ("pingpong", "latency", 0, 1, 1),
+    ("pingpong", "one-way", 1, 0, 3),
+    ("pingpong", "two-way", 0, 1, 3),
+    ("sendrecv", "sendrecv", 1, 0, 1),
+)
+"""What is sent and how, the rank that gets wrong data, the rank that sent them, and the messages at once."""
+LATER = "sendrecv sendrecv 0 second"
+
+
+@pytest.fixture(scope="module")
+def spoiled() -> dict[str, list[str]]:
+    """Verdict, wrong elements, culprit and reason of each case."""
+    cases = [f"{name} {kind} {victim} first" for name, kind, victim, *_ in SPOILS]
+    finished = mpi.ranks(2, "-c", SPOILED, *cases, LATER)
+    assert finished.exit_code == 0, finished.stderr
+    rows = [line.split("|") for line in finished.stdout.splitlines()]
+    assert [row[0] for row in rows] == [*cases, LATER]
+    return {case: figures for case, *figures in rows}
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(
-    ("name", "kind", "victim", "sender", "messages"),
-    [("pingpong", "latency", 0, 1, 1), ("pingpong", "one-way", 1, 0, 3), ("pingpong", "two-way", 0, 1, 3),
-     ("sendrecv", "sendrecv", 1, 0, 1)],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "kind", "victim", "sender", "messages"), SPOILS)
 def test_wrong_data_are_counted_with_rank_index_and_bits(
-    name: str, kind: str, victim: int, sender: int, messages: int
+    name: str, kind: str, victim: int, sender: int, messages: int, spoiled: dict[str, list[str]]
 ) -> None:
-    finished = mpi.ranks(2, "-c", SPOILED, name, kind, str(victim), "first")
-    assert finished.exit_code == 0, finished.stderr
-    verdict, wrong, culprit, reason = finished.stdout.strip().split("|")
+    verdict, wrong, culprit, reason = spoiled[f"{name} {kind} {victim} first"]
     assert (verdict, wrong, culprit) == ("FAIL", "1", f"rank {victim}")
     message = f" of message {messages - 1}" if messages > 1 else ""
     assert reason.startswith(
@@ -199,9 +225,7 @@ def test_wrong_data_are_counted_with_rank_index_and_bits(
 
 
 @pytest.mark.mpi
-def test_data_that_go_wrong_while_timing_are_found_afterwards() -> None:
-    finished = mpi.ranks(2, "-c", SPOILED, "sendrecv", "sendrecv", "0", "second")
-    assert finished.exit_code == 0, finished.stderr
-    verdict, wrong, culprit, reason = finished.stdout.strip().split("|")
+def test_data_that_go_wrong_while_timing_are_found_afterwards(spoiled: dict[str, list[str]]) -> None:
+    verdict, wrong, culprit, reason = spoiled[LATER]
     assert (verdict, wrong, culprit) == ("FAIL", "1", "rank 0")
     assert reason.startswith("after timing, rank 0: 1 elements from rank 1 wrong")
