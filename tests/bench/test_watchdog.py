@@ -22,7 +22,11 @@ pytestmark = pytest.mark.mpi
 
 TIMEOUT_S = 8
 
-OVER = ((), ("--transport", "shared"), ("--transport", "shared", "--buffers", "registered"))
+OVER = (
+    (),
+    ("--transport", "shared"),
+    pytest.param(("--transport", "shared", "--buffers", "registered"), marks=pytest.mark.slow),  # on the same flags
+)
 """Ranks wait for one another inside MPI, or on each other's flags."""
 
 
