@@ -75,6 +75,13 @@ class Setting:
     host_time: bool = False
     """Whether the times are of the host (`-C`), and not of the device."""
     started_at: str = ""
+    algorithm: str = "library"
+    transport: str = ""
+    """NCCL's or RCCL's, by the name of the device, where it is not given;"""
+    backend: str = ""
+    """and their memory."""
+    sample_unit: str = ""
+    """What a sample is, where it is not nccl-tests'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +114,9 @@ def measurement(setting: Setting, row: Figures, samples: Samples | None = None) 
         run_id=setting.run_id,
         suite="point-to-point" if name == "sendrecv" else "collectives",
         name=name,
-        algorithm="sendrecv" if name == "sendrecv" else "library",
-        transport="rccl" if is_amd(setting.device) else "nccl",
-        backend="hip" if is_amd(setting.device) else "cuda",
+        algorithm="sendrecv" if name == "sendrecv" else setting.algorithm,
+        transport=setting.transport or ("rccl" if is_amd(setting.device) else "nccl"),
+        backend=setting.backend or ("hip" if is_amd(setting.device) else "cuda"),
         dtype=row.dtype,
         op=row.op if name in REDUCING else "",
         root=row.root if name in _ROOTED else -1,
@@ -121,7 +128,7 @@ def measurement(setting: Setting, row: Figures, samples: Samples | None = None) 
         **figures,
         batch=batch,
         warmup=setting.warmup,
-        sample_unit=unit + (", by the host's clock" if setting.host_time else ""),
+        sample_unit=setting.sample_unit or unit + (", by the host's clock" if setting.host_time else ""),
         stop="fixed",
         algbw=algbw(row.size_bytes, median_s),
         busbw=busbw(name, row.size_bytes, median_s, setting.ranks),

@@ -6,6 +6,7 @@ the row and not to its run, as rows of several numbers of ranks may share one ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 SHARED_CORES = "more ranks than cores"
@@ -15,6 +16,9 @@ PAIR_CLASSES = ("same core", "same host", "other host")
 
 _BETWEEN = "; "
 _RAN_AS = "ran as "
+_IN_NETWORK = "in-network: "
+_EXPECTED_BY = "expected by "
+_FIRST_OF = re.compile(r"the first of (\d{1,9}) ranks")
 
 
 def joined(parts: Iterable[str]) -> str:
@@ -45,3 +49,34 @@ def ran_as(spec: str) -> str:
 def what_ran(algorithm: str, note: str) -> str:
     """What ran: the algorithm of a row, or what its note says of it."""
     return next((part.removeprefix(_RAN_AS) for part in remarks(note) if part.startswith(_RAN_AS)), algorithm)
+
+
+def first_of(ranks: int) -> str:
+    """The remark that a row's ranks are the first ones of so many, while the others waited."""
+    return f"the first of {ranks} ranks"
+
+
+def all_ranks(ranks: int, note: str) -> int:
+    """How many ranks there were: those of a row, or what its note says of them."""
+    found = next(filter(None, map(_FIRST_OF.fullmatch, remarks(note))), None)
+    return ranks if found is None else int(found.group(1))
+
+
+def in_network(share: float) -> str:
+    """The remark that switches reduced or copied: a row has this share of what end points alone do by its routes."""
+    return f"{_IN_NETWORK}{share:.0%} of what end points alone can do over the links that messages take"
+
+
+def expected_by(model: str) -> str:
+    """The remark of what a row's expected time is by, in words."""
+    return _EXPECTED_BY + model
+
+
+def expecting_model(note: str) -> str:
+    """What a row's note says that its expected time is by, or nothing."""
+    return next((part.removeprefix(_EXPECTED_BY) for part in remarks(note) if part.startswith(_EXPECTED_BY)), "")
+
+
+def is_in_network(note: str) -> bool:
+    """Whether a row says `in_network`."""
+    return any(remark.startswith(_IN_NETWORK) for remark in remarks(note))

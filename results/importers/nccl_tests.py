@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from clusterbench.results.importing import Imported, ImportedFileError, Importer, content_id
+from clusterbench.results.imported_values import number
+from clusterbench.results.importing import Failures, Imported, ImportedFileError, Importer, Source, no_result
 from clusterbench.results.nccl_rows import (
     COLLECTIVES,
     DTYPES,
@@ -39,7 +40,7 @@ from clusterbench.results.nccl_rows import (
     sizes_agree,
 )
 from clusterbench.results.rates import busbw_factor
-from clusterbench.results.record import Measurement, Run
+from clusterbench.results.record import Measurement
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STARTING = re.compile(r"# Collective test starting: (?:\S*/)?(\w+?)_perf(?:_mpi)?\s*$")
@@ -58,9 +59,7 @@ _ROW = re.compile(rf"(?<!\S)(\d{{1,19}}) +(\d{{1,19}}) +({'|'.join(DTYPES)}) +\S
 _AFTER_PREFIX = re.compile(rf"(?<=[>:])\s*\d{{1,19}} +\d{{1,19}} +(?:{'|'.join(DTYPES)}) +\S.*$")
 _FAILED = re.compile(r"Test (?:\w+ )?failure\b|# error: \S|Invalid number of GPUs", re.IGNORECASE)
 _FOOTER = "# Avg bus bandwidth"
-_MOST_FAILURES = 50
-_LONGEST_LINE = 4096
-"""Characters; a longer line is no line of a table, and is passed over."""
+_TYPED = re.compile(rf"\d +(?:{'|'.join(DTYPES)}) ")
 _OWN = "# clusterbench version"
 _RATE_ERROR = 0.03
 """Of a printed bandwidth: two decimals of at least 1 GB/s, and of a time of three digits."""
@@ -94,57 +93,51 @@ class _Log:
     """What a file was found to hold."""
 
     tests: list[_Test] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
     versions: dict[str, str] = field(default_factory=dict)
-
-    def fails(self, line: int, reason: str) -> None:
-        """Note what cannot be taken over; of very many only the first ones."""
-        if len(self.failures) < _MOST_FAILURES:
-            self.failures.append(f"line {line}: {reason}")
+    ranks_from: dict[int, str] = field(default_factory=dict)
+    """See `Imported`."""
 
 
-def _recognises(text: str) -> bool:
-    return any(_header(line[:_LONGEST_LINE]) is not None for line in text.split("\n") if "busbw" in line)
+def _recognises(line: str) -> bool:
+    return "busbw" in line and _header(line) is not None
 
 
-def _read(text: str, file: str) -> Imported:
-    own = text.find(_OWN)
-    if own >= 0:
-        line = text.count("\n", 0, own) + 1
-        raise ImportedFileError(f"{file}, line {line}: a table of clusterbench; expected its journal (.jsonl) instead")
-    log = _scanned(text)
-    run_id = content_id("nccl-tests", text)
+def _read(source: Source) -> Imported:
+    log = _scanned(source)
+    run_id = source.run_id("nccl-tests")
     rows: list[Measurement] = []
     for test in log.tests:
-        rows += _measurements(test, log, run_id, file)
+        rows += _measurements(test, log, run_id, source)
     if not rows:
-        reasons = "; ".join(log.failures[:3])
-        raise ImportedFileError(f"{file}: no result in it{': ' + reasons if reasons else ''}; expected rows of a table")
-    environment = {"imported": {"file": Path(file).name, "tool": "nccl-tests"}, "versions": log.versions}
-    status = "failed" if log.failures else "finished"
-    run = Run(run_id=run_id, started_at="", status=status, environment=environment, failures=tuple(log.failures))
-    return Imported(run, tuple(rows), (None,) * len(rows))
+        raise no_result(source, log.failures, "rows of a table")
+    run = source.run("nccl-tests", failures=log.failures.all(), versions=log.versions)
+    return Imported(run, tuple(rows), (None,) * len(rows), log.ranks_from)
 
 
-def _scanned(text: str) -> _Log:
+def _scanned(source: Source) -> _Log:
     """The tests of a log. Each stream, told by what its lines begin with, has one test at a time."""
     log = _Log()
     streams: dict[str, _Test] = {}
     announced, last = "", _Test(0)
-    for number, raw in enumerate(text.split("\n"), start=1):
-        if len(raw) > _LONGEST_LINE:
+    for line_number, raw, _ in source.lines():
+        if not _says_anything(raw):
             continue
         line = _COLOUR.sub("", raw).rstrip()
+        if _OWN in line:
+            raise ImportedFileError(
+                f"{source.file}, line {line_number}: a table of clusterbench; expected its journal (.jsonl) instead"
+            )
         row = _ROW.search(line) or _AFTER_PREFIX.search(line)
         if row is not None and "#" not in line[: row.start()]:
             test = streams.get(line[: row.start()].strip(), last)
             if test.columns:
-                test.rows.append(_Row(number, row.group().split()))
+                test.rows.append(_Row(line_number, row.group().split()))
             else:
-                log.fails(number, "a row before the header of its table")
+                log.failures.add(line_number, "a row before the header of its table")
             continue
         if _FAILED.search(line):
-            log.fails(number, line.strip()[:200])
+            log.failures.add(line_number, line.strip()[:200])
         place = line.find("#")
         header = _header(line)
         if header is None and (place < 0 or not _of_nccl_tests(line[place:])):
@@ -158,11 +151,19 @@ def _scanned(text: str) -> _Log:
             (known or last).finished = True
             continue
         if known is None or _begins(comment, header is not None, known):
-            known = streams[prefix] = _Test(number, announced=announced)
+            known = streams[prefix] = _Test(line_number, announced=announced)
             log.tests.append(known)
         last = known
         _take(comment, header is not None, known, log)
     return log
+
+
+def _says_anything(line: str) -> bool:
+    """Whether a line has what all lines have that are looked at: cheaper than to try each pattern on so much noise."""
+    return (
+        "#" in line or "_perf" in line or "size " in line or "ailure" in line or "AILURE" in line
+        or "nvalid number" in line or ("." in line and _TYPED.search(line) is not None)
+    )  # fmt: skip
 
 
 def _header(line: str) -> int | None:
@@ -207,24 +208,25 @@ def _library_version(code: int) -> str:
     return f"{code // 10000}.{code // 100 % 100}.{code % 100}"
 
 
-def _measurements(test: _Test, log: _Log, run_id: str, file: str) -> list[Measurement]:
+def _measurements(test: _Test, log: _Log, run_id: str, source: Source) -> list[Measurement]:
     """The rows of one test; what cannot be read is noted in the log."""
     shown = test.stated or test.announced or "a test"
     figures = [one for row in test.rows for one in _figures(row, test.columns, log)]
     if not figures:
-        log.fails(test.line, f"{shown}: no result")
+        log.failures.add(test.line, f"{shown}: no result")
         return []
     if not test.finished:
-        log.fails(test.rows[-1].line, f"{shown}: ends without its footer")
+        log.failures.add(test.rows[-1].line, f"{shown}: ends without its footer")
     if test.stated and test.stated not in COLLECTIVES:
-        log.fails(test.line, f"{test.stated}: not a collective of this suite, left out")
+        log.failures.add(test.line, f"{test.stated}: not a collective of this suite, left out")
         return []
-    ranks = _ranks(test, figures, file)
-    name = _collective(test, figures, ranks, file)
+    ranks = _ranks(test, figures, source)
+    log.ranks_from.setdefault(ranks, f"the test from line {test.line} on")
+    name = _collective(test, figures, ranks, source.file)
     group = [device for device in test.devices.values() if device[0] == test.devices.get(0, (0,))[0]]
     wrong_size = next((row for row in figures if not sizes_agree(name, row, ranks)), None)
     if wrong_size is not None:
-        log.fails(
+        log.failures.add(
             test.line,
             f"{name} of {ranks} ranks: size {wrong_size.size_bytes} for {wrong_size.count} elements; they do not agree",
         )
@@ -247,17 +249,19 @@ def _figures(row: _Row, columns: list[str], log: _Log) -> Iterable[Figures]:
     time = "cputime" if "cputime" in columns else "time"
     halves = [place for place, name in enumerate(columns) if name == time]
     if len(row.fields) < len([name for name in columns if name != "timestamp"]):
-        log.fails(row.line, f"a row of {len(row.fields)} fields, its header has {len(columns)}; left out")
+        log.failures.add(row.line, f"a row of {len(row.fields)} fields, its header has {len(columns)}; left out")
         return
     named = dict(zip(columns[: halves[0]], row.fields, strict=False))
     for placement, place in zip(("out_of_place", "in_place"), halves, strict=False):
         half = dict(zip(columns[place : place + 4], row.fields[place : place + 4], strict=False))
         if half[time] == "N/A":
             continue
-        time_us, wrong = _number(half[time]), half.get("#wrong", "N/A")
-        wrong_elements = None if wrong == "N/A" else _number(wrong)
+        time_us, wrong = number(half[time]), half.get("#wrong", "N/A")
+        wrong_elements = None if wrong == "N/A" else number(wrong)
         if not time_us or (wrong != "N/A" and wrong_elements is None):
-            log.fails(row.line, f"time {half[time]!r} and {wrong!r} wrong elements; expected numbers, a time above 0")
+            log.failures.add(
+                row.line, f"time {half[time]!r} and {wrong!r} wrong elements; expected numbers, a time above 0"
+            )
             continue
         error = half.get("error", "N/A")
         root = named.get("root", "-1")
@@ -274,13 +278,6 @@ def _figures(row: _Row, columns: list[str], log: _Log) -> Iterable[Figures]:
         )
 
 
-def _number(text: str) -> float | None:
-    """A finite number from 0, or None."""
-    if re.fullmatch(r"\d{1,20}(\.\d{0,20})?(e[+-]?\d{1,2})?", text) is None:
-        return None
-    return float(text)
-
-
 def _split_over(row: Figures) -> float:
     """Into how many parts of one rank the size is cut: 1, or as many as there are ranks."""
     return row.size_bytes / (row.count * ITEM_BYTES[row.dtype]) if row.count else 0.0
@@ -291,14 +288,14 @@ def _bandwidth_factor(test: _Test) -> float | None:
     at = test.columns.index("algbw")
     found = []
     for row in test.rows:
-        rates = [_number(text) for text in row.fields[at : at + 2]]
+        rates = [number(text) for text in row.fields[at : at + 2]]
         if len(rates) == 2 and rates[0] is not None and rates[1] is not None and min(rates[0], rates[1]) >= 1:
             found.append(rates[1] / rates[0])
     return median(found) if found else None
 
 
-def _ranks(test: _Test, figures: list[Figures], file: str) -> int:
-    """How many devices the table lists; where it lists none, what sizes or bandwidths say."""
+def _ranks(test: _Test, figures: list[Figures], source: Source) -> int:
+    """How many devices the table lists; where it lists none, what sizes or bandwidths say, or the user."""
     if test.devices:
         own = test.devices.get(0, next(iter(test.devices.values())))[0]
         return sum(group == own for group, _, _ in test.devices.values())
@@ -310,9 +307,11 @@ def _ranks(test: _Test, figures: list[Figures], file: str) -> int:
         ranks = 2 / (2 - factor)  # an all_reduce: 2(p − 1)/p
         if abs(ranks - round(ranks)) < 0.1 and ranks < 64:
             return round(ranks)
+    if source.ranks is not None:
+        return source.ranks
     raise ImportedFileError(
-        f"{file}, line {test.line}: the table lists no devices, and its ranks do not follow from its figures; "
-        "expected lines '#  Rank 0 ... on HOST device 0 ...' before it"
+        f"{source.file}, line {test.line}: the table lists no devices, and its ranks do not follow from its figures; "
+        "expected lines '#  Rank 0 ... on HOST device 0 ...' before it, or --ranks"
     )
 
 

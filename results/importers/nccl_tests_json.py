@@ -15,18 +15,17 @@ Source: src/util.cu of nccl-tests.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from clusterbench.results.importing import Imported, ImportedFileError, Importer, Samples, content_id
+from clusterbench.results.imported_values import json_document, listed, number, whole
+from clusterbench.results.importing import Failures, Imported, ImportedFileError, Importer, Samples, Source, no_result
 from clusterbench.results.nccl_rows import COLLECTIVES, DTYPES, Figures, Setting, measurement, sizes_agree
-from clusterbench.results.record import Measurement, Run
+from clusterbench.results.record import Measurement
 
 _NEWEST = 3
 _KEYS = ('"nccl_version"', '"results"', '"config"')
@@ -36,62 +35,58 @@ def _recognises(text: str) -> bool:
     return text.lstrip()[:1] == "{" and all(key in text for key in _KEYS)
 
 
-def _read(text: str, file: str) -> Imported:
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ImportedFileError(f"{file}, line {error.lineno}: {error.msg}; expected JSON of nccl-tests") from None
-    except (RecursionError, ValueError) as error:
-        raise ImportedFileError(f"{file}: {error}; expected JSON of nccl-tests") from None
-    if not isinstance(document, dict):
-        raise ImportedFileError(f"{file}: no object; expected JSON of nccl-tests")
+def _read(source: Source) -> Imported:
+    file, failures = source.file, Failures()
+    document = json_document(source, "results", failures)
     version = document.get("version", 1)
     if not isinstance(version, int) or version > _NEWEST:
         raise ImportedFileError(f"{file}: version {version!r}; expected 1 to {_NEWEST}")
-    setting = _setting(document, content_id("nccl-tests-json", text), file)
+    setting = _setting(document, source.run_id("nccl-tests"), file)
     rows: list[Measurement] = []
     samples: list[Samples | None] = []
-    failures = [str(error)[:200] for error in _list(document, "errors")]
-    for number, result in enumerate(_list(document, "results")):
-        where = f"results[{number}]"
+    for error in listed(document, "errors"):
+        failures.add("errors", str(error)[:200])
+    for place, result in enumerate(listed(document, "results")):
+        where = f"results[{place}]"
         for placement in ("out_of_place", "in_place"):
             read = _figures(result, placement, where, file)
             if read is None:
                 continue
             if not sizes_agree(setting.collective, read, setting.ranks):
-                failures.append(f"{where}: {read.size_bytes} bytes, {read.count} elements, {setting.ranks} ranks")
+                failures.add(where, f"{read.size_bytes} bytes, {read.count} elements, {setting.ranks} ranks")
             times = _samples(result, placement)
             rows.append(measurement(setting, read, times))
             samples.append(times)
     if not rows:
-        raise ImportedFileError(f"{file}: no result in it; expected times in 'results'")
-    versions = {"nccl": str(document.get("nccl_version"))}
-    environment = {"imported": {"file": Path(file).name, "tool": "nccl-tests"}, "versions": versions}
-    run = Run(
-        run_id=setting.run_id, started_at=setting.started_at, finished_at=_time(document, "end_time"),
-        command=" ".join(str(word) for word in _list(document, "args")),
-        status="failed" if failures else "finished", environment=environment, failures=tuple(failures),
-    )  # fmt: skip
-    return Imported(run, tuple(rows), tuple(samples))
+        raise no_result(source, failures, "times in 'results'")
+    run = source.run(
+        "nccl-tests",
+        failures=failures.all(),
+        versions={"nccl": str(document.get("nccl_version"))},
+        started_at=setting.started_at,
+        finished_at=_time(document, "end_time"),
+        command=" ".join(str(word) for word in listed(document, "args")),
+    )
+    return Imported(run, tuple(rows), tuple(samples), {setting.ranks: "its devices and config"})
 
 
 def _setting(document: dict[str, Any], run_id: str, file: str) -> Setting:
-    words = [str(word) for word in _list(document, "args")]
+    words = [str(word) for word in listed(document, "args")]
     program = re.sub(r"_perf(_mpi)?$", "", PurePath(words[0]).name if words else "")
     if program not in COLLECTIVES:
         raise ImportedFileError(f"{file}: args name the program {program!r}; expected one of {', '.join(COLLECTIVES)}")
     config = document.get("config")
     counts = {
-        name: _count(config.get(name, 1) if isinstance(config, dict) else 1)
+        name: whole(config.get(name, 1) if isinstance(config, dict) else 1)
         for name in ("nthreads", "ngpus", "iterations", "aggregated_iterations")
     }
-    warmup = _count(config.get("warmup_iters", 0)) if isinstance(config, dict) else 0
-    devices = [one for one in _list(document, "devices") if isinstance(one, dict)]
+    warmup = whole(config.get("warmup_iters", 0)) if isinstance(config, dict) else 0
+    devices = [one for one in listed(document, "devices") if isinstance(one, dict)]
     if not devices or None in counts.values():
         raise ImportedFileError(f"{file}: no devices, or counts in config that are none; expected those of a test")
     group = [one for one in devices if one.get("group", 0) == devices[0].get("group", 0)]
     hosts = list(dict.fromkeys(str(one.get("hostname", "")) for one in group))
-    results = _list(document, "results")
+    results = listed(document, "results")
     return Setting(
         run_id=run_id,
         collective=COLLECTIVES[program],
@@ -103,35 +98,21 @@ def _setting(document: dict[str, Any], run_id: str, file: str) -> Setting:
         warmup=warmup or 0,
         host_time="cpu_time" in str(results[0])[:1000] if results else False,
         started_at=_time(document, "start_time"),
+        **_ours(document.get("clusterbench")),
     )
+
+
+def _ours(what: object) -> dict[str, str]:
+    """What `nccl_json` adds to say what ran, where this suite wrote the file."""
+    names = ("algorithm", "transport", "backend", "sample_unit")
+    return {name: str(what[name])[:200] for name in names if what.get(name)} if isinstance(what, dict) else {}
 
 
 def _ranks(devices: list[dict[str, Any]], of_process: int) -> int:
     """The devices listed, each for all of its process, unless all of them are listed."""
-    numbers = sorted(number for one in devices if (number := _count(one.get("rank"))) is not None)
+    numbers = sorted(number for one in devices if (number := whole(one.get("rank"))) is not None)
     steps = {b - a for a, b in pairwise(numbers)}
     return len(devices) if steps == {1} else len(devices) * of_process
-
-
-def _list(document: dict[str, Any], name: str) -> list[Any]:
-    found = document.get(name)
-    return found if isinstance(found, list) else []
-
-
-def _count(value: object) -> int | None:
-    """A whole number from 0, or None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else None
-
-
-def _real(value: object) -> float | None:
-    """A finite number from 0, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond all floats
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _time(document: dict[str, Any], name: str) -> str:
@@ -145,11 +126,11 @@ def _figures(result: object, placement: str, where: str, file: str) -> Figures |
     half = result.get(placement) if isinstance(result, dict) else None
     if not isinstance(result, dict) or half is None:
         return None
-    time_us = _real(half.get("time", half.get("cpu_time"))) if isinstance(half, dict) else None
-    size, count, dtype = _count(result.get("size")), _count(result.get("count")), str(result.get("type"))
+    time_us = number(half.get("time", half.get("cpu_time"))) if isinstance(half, dict) else None
+    size, count, dtype = whole(result.get("size")), whole(result.get("count")), str(result.get("type"))
     if not time_us or size is None or count is None or dtype not in DTYPES:
         raise ImportedFileError(f"{file}: {where}.{placement} has no time, size, count or type that is understood")
-    wrong = _real(half.get("nwrong"))
+    wrong = number(half.get("nwrong"))
     root = str(result.get("root", "")).strip()
     return Figures(
         size_bytes=size,
@@ -167,7 +148,7 @@ def _figures(result: object, placement: str, where: str, file: str) -> Figures |
 def _samples(result: dict[str, Any], placement: str) -> Samples | None:
     """Seconds of every iteration, where they were recorded (`-I`)."""
     block = result.get(f"{placement}_per_iter")
-    times = [_real(time) for time in _list(block, "times_us")] if isinstance(block, dict) else []
+    times = [number(time) for time in listed(block, "times_us")] if isinstance(block, dict) else []
     if not times or not all(times):
         return None
     return np.array(times, np.float64) * 1e-6
@@ -179,4 +160,5 @@ IMPORTER = Importer(
     source="NVIDIA/nccl-tests src/util.cu",
     recognises=_recognises,
     read=_read,
+    form="document",
 )
