@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.columns import checked_row, real, spelled
+from clusterbench.results.export import ExportError, write_whole
 from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run, instant, status_of
 
 _ROW_START = b'{"kind":"measurement"'
@@ -107,8 +108,7 @@ class Journal:
         """Write one row, and its raw samples in seconds, through to the disk. Raises `JournalWriteError`."""
         if measurement.run_id != self.run.run_id:
             raise RecordError(f"run_id is {measurement.run_id!r}; the journal belongs to {self.run.run_id!r}")
-        samples = None if samples_s is None else np.asarray(samples_s, dtype=np.float64).tolist()
-        self._write({"kind": "measurement", "row": measurement.as_row(), "samples_s": samples})
+        self._write(_row_record(measurement, samples_s))
 
     def update(self, run: Run) -> None:
         """Replace the run's record, for what is learned after its start. Raises `JournalWriteError`."""
@@ -135,12 +135,10 @@ class Journal:
         self.close()
 
     def _write_run(self) -> None:
-        self._write({"kind": "run", "journal": self._id, "run": self.run.as_row()})
+        self._write(_run_record(self.run, self._id))
 
-    def _write(self, content: dict[str, Any]) -> None:
-        kind = content.pop("kind")
-        record = spelled({"kind": kind, "schema_version": SCHEMA_VERSION, **content})
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    def _write(self, record: dict[str, Any]) -> None:
+        line = _line(record)
         try:
             left = memoryview(line)
             while left:
@@ -158,6 +156,46 @@ class Journal:
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
         except OSError:
             return  # the reader skips the half line; the first error is the one to report
+
+
+def write_journal(
+    folder: Path, run: Run, rows: Iterable[tuple[Measurement, Sequence[float] | NDArray[np.float64] | None]]
+) -> Path:
+    """Write a journal at once, of rows with their samples in seconds, for what was measured elsewhere.
+
+    The run id must follow from the rows: it is also the journal's, and `folder/<run_id>.jsonl` is replaced. Raises
+    `JournalError` where that cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(_line(_run_record(run, run.run_id)))
+            file.writelines(_line(_row_record(measurement, samples_s)) for measurement, samples_s in rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+    path = folder / f"{run.run_id}.jsonl"
+    try:
+        write_whole(path, write)
+    except ExportError as error:
+        raise JournalError(str(error)) from error
+    return path
+
+
+def _run_record(run: Run, journal_id: str) -> dict[str, Any]:
+    return {"kind": "run", "schema_version": SCHEMA_VERSION, "journal": journal_id, "run": run.as_row()}
+
+
+def _row_record(
+    measurement: Measurement, samples_s: Sequence[float] | NDArray[np.float64] | None
+) -> dict[str, Any]:  # fmt: skip
+    samples = None if samples_s is None else np.asarray(samples_s, dtype=np.float64).tolist()
+    row = measurement.as_row()
+    return {"kind": "measurement", "schema_version": SCHEMA_VERSION, "row": row, "samples_s": samples}
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(spelled(record), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _sync_folder(folder: Path) -> None:
