@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clusterbench.bench.collective_request import Request, is_library
-from clusterbench.bench.judge import Bound
+from clusterbench.bench.judge import NO_BOUND, Bound
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.discovery import schedule, suitable
@@ -23,13 +23,12 @@ from clusterbench.collectives.segments import Links, price_s
 from clusterbench.results import rates
 
 if TYPE_CHECKING:
+    from clusterbench.collectives.bounds.bounds import Bound as Proven
     from clusterbench.collectives.bounds.bounds import Limits
     from clusterbench.collectives.simulator.patterns import Patterns
 
 MOST_RANKS = 256
 """Ranks up to which the library's time is expected from all algorithms; it takes some seconds there."""
-
-NO_BOUND = Bound(None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,20 @@ def _by_topology(asked: Asked) -> Expectations:
     bounds, hardware = {}, {}
     for size in asked.sizes:
         found = proven.at(size)
-        words = f"{found.by}, an estimate" if found.estimated else found.by
-        bounds[size] = Bound(found.bound_s, words)
-        if not found.estimated:
-            hardware[size] = Bound(found.hardware_s, found.by)
+        bounds[size] = Bound(found.bound_s, in_words(found))
+        hardware[size] = permitted(found)
     expected = _expected(asked, lambda made, size: price_by(patterns, made, size, _matrix(asked, size)).time_s)
     return Expectations(bounds, hardware, expected)
+
+
+def in_words(proven: Proven) -> str:
+    """What sets a bound, and that it is an estimate where links were measured."""
+    return f"{proven.by}, an estimate" if proven.estimated else proven.by
+
+
+def permitted(proven: Proven) -> Bound:
+    """What the hardware permits to any algorithm; without a time where the bound is an estimate."""
+    return NO_BOUND if proven.estimated else Bound(proven.hardware_s, proven.by)
 
 
 def _matrix(asked: Asked, size_bytes: int) -> Ints | None:
@@ -116,18 +123,19 @@ def _expected(asked: Asked, price: Callable[[Schedule, int], float]) -> dict[tup
     found = {(spec, size): price(made, size) for (spec, size), made in asked.schedules.items()}
     of_library = [spec for spec in asked.request.algorithms if is_library(spec)]
     if of_library and asked.call.ranks <= MOST_RANKS:
-        catalogue = _catalogue(asked.call)
-        for size in asked.sizes if catalogue else ():
-            least_s = min(price(made, size) for made in catalogue)
+        all_of_them = catalogue(asked.call)
+        for size in asked.sizes if all_of_them else ():
+            least_s = min(price(made, size) for made in all_of_them)
             found |= {(spec, size): least_s for spec in of_library}
     return found
 
 
-def _catalogue(call: Call) -> list[Schedule]:
+def catalogue(call: Call) -> list[Schedule]:
+    """The schedules of all algorithms that serve a call, but for those that a library would not take."""
     made = []
     for name in suitable(call.collective, call.ranks):
         try:
             made.append(schedule(Spec(name), call))
         except UnsuitableAlgorithmError:
-            continue  # of rounds too large for so many ranks: not what a library would take
+            continue  # of rounds too large for so many ranks
     return made

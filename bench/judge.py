@@ -52,6 +52,9 @@ class Bound:
     by: str
 
 
+NO_BOUND = Bound(None, "")
+
+
 def kernel_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof, cache_bytes: int) -> Bound:
     """The least time of a kernel under the roof.
 
@@ -112,9 +115,20 @@ def judge_against_proof(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
     A row whose whole interval lies beyond is INVALID: the measurement is wrong, or the description of the hardware.
     """
     if is_beyond(bound, summary):
-        share = (bound.time_s or 0.0) / summary.median_s
-        return "INVALID", f"at {share:.0%} of what the topology permits, by {bound.by}: it is not this machine's"
+        return "INVALID", _beyond_proof(bound, summary.median_s)
     return judge_time(Bound(None, ""), summary)
+
+
+def judge_figure(bound: Bound, time_s: float) -> tuple[Verdict, str]:
+    """The same for a time of which one figure is known, such as a mean in a log, and so no interval."""
+    if bound.time_s is not None and time_s * (1 + TOLERANCE) < bound.time_s:
+        return "INVALID", _beyond_proof(bound, time_s)
+    return "PASS", ""
+
+
+def _beyond_proof(bound: Bound, time_s: float) -> str:
+    share = (bound.time_s or 0.0) / time_s
+    return f"at {share:.0%} of what the topology permits, by {bound.by}: it is not this machine's"
 
 
 def exit_code(rows: Iterable[Measurement], *, strict: bool = False) -> int:
