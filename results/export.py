@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "parquet", "jsonl"]
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+NCCL_JSON = "nccl-json"
+"""What the format of `nccl_json` is called, which is a file a test and not one of rows."""
 
 
 class ExportError(OSError):

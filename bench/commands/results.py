@@ -1,4 +1,4 @@
-"""`clusterbench results`: list, load, export and compare what was measured."""
+"""`clusterbench results`: list, load, import, export and compare what was measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from clusterbench.bench import exit_codes
 from clusterbench.bench.options import machine_options
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, rate_text, size_text, time_text
-from clusterbench.results.export import FORMATS
+from clusterbench.results.export import FORMATS, NCCL_JSON
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,7 @@ suite_option = click.option("--suite", type=click.Choice(SUITES), help="Only row
 
 @click.group()
 def results() -> None:
-    """What was measured: list, load, export, compare."""
+    """What was measured: list, load, import, export, compare."""
 
 
 @results.command("list")
@@ -107,20 +107,62 @@ def load(url: str, journals: tuple[Path, ...]) -> int:
     return exit_codes.GOOD
 
 
+@results.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--importer", help="Whose output the files are; else recognised from what they hold.")
+@click.option(
+    "--ranks", type=click.IntRange(1), help="How many ranks ran, for files that do not say; else --topology's."
+)
+@click.option("--topology", default="", help="Hold the rows against a host, a fabric, or a file, such as dgx-h100.")
+@store_option
+@click.option(
+    "--journal",
+    "journals",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="clusterbench-out/journals",
+    show_default=True,
+    help="Folder of the journals, one a file.",
+)
+@machine_options
+def import_results(
+    files: tuple[Path, ...], importer: str | None, ranks: int | None, topology: str, url: str, journals: Path,
+    as_json: bool, as_csv: bool,
+) -> int:  # fmt: skip
+    """Import the output of other benchmarks: nccl-tests, rccl-tests, OSU, Intel MPI Benchmarks, pytest-benchmark.
+
+    With --topology rows get a proven bound, an expected time and a verdict. Ends with 3 where data are wrong or a row
+    cannot be, with 2 where a file was refused.
+    """
+    from clusterbench.bench.imported_runs import Asked, import_files
+
+    return import_files(files, Asked(importer, ranks, topology, url, journals), as_json=as_json, as_csv=as_csv)
+
+
 @results.command()
 @store_option
-@click.option("--format", "file_format", type=click.Choice(FORMATS), required=True)
+@click.option("--format", "file_format", type=click.Choice([*FORMATS, NCCL_JSON]), required=True)
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--run", "run_text", metavar="RUN", help="Only this run: its id, a unique beginning, latest, previous.")
 @suite_option
 def export(url: str, file_format: Any, output: Path, run_text: str | None, suite: str | None) -> int:
-    """Write measurements to a file for other programs; seconds, bytes, bytes/s."""
+    """Write measurements to a file for other programs; seconds, bytes, bytes/s.
+
+    nccl-json is JSON with the keys and units of nccl-tests, a file for each collective, algorithm and number of ranks.
+    """
     from clusterbench.results.export import export_frame
+    from clusterbench.results.nccl_json import export_nccl_json
     from clusterbench.results.store import Store
 
     with Store.open(url, create=False) as store:
         run_id = store.find_run(run_text).run_id if run_text is not None else None
         frame = store.frame(run_id=run_id, suite=suite)
+        if file_format == NCCL_JSON:
+            runs = {run.run_id: run for run in store.runs()}
+            paths, left_out = export_nccl_json(frame, store.samples(frame.index), runs, output)
+            if left_out:
+                note(f"{left_out} rows left out: not measured collectives that nccl-tests has, or without a time")
+            click.echo(f"{len(frame) - left_out} rows in {', '.join(map(str, paths)) or 'no file'}")
+            return exit_codes.GOOD
     export_frame(frame, output, file_format)
     click.echo(f"{len(frame)} rows in {output}")
     return exit_codes.GOOD
