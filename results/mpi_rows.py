@@ -72,6 +72,23 @@ class Benchmark:
         return self.algorithm in _DIRECTIONS
 
     @property
+    def directions(self) -> int:
+        """In how many directions at once messages go: busbw / algbw."""
+        return _DIRECTIONS[self.algorithm]
+
+    @property
+    def has_window(self) -> bool:
+        """Whether several messages are in flight."""
+        return self.algorithm in ("one-way", "two-way")
+
+    def shape(self, pairs: int = 1, window: int = WINDOW) -> str:
+        """What its rows' shapes have behind the size, as our own have: the ranks of a pair, or how many pairs."""
+        if not self.is_message or self.algorithm == "sendrecv":
+            return ""
+        who = "src=0,dst=1" if pairs == 1 else f"pairs={pairs}"
+        return f"{who},window={window}" if self.has_window else who
+
+    @property
     def reduces(self) -> bool:
         """Whether anything is reduced."""
         return "reduce" in self.name
@@ -144,7 +161,7 @@ def measurement(setting: Setting, row: Figures) -> Measurement:
     item_bytes = _ITEM_BYTES[setting.dtype]
     if benchmark.is_message:
         count = size_bytes // item_bytes
-        rates["busbw"] = rates["algbw"] * _DIRECTIONS[benchmark.algorithm]
+        rates["busbw"] = rates["algbw"] * benchmark.directions
     else:
         count = count_for_size(benchmark.name, size_bytes, item_bytes, ranks) if size_bytes else 0
         rates["busbw"] = busbw(benchmark.name, size_bytes, row.time_s, ranks)

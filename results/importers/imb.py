@@ -13,8 +13,11 @@ that of the slowest, t_max. `t[usec]` of PingPong is half of a round trip, MB ar
 have the time of communication alone, `t_pure`, and the rest in the note. With `-multi` several groups run at once; the
 note says which group a row is of, if one. Builds that check add a column of defects.
 
-What else there is (PingPing, Exchange, Uniband, Biband, Barrier, one-sided, input and output) is named as left out, and
-so are sizes that ran out of memory, time, or integers.
+Uniband and Biband give the rate of messages of all pairs together, Biband in both directions; ours is the time of one
+message of a pair, of 64 in flight.
+
+What else there is (PingPing, Exchange, Barrier, one-sided, input and output) is named as left out; so are sizes that
+ran out of memory, time, or integers.
 
 Source: src_c/IMB_output.c of intel/mpi-benchmarks, and its user guide; versions 3 to 2021.
 """
@@ -31,6 +34,7 @@ from clusterbench.results.importing import Failures, Imported, Importer, Line, S
 from clusterbench.results.mpi_rows import (
     DTYPES,
     PREFIX,
+    WINDOW,
     Benchmark,
     Figures,
     Setting,
@@ -58,7 +62,12 @@ _LIKE_A_ROW = re.compile(r"\d{1,19}(?:\s|$)")
 _ENDED = re.compile(r"\.\d\d$")
 """How a last line ends that is known not to be cut off: times and rates have two decimals."""
 _NO_RESULT = re.compile(r"\d+ +(out-of-mem|int-overflow|time-out)\.;")
-_MESSAGES = {"PingPong": message("latency"), "Sendrecv": message("sendrecv")}
+_MESSAGES = {
+    "PingPong": message("latency"),
+    "Sendrecv": message("sendrecv"),
+    "Uniband": message("one-way"),
+    "Biband": message("two-way"),
+}
 
 
 @dataclass(slots=True)
@@ -202,6 +211,7 @@ def _measurements(table: _Table, log: _Log, run_id: str, world: int) -> Iterator
     default = "FLOAT" if benchmark.reduces else "BYTE"
     kind = "MPI_Datatype for reductions" if benchmark.reduces else "MPI_Datatype"
     at_once = f"groups={table.groups}" if table.groups > 1 else ""
+    pairs = table.processes // 2 if benchmark.has_window else 1
     rotates = benchmark.name in ("broadcast", "reduce", "gather", "scatter")
     setting = Setting(
         run_id=run_id,
@@ -210,27 +220,32 @@ def _measurements(table: _Table, log: _Log, run_id: str, world: int) -> Iterator
         dtype=DTYPES.get(f"MPI_{log.setting.get(kind, default)}", DTYPES[f"MPI_{default}"]),
         op=log.setting.get("MPI_Op", "SUM").lower(),
         transport="mpi" if benchmark.is_message else "library",
-        shape=",".join(filter(None, ("src=0,dst=1" if benchmark.algorithm == "latency" else "", at_once))),
+        shape=",".join(filter(None, (benchmark.shape(pairs), at_once))),
         started_at=log.started_at,
         notes=(
             first_of(world) if table.processes < world and not at_once else "",
             f"{table.groups} groups of {table.processes} at once" if at_once else "",
             "every rank is the root in turn" if rotates else "",
+            f"{pairs} pairs at once" if pairs > 1 else "",
         ),
     )
     for line, row in table.rows:
-        figures = _figures(row, line, benchmark, log.failures)
+        figures = _figures(row, line, benchmark, pairs, log.failures)
         if figures is not None:
             group = row.get("Group")
             shape = f"{setting.shape},group={group}" if group is not None else setting.shape
             yield measurement(replace(setting, shape=shape.lstrip(",")), figures)
 
 
-def _figures(row: dict[str, str], line: int, benchmark: Benchmark, failures: Failures) -> Figures | None:
+def _figures(
+    row: dict[str, str], line: int, benchmark: Benchmark, pairs: int, failures: Failures
+) -> Figures | None:  # fmt: skip
     """A row of a table, or None where it is not understood."""
     values = {name: number(text) for name, text in row.items()}
     found = {name: value for name, value in values.items() if value is not None}
     time_us = next((found[name] for name in ("t_max[usec]", "t[usec]", "t_pure[usec]") if found.get(name)), None)
+    if benchmark.has_window and found.get("Msg/sec"):
+        time_us = pairs * benchmark.directions / found["Msg/sec"] * 1e6
     if len(found) < len(values) or not time_us:
         failures.add(line, "a row whose figures are not all numbers from 0, or without a time above 0; left out")
         return None
@@ -245,15 +260,16 @@ def _figures(row: dict[str, str], line: int, benchmark: Benchmark, failures: Fai
             f"{found.get('overlap[%]', 0):g} % overlapped",
         )
         calls += " without computing"
+    unit = {"latency": f"half of a round trip, {calls}"}.get(benchmark.algorithm, f"{calls} on the slowest rank")
+    if benchmark.has_window:
+        unit = f"one message, the mean of windows of {WINDOW}"
     defects = found.get("defects")
     return Figures(
         line=line,
         size_bytes=int(found["#bytes"]),
         time_s=time_us * 1e-6,
         batch=repetitions,
-        sample_unit=f"half of a round trip, {calls}"
-        if benchmark.algorithm == "latency"
-        else f"{calls} on the slowest rank",
+        sample_unit=unit,
         wrong=None if defects is None else int(defects > 0),
         reason="it found defects, at how many elements is not said" if defects else "",
         notes=notes,

@@ -17,7 +17,8 @@ of the mean over ranks: so average and percentiles are of the same samples, and 
 
 Non-blocking collectives have the time of communication alone ("Pure Comm."), and the rest in the note. Latency is half
 of a round trip; bandwidths, in MB/s of 10^6 bytes, are of 64 messages in flight, and those of the bi-directional test
-of both directions together. Multi-pair, one-sided, neighbourhood and barrier tests are named as left out.
+of both directions together, of the multiple-pair test of all pairs together; ours are those of one pair. What else is
+there (one-sided, neighbourhood, barrier, latency of many pairs or threads) is named as left out.
 
 Source: c/util/osu_util_mpi.c and the `BENCHMARK` of each program, OSU Micro-Benchmarks 5 to 7.5.
 """
@@ -56,6 +57,7 @@ from clusterbench.results.statistics import MIN_SAMPLES_P95, MIN_SAMPLES_P99
 _TITLE = re.compile(r"# OSU (\S+?)(?:-([A-Z]+))?(?: MANAGED)? (\S.*?) Test\b(?: v(\S+))?")
 _DATATYPE = re.compile(r"# Datatype: (MPI_\w+)")
 _WINDOW = re.compile(r"\[ window size: (\d{1,9}) \]")
+_PAIRS = re.compile(r"\[ pairs: (\d{1,9}) \]")
 _PROGRAM = re.compile(r"\bosu_[a-z_]+\b")
 _RANKS = re.compile(r"(?:^|\s)(?:-np|-n|--np|--n|--ntasks|-ntasks)[ =](\d{1,9})\b")
 _COLUMN = re.compile(
@@ -87,6 +89,7 @@ class _Test:
     """Ranks of the command line before it."""
     dtype: str = ""
     window: int = WINDOW
+    pairs: int = 1
     columns: list[str] = field(default_factory=list)
     rows: list[tuple[int, dict[str, str]]] = field(default_factory=list)
 
@@ -151,6 +154,8 @@ def _comment(text: str, line: int, tests: list[_Test], failures: Failures) -> No
         tests[-1].dtype = datatype.group(1)
     elif tests and (window := _WINDOW.search(text)):
         tests[-1].window = int(window.group(1))
+        pairs = _PAIRS.search(text)
+        tests[-1].pairs = max(1, int(pairs.group(1))) if pairs else 1
 
 
 def _row(text: str, line: Line, test: _Test, failures: Failures) -> None:
@@ -174,7 +179,7 @@ def _measurements(test: _Test, run_id: str, source: Source, failures: Failures) 
     if not figures:
         failures.add(test.line, f"{test.what}: no result")
         return []
-    ranks = 2 if benchmark.is_message else source.ranks if test.announced is None else test.announced
+    ranks = 2 * test.pairs if benchmark.is_message else source.ranks if test.announced is None else test.announced
     if not ranks:
         raise ImportedFileError(
             f"{source.file}, line {test.line}: how many ranks ran is said neither here nor by a command "
@@ -183,7 +188,6 @@ def _measurements(test: _Test, run_id: str, source: Source, failures: Failures) 
     rooted = benchmark.name in ("broadcast", "reduce", "gather", "scatter")
     backend = _BACKENDS.get(test.device, "cpu")
     over_nccl = _OVER_NCCL.get(test.library, "library")
-    shape = "src=0,dst=1" + (f",window={test.window}" if benchmark.algorithm != _LATENCY else "")
     setting = Setting(
         run_id=run_id,
         benchmark=benchmark,
@@ -194,7 +198,8 @@ def _measurements(test: _Test, run_id: str, source: Source, failures: Failures) 
         root=0 if rooted else -1,
         transport=("mpi" if benchmark.is_message else "library") if over_nccl == "library" else over_nccl,
         backend=backend,
-        shape=shape if benchmark.is_message else "",
+        shape=benchmark.shape(test.pairs, test.window),
+        notes=(f"{test.pairs} pairs at once",) if test.pairs > 1 else (),
     )
     return [measurement(setting, one) for one in figures]
 
@@ -207,6 +212,7 @@ def _benchmark(test: _Test) -> Benchmark | None:
         "latency": message("latency"),
         "bandwidth": message("one-way"),
         "bi-directional bandwidth": message("two-way"),
+        "multiple bandwidth / message rate": message("one-way"),
     }
     if test.what in messages:
         return messages[test.what]
@@ -266,7 +272,7 @@ class _Time(NamedTuple):
 def _time(found: dict[str, float], test: _Test, benchmark: Benchmark) -> _Time | None:
     """The time of a row by its columns, or None where it has none above 0."""
     if _BANDWIDTH in test.what:
-        return _of_bandwidth(found, benchmark, test.window)
+        return _of_bandwidth(found, benchmark, test)
     if "PureComm.(us)" in found:
         return _of_non_blocking(found)
     average = found.get("AvgLatency(us)", found.get("Latency(us)", 0.0))
@@ -326,13 +332,13 @@ def _of_non_blocking(found: dict[str, float]) -> _Time | None:
     return _Time((slowest or pure) * _US, unit, notes=notes)
 
 
-def _of_bandwidth(found: dict[str, float], benchmark: Benchmark, window: int) -> _Time | None:
-    """The time of one message, of those in flight; two directions together move twice as much in it."""
-    rate = found.get("Bandwidth(MB/s)", 0.0) * _MB
+def _of_bandwidth(found: dict[str, float], benchmark: Benchmark, test: _Test) -> _Time | None:
+    """The time of one message of a pair, of those in flight; what is printed is of all pairs, and both directions."""
+    rate = found.get("Bandwidth(MB/s)", found.get("MB/s", 0.0)) * _MB
     if not rate or not found["Size"]:
         return None
-    ways = 2 if benchmark.algorithm == "two-way" else 1
-    return _Time(found["Size"] * ways / rate, f"one message, the mean of windows of {window}")
+    at_once = benchmark.directions * test.pairs
+    return _Time(found["Size"] * at_once / rate, f"one message, the mean of windows of {test.window}")
 
 
 IMPORTER = Importer(

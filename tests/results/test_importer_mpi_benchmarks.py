@@ -135,6 +135,22 @@ def test_messages_are_those_of_our_own_pingpong(
     assert row.shape.startswith("bytes=1048576,src=0,dst=1")
 
 
+def test_the_rate_of_many_pairs_becomes_that_of_one() -> None:
+    row = only(osu(
+        "# [ pairs: 8 ] [ window size: 32 ]", "# Size                  MB/s        Messages/s",
+        "1024                 4096.00        4000000.00",
+        title="MPI Multiple Bandwidth / Message Rate", ranks=None,
+    ))  # fmt: skip
+    assert (row.algorithm, row.ranks, row.shape) == ("one-way", 16, "bytes=1024,pairs=8,window=32")
+    assert row.busbw == row.algbw == pytest.approx(512e6)
+    assert "8 pairs at once" in row.note
+    head = "       #bytes #repetitions   Mbytes/sec      Msg/sec"
+    for name, ways in (("Uniband", 1), ("Biband", 2)):
+        row = only(imb(head, " 1024  1000   4096.00   4000000", name=name, processes="# #processes = 16"))
+        assert (row.ranks, row.shape) == (16, "bytes=1024,pairs=8,window=64")
+        assert (row.algbw, row.busbw) == (pytest.approx(512e6 / ways), pytest.approx(512e6))
+
+
 def test_nccl_under_osu_is_nccl() -> None:
     row = only(osu(*SIMPLE, title="NCCL-CUDA Allreduce Latency"))
     assert (row.transport, row.backend) == ("nccl", "cuda")
@@ -156,8 +172,8 @@ def test_what_osu_measures_beside_is_named_and_left_out() -> None:
     text = "\n".join((
         "# OSU MPI_Put Latency Test v7.4", "# Size      Latency (us)", "8       1.00",
         "# OSU MPI Barrier Latency Test v7.4", "# Avg Latency(us)", "             1.05",
-        "# OSU MPI Multiple Bandwidth / Message Rate Test v7.4", "# [ pairs: 4 ] [ window size: 64 ]",
-        "# Size                  MB/s        Messages/s", "8            1.00       100000.00",
+        "# OSU MPI Multi-threaded Latency Test v7.4", "# [ pairs: 4 ] [ window size: 64 ]",
+        "# Size      Latency (us)", "8            1.00",
         "# OSU MPI Allreduce Latency Test v7.4", "# Size       Avg Latency(us)    Joules", "8     1.00    3.00",
         "MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD",
         "# OSU MPI Reduce Latency Test v7.4", *SIMPLE, "2048  3.00  4.00", "4096   nan", "8192   0.00", "16384   12",
@@ -168,7 +184,7 @@ def test_what_osu_measures_beside_is_named_and_left_out() -> None:
     assert {failure.partition(":")[0]: failure.partition(": ")[2][:24] for failure in found.run.failures} == {
         "line 1": "MPI_Put latency: not a t",
         "line 4": "MPI barrier latency: not",
-        "line 7": "MPI multiple bandwidth /",
+        "line 7": "MPI multi-threaded laten",
         "line 11": "allreduce latency: no re",
         "line 12": "columns 'Joules' are not",
         "line 14": "MPI_ABORT was invoked on",

@@ -164,6 +164,13 @@ def test_files_that_cannot_be_imported_are_refused(tmp_path: Path, monkeypatch: 
         import_file(tmp_path / "large.json")
 
 
+def test_a_run_that_failed_before_its_first_row_is_refused_with_its_own_words(tmp_path: Path) -> None:
+    lines = importer_files.NCCL_TESTS.splitlines()[:12]
+    (tmp_path / "a.log").write_text("\n".join([*lines, "node0: Test NCCL failure alltoall.cu:274 'remote process'"]))
+    with pytest.raises(ImportedFileError, match=r"no result in it: line 13: node0: Test NCCL failure"):
+        import_file(tmp_path / "a.log")
+
+
 def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
