@@ -182,7 +182,7 @@ class _Judge:
         if place.simulated is None:
             place.simulated = self._simulated(row)
         time_s = place.simulated(row.size_bytes)
-        return None if time_s is None else (time_s, "the fastest algorithm, simulated")
+        return None if time_s is None else (time_s, "simulation of the fastest algorithm")
 
     def _machine(self, ranks: int) -> nccl_model.Machine | None:
         if ranks not in self.machines:

@@ -134,7 +134,7 @@ def _cells(row: Measurement, *, held: bool) -> list[Any]:
     cells = [what, row.ranks, row.dtype, size, time_text(row.median_s), rate_text(row.busbw)]
     if held:
         cells += [time_text(row.bound_s), share_text(row.bound_share)]
-        model = notes.expecting_model(row.note).removeprefix("NCCL's model: ")
+        model = notes.expecting_model(row.note).removeprefix("NCCL's model: ").partition(" of ")[0]
         cells += [time_text(row.expected_s), share_text(row.expected_share), model]
     return cells
 

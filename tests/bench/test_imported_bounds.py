@@ -93,7 +93,7 @@ def test_samples_are_judged_by_their_interval() -> None:
 
 def test_a_collective_that_nccls_model_does_not_know_is_simulated() -> None:
     row = only(with_row(name="all_to_all", op="", median_s=3e-3), "dgx-h100")
-    assert notes.expecting_model(row.note) == "the fastest algorithm, simulated"
+    assert notes.expecting_model(row.note) == "simulation of the fastest algorithm"
     assert row.expected_s is not None
     assert (row.bound_s or 0) <= row.expected_s * (1 + 1e-9)
 
@@ -101,7 +101,7 @@ def test_a_collective_that_nccls_model_does_not_know_is_simulated() -> None:
 @pytest.mark.parametrize("topology", ["mi300x", "single-switch:nodes=8"])
 def test_machines_that_nccls_model_does_not_know_are_simulated(topology: str) -> None:
     row = only(with_row(median_s=1.0), topology)
-    assert notes.expecting_model(row.note) == "the fastest algorithm, simulated"
+    assert notes.expecting_model(row.note) == "simulation of the fastest algorithm"
     assert row.verdict == "PASS"
 
 
