@@ -126,11 +126,16 @@ def to_frame(measurements: Iterable[Measurement]) -> DataFrame:
 
 
 def typed(frame: DataFrame) -> DataFrame:
-    """`frame` with the types of the fields: float64 (missing is NaN), int64, Int64 where it may be missing, and str."""
+    """`frame`, of all fields or some, with their types.
+
+    These are float64 (missing is NaN), int64, Int64 where it may be missing, and str.
+    """
     import pandas as pd
 
     result: dict[str, Any] = {}
     for column in columns_of(Measurement):
+        if column.name not in frame:
+            continue
         values = frame[column.name]
         if column.kind == "real":
             result[column.name] = pd.to_numeric(values).astype("float64")
@@ -139,3 +144,9 @@ def typed(frame: DataFrame) -> DataFrame:
         else:
             result[column.name] = values.astype("string" if column.optional else "str")
     return pd.DataFrame(result, index=frame.index)
+
+
+def plain_rows(frame: DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries of plain values, missing ones as None."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]

@@ -10,42 +10,35 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from clusterbench.results.columns import checked_row, columns_of, spelled, typed
+from clusterbench.results.databases import LOCK_SCHEMA, StoreError, engine
 from clusterbench.results.journal import JournalContents, merge_runs, read_journal
-from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run, instant
+from clusterbench.results.migrations import STORE_VERSION, lacks_columns, migrate
+from clusterbench.results.record import Measurement, RecordError, Run, instant
 from clusterbench.results.tables import JOURNALS, LINE_BITS, MEASUREMENTS, METADATA, RUNS, SAMPLES, SCHEMA_VERSIONS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-
 _ROWS_AT_ONCE = 5_000
 _IDS_AT_ONCE = 500
 """Databases limit the parameters of one statement."""
-_LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7101989)"}
-"""What lets one process alone make tables, until its transaction ends; the number only has to be always the same."""
-
-
-class StoreError(RuntimeError):
-    """A store that cannot be opened, read or written: the message names it, what was found and what to do."""
-
-    exit_code: ClassVar[int] = 2
 
 
 class Store:
     """An open store. Use it as a context manager, or call `close`."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self.url = engine.url.render_as_string(hide_password=True)
+    def __init__(self, connected: sa.Engine) -> None:
+        self._engine = connected
+        self.url = connected.url.render_as_string(hide_password=True)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, writable: bool = False, lock_wait_s: float = 10.0) -> Self:
@@ -61,7 +54,7 @@ class Store:
         given up, a server that does not answer, and a schema newer than this version knows; with `writable`, for a
         store that can only be read, too.
         """
-        store = cls(_engine(url, create, lock_wait_s))
+        store = cls(engine(url, create, lock_wait_s))
         try:
             with store._errors("cannot be opened"):
                 store._prepare()
@@ -175,26 +168,31 @@ class Store:
             raise StoreError(f"{self.url}: run {text!r} matches {found}; expected one (`clusterbench results list`)")
         return matching[0]
 
-    def frame(self, run_id: str | Sequence[str] | None = None, suite: str | None = None, **where: Any) -> DataFrame:
+    def frame(
+        self,
+        run_id: str | Sequence[str] | None = None,
+        suite: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        **where: Any,
+    ) -> DataFrame:
         """The measurements as a tidy pandas frame: one row each, the fields as columns, `row_id` as the index.
 
         Every further keyword is a field of `Measurement`, with the value it must have or a list of them:
-        `store.frame(suite="collectives", name="all_reduce", algorithm=["ring", "library"])`.
+        `store.frame(suite="collectives", name="all_reduce", algorithm=["ring", "library"])`. `columns` are the fields
+        to read, by default all; `limit` is the number of rows at most, those loaded first.
         Times are in seconds, sizes in bytes, rates in bytes/s and flop/s. Raises `StoreError` for an unknown field, and
         with the row and the field where a value is damaged.
         """
         import pandas as pd
 
         names = [column.name for column in columns_of(Measurement)]
-        statement = sa.select(MEASUREMENTS).order_by(MEASUREMENTS.c.row_id)
-        for name, value in {"run_id": run_id, "suite": suite, **where}.items():
-            if name not in names:
-                raise StoreError(f"no field {name!r} to filter by; expected one of {', '.join(names)}")
-            if value is None:
-                continue
-            column = MEASUREMENTS.c[name]
-            several = isinstance(value, Iterable) and not isinstance(value, str)
-            statement = statement.where(column.in_(list(value)) if several else column == value)
+        if columns is not None:
+            names = [_known(name) for name in columns]
+        statement = sa.select(MEASUREMENTS.c.row_id, *(MEASUREMENTS.c[name] for name in names))
+        statement = _filtered(statement, {"run_id": run_id, "suite": suite, **where})
+        statement = statement.order_by(MEASUREMENTS.c.row_id).limit(limit)
         with self._reading() as connection:
             rows = [tuple(row) for row in connection.execute(statement)]  # a Row has fields that pandas stumbles over
         frame = pd.DataFrame(rows, columns=["row_id", *names])
@@ -202,6 +200,14 @@ class Store:
             return typed(frame.astype({"row_id": "int64"}).set_index("row_id"))
         except (TypeError, ValueError, OverflowError) as error:
             raise self._damaged_row(names, rows, error) from error
+
+    def count(self, run_id: str | Sequence[str] | None = None, suite: str | None = None, **where: Any) -> int:
+        """How many rows `frame` would have without a limit. Raises `StoreError` for an unknown field."""
+        statement = _filtered(
+            sa.select(sa.func.count()).select_from(MEASUREMENTS), {"run_id": run_id, "suite": suite, **where}
+        )
+        with self._reading() as connection:
+            return int(connection.scalar(statement) or 0)
 
     def samples(self, row_ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
         """Raw samples in seconds by row id, in the order taken; rows without raw samples are left out."""
@@ -211,14 +217,29 @@ class Store:
             for start in range(0, len(wanted), _IDS_AT_ONCE):
                 ids = wanted[start : start + _IDS_AT_ONCE]
                 statement = sa.select(SAMPLES.c.row_id, SAMPLES.c.seconds).where(SAMPLES.c.row_id.in_(ids))
-                for row_id, packed in connection.execute(statement):
-                    try:
-                        result[row_id] = np.frombuffer(packed, dtype="<f8").astype(np.float64)
-                    except (TypeError, ValueError) as error:
-                        raise self._damaged(f"samples of row {row_id}", f"seconds: {error}") from error
+                result |= self._unpacked(connection.execute(statement))
         return result
 
+    def samples_of(self, run_ids: Sequence[str]) -> dict[int, NDArray[np.float64]]:
+        """The same of all rows of some runs, in one query."""
+        statement = (
+            sa.select(SAMPLES.c.row_id, SAMPLES.c.seconds)
+            .join(MEASUREMENTS, MEASUREMENTS.c.row_id == SAMPLES.c.row_id)
+            .where(MEASUREMENTS.c.run_id.in_(run_ids))
+        )
+        with self._reading() as connection:
+            return self._unpacked(connection.execute(statement))
+
     # what comes from the database may have been damaged there
+
+    def _unpacked(self, rows: Iterable[Any]) -> dict[int, NDArray[np.float64]]:
+        result: dict[int, NDArray[np.float64]] = {}
+        for row_id, packed in rows:
+            try:
+                result[row_id] = np.frombuffer(packed, dtype="<f8").astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise self._damaged(f"samples of row {row_id}", f"seconds: {error}") from error
+        return result
 
     def _run_of(self, row: dict[str, Any]) -> Run:
         where = f"run {row['run_id']!r}"
@@ -266,19 +287,36 @@ class Store:
         with self._engine.begin() as connection:
             if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
                 self._create(connection)
-            version = connection.scalar(sa.select(SCHEMA_VERSIONS.c.version))
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            is_old = self._version(connection) < STORE_VERSION or lacks_columns(connection)
+        if is_old:
+            self._migrate()
+
+    def _version(self, connection: sa.Connection) -> int:
+        version = connection.scalar(sa.select(SCHEMA_VERSIONS.c.version))
+        if not isinstance(version, int) or not 1 <= version <= STORE_VERSION:
             raise StoreError(
                 f"{self.url}: the store has schema version {version!r}; this clusterbench knows up to "
-                f"{SCHEMA_VERSION}: update it, or name another --store"
+                f"{STORE_VERSION}: update it, or name another --store"
             )
+        return version
+
+    def _migrate(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql(LOCK_SCHEMA[self._engine.dialect.name])
+                migrate(connection, self._version(connection))  # another process may have done it by now
+        except DatabaseError:
+            with self._engine.connect() as connection:
+                if lacks_columns(connection):
+                    raise
+            # An old store that can only be read: what it lacks is indices, so it is slower, and says the same.
 
     def _create(self, connection: sa.Connection) -> None:
         """Make the tables; of several processes that open a new store at once, one does."""
-        connection.exec_driver_sql(_LOCK_SCHEMA[self._engine.dialect.name])
+        connection.exec_driver_sql(LOCK_SCHEMA[self._engine.dialect.name])
         if not sa.inspect(connection).has_table(SCHEMA_VERSIONS.name):
             METADATA.create_all(connection)
-            connection.execute(sa.insert(SCHEMA_VERSIONS).values(version=SCHEMA_VERSION))
+            connection.execute(sa.insert(SCHEMA_VERSIONS).values(version=STORE_VERSION))
 
     def _try_to_write(self) -> None:
         # Databases and folders that can only be read are opened without a word: only a write finds out.
@@ -305,42 +343,22 @@ class Store:
             raise StoreError(f"{self.url}: the store {what}: {error}") from error
 
 
-def _engine(url: str, create: bool, lock_wait_s: float) -> sa.Engine:
-    try:
-        address = sa.make_url(url)
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-        raise StoreError("--store: not a URL; expected sqlite:///FILE or postgresql://USER@HOST/DATABASE") from error
-    backend = address.get_backend_name()
-    if backend not in ("sqlite", "postgresql"):
-        raise StoreError(f"--store: database {backend!r}; expected sqlite or postgresql")
-    try:
-        if backend == "postgresql":
-            address = address.set(drivername="postgresql+psycopg")
-            return sa.create_engine(address, connect_args={"connect_timeout": max(2, round(lock_wait_s))})
-        _prepare_file(address, create)
-        engine = sa.create_engine(address, connect_args={"timeout": lock_wait_s})
-    except NoSuchModuleError as error:
-        raise StoreError(f"--store: {error}") from error
-    except ModuleNotFoundError as error:
-        raise StoreError(f"--store: PostgreSQL needs {error.name}: install clusterbench's extra `postgres`") from error
-    return engine
+def _known(name: str) -> str:
+    """`name`, where it is a field of a measurement."""
+    names = [column.name for column in columns_of(Measurement)]
+    if name not in names:
+        raise StoreError(f"no field {name!r} to filter by; expected one of {', '.join(names)}")
+    return name
 
 
-def _prepare_file(address: sa.URL, create: bool) -> None:
-    if address.query:
-        options = ", ".join(address.query)
-        raise StoreError(f"--store: an SQLite URL takes no options, found {options}; expected sqlite:///FILE")
-    if address.database in (None, "", ":memory:"):
-        raise StoreError("--store: an SQLite store in memory would be lost at the end; expected sqlite:///FILE")
-    file = Path(str(address.database))
-    if not file.exists() and not create:
-        raise StoreError(
-            f"{file}: there is no store; `clusterbench run` makes one, `clusterbench results load JOURNAL...` too"
-        )
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{file}: cannot make the folder of the store: {error.strerror or error}") from error
+def _filtered(statement: sa.Select[Any], where: dict[str, Any]) -> sa.Select[Any]:
+    for name, value in where.items():
+        column = MEASUREMENTS.c[_known(name)]
+        if value is None:
+            continue
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        statement = statement.where(column.in_(list(value)) if several else column == value)
+    return statement
 
 
 def _plain_row(measurement: Measurement) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The tables of the store. Those of the records are made from the records' fields, so that neither can run ahead.
 
-schema_version   one row: the version of everything below
+schema_version   one row: the version of everything below (see `migrations`)
 journals         each journal loaded: its id and the run's record as that journal has it
 runs             one row a run, put together from its journals
 measurements     one row a measurement; `row_id` = journal's key · 2^32 + line: loaded twice, it is one row
@@ -64,6 +64,7 @@ MEASUREMENTS = Table(
 # What a list, a comparison and a history filter by.
 Index("measurements_by_run", MEASUREMENTS.c.run_id, MEASUREMENTS.c.suite)
 Index("measurements_by_point", MEASUREMENTS.c.suite, MEASUREMENTS.c.name, MEASUREMENTS.c.algorithm)
+Index("measurements_by_name", MEASUREMENTS.c.name, MEASUREMENTS.c.size_bytes, MEASUREMENTS.c.algorithm)
 Index("measurements_by_verdict", MEASUREMENTS.c.verdict)
 
 SAMPLES = Table(

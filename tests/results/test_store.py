@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterbench.results.databases import StoreError
 from clusterbench.results.journal import Journal, read_journal
 from clusterbench.results.record import Measurement, Run
-from clusterbench.results.store import Store, StoreError, load_all
+from clusterbench.results.store import Store, load_all
 
 Maker = Callable[..., Any]
 
@@ -167,6 +169,117 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="schema version 999") as caught:
         Store.open(url)
     assert caught.value.exit_code == 2
+
+
+OLD = Path(__file__).parent / "old"
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Path:
+    """A store that version 1 made of `version-1.jsonl`."""
+    file = tmp_path / "old.db"
+    with sqlite3.connect(file) as connection:
+        connection.executescript((OLD / "store-1.sql").read_text())
+    return file
+
+
+def test_a_store_of_version_1_is_read_and_migrated(old_store: Path, tmp_path: Path) -> None:
+    journal = OLD / "version-1.jsonl"
+    with Store.open(f"sqlite:///{tmp_path}/new.db") as new, Store.open(f"sqlite:///{old_store}", create=False) as old:
+        new.load(journal)
+        pd.testing.assert_frame_equal(old.frame(), new.frame())
+        assert old.runs() == new.runs()
+        assert old.samples_of(["version-1"]).keys() == new.samples_of(["version-1"]).keys() != set()
+        assert old.load(journal) == 0
+    assert _schema(old_store) == _schema(tmp_path / "new.db")
+    Store.open(f"sqlite:///{old_store}", writable=True).close()
+
+
+def _schema(file: Path) -> tuple[Any, ...]:
+    """The version, the indices, and each table's columns with their types."""
+    with sqlite3.connect(file) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {
+            table: {
+                (name, kind, required)
+                for _, name, kind, required, *_ in connection.execute(f"PRAGMA table_info({table})")
+            }
+            for table in tables
+        }
+        indices = set(connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"))
+        return connection.execute("SELECT version FROM schema_version").fetchall(), indices, columns
+
+
+def test_a_field_that_a_record_has_gained_is_added_with_its_default(old_store: Path) -> None:
+    with sqlite3.connect(old_store) as connection:
+        for table, field in (
+            ("measurements", "culprit"),
+            ("measurements", "batch"),
+            ("measurements", "p99_s"),
+            ("runs", "failures"),
+        ):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {field}")
+    with Store.open(f"sqlite:///{old_store}") as store:
+        frame = store.frame()
+        assert set(frame["culprit"]) == {""}
+        assert set(frame["batch"]) == {1}
+        assert frame["p99_s"].isna().all()
+        assert store.runs()[0].failures == ()
+
+
+def test_several_processes_that_open_an_old_store_at_once_migrate_it_once(old_store: Path) -> None:
+    def rows(_: int) -> int:
+        with Store.open(f"sqlite:///{old_store}") as store:
+            return len(store.frame())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(rows, range(16))) == {4}
+
+
+def test_an_old_store_that_can_only_be_read_is_read(old_store: Path, sealed: Path) -> None:
+    with contextlib.ExitStack() as as_root:
+        if os.geteuid() != os.getuid():  # the folder is sealed against this process as well
+            os.seteuid(os.getuid())
+            as_root.callback(os.seteuid, 65534)
+        sealed.chmod(0o755)
+        (sealed / "results.db").unlink()
+        shutil.copy(old_store, sealed / "old.db")
+        (sealed / "old.db").chmod(0o444)
+        sealed.chmod(0o555)
+    with Store.open(f"sqlite:///{sealed}/old.db") as store:
+        assert len(store.frame()) == 4
+    with pytest.raises(StoreError, match="readonly"):
+        Store.open(f"sqlite:///{sealed}/old.db", writable=True)
+
+
+def test_rows_are_counted_limited_and_read_in_part(store: Store, tmp_path: Path, synthetic: Maker) -> None:
+    store.load(synthetic(run_id="a").write(tmp_path))
+    every = store.frame(suite="collectives", size_bytes=512)
+    assert store.count(suite="collectives", size_bytes=512) == len(every)
+    pd.testing.assert_frame_equal(store.frame(suite="collectives", size_bytes=512, limit=3), every[:3])
+    part = store.frame(suite="collectives", size_bytes=512, columns=["median_s", "verdict"])
+    pd.testing.assert_frame_equal(part, every[["median_s", "verdict"]])
+    with pytest.raises(StoreError, match="no field 'colour'"):
+        store.frame(columns=["colour"])
+    with pytest.raises(StoreError, match="no field 'colour'"):
+        store.count(colour="red")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "run_id = 'r'",
+        "run_id = 'r' AND suite = 'kernels'",
+        "suite = 'collectives' AND name = 'all_reduce' AND algorithm = 'ring'",
+        "name = 'all_reduce' AND size_bytes = 512",
+        "verdict = 'FAIL'",
+    ],
+)
+def test_what_is_often_asked_for_is_found_by_an_index(tmp_path: Path, where: str) -> None:
+    Store.open(f"sqlite:///{tmp_path}/results.db").close()
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM measurements WHERE {where}").fetchall()
+    assert all("USING INDEX measurements_by_" in step[-1] for step in plan)
 
 
 def test_a_locked_database_is_refused_in_words_and_costs_nothing(tmp_path: Path, synthetic: Maker) -> None:
