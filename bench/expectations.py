@@ -21,6 +21,7 @@ from clusterbench.collectives.discovery import schedule, suitable
 from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.segments import Links, price_s
 from clusterbench.results import rates
+from clusterbench.results.notes import ESTIMATE
 
 if TYPE_CHECKING:
     from clusterbench.collectives.bounds.bounds import Bound as Proven
@@ -74,7 +75,7 @@ def _by_messages(asked: Asked, links: Links) -> Expectations:
     name, ranks = asked.call.collective.name, asked.call.ranks
     alpha = min(links.local.alpha_s, links.remote.alpha_s)
     beta = min(links.local.beta_s, links.remote.beta_s)
-    by = f"messages as measured, {alpha * 1e6:.2f} µs and {1e-9 / beta:.2f} GB/s: an estimate"
+    by = f"messages as measured, {alpha * 1e6:.2f} µs and {1e-9 / beta:.2f} GB/s: {ESTIMATE}"
     factor = rates.busbw_factor(name, ranks)
     bounds = {size: Bound(max(alpha, factor * size * beta), by) for size in asked.sizes}
     return Expectations(bounds, {}, _expected(asked, lambda made, size: price_s(made, size, links)))
@@ -106,7 +107,7 @@ def _by_topology(asked: Asked) -> Expectations:
 
 def in_words(proven: Proven) -> str:
     """What sets a bound, and that it is an estimate where links were measured."""
-    return f"{proven.by}, an estimate" if proven.estimated else proven.by
+    return f"{proven.by}, {ESTIMATE}" if proven.estimated else proven.by
 
 
 def permitted(proven: Proven) -> Bound:

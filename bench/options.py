@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from clusterbench.bench.sizes import SIZE
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 _OTHER = {"as_json": "as_csv", "as_csv": "as_json"}
@@ -81,3 +83,58 @@ def _alone(context: click.Context, option: click.Parameter, value: bool) -> bool
     if value and context.params.get(_OTHER[option.name or ""]):
         raise click.UsageError("--json and --csv exclude each other")
     return value
+
+
+SUITES = ("kernels", "collectives", "point-to-point", "pairs", "roof")
+
+
+class Where(click.ParamType[tuple[str, list[Any]]]):
+    """`FIELD=VALUE[,VALUE...]`: a field of a row and the values that it may have, with the type of the field."""
+
+    name = "field=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, list[Any]]:
+        """The field and its values; a usage error where the field is unknown, or a value is none of its type."""
+        from difflib import get_close_matches
+
+        from clusterbench.results.columns import columns_of
+        from clusterbench.results.record import Measurement
+
+        if isinstance(value, tuple):
+            return value
+        field, equals, texts = str(value).partition("=")
+        if not equals or not texts:
+            self.fail(f"{value!r}; expected FIELD=VALUE, as in name=all_reduce", param, ctx)
+        kinds = {column.name: column.kind for column in columns_of(Measurement)}
+        if field not in kinds:
+            near = get_close_matches(field, kinds, 1) or get_close_matches(field, kinds, 1, 0.3)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.fail(f"no field {field!r}{meant} Fields are those of `results list --json`", param, ctx)
+        return field, [self._value(kinds[field], field, text, param, ctx) for text in texts.split(",")]
+
+    def _value(self, kind: str, field: str, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if kind == "text":
+            return text
+        if field == "size_bytes":
+            return SIZE.convert(text, param, ctx)
+        try:
+            return int(text) if kind == "integer" else float(text)
+        except ValueError:
+            self.fail(f"{field}={text}: expected {'an integer' if kind == 'integer' else 'a number'}", param, ctx)
+
+
+store_option = click.option(
+    "--store", "url", default="sqlite:///clusterbench-out/results.db", show_default=True, help="URL of the store."
+)
+suite_option = click.option("--suite", type=click.Choice(SUITES), help="Only rows of this suite.")
+where_option = click.option(
+    "--where", type=Where(), multiple=True, metavar="FIELD=VALUE[,...]", help="Only rows with these values; repeatable."
+)
+
+
+def chosen(where: tuple[tuple[str, list[Any]], ...]) -> dict[str, list[Any]]:
+    """The values of each field that `where_option` was given, of all times that it was."""
+    fields: dict[str, list[Any]] = {}
+    for field, values in where:
+        fields.setdefault(field, []).extend(values)
+    return fields

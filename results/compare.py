@@ -1,73 +1,85 @@
-"""Comparison of two runs, row by row: the ratio of median times with a bootstrap interval, and what it means.
+"""Comparison of two sides, row by row: the ratio of median times with its interval, and what it means.
 
-Rows meet by what was measured (suite, name, algorithm, transport, back end, operation, root, placement, size) and by
-what must be alike (dtype, ranks, nodes, evidence, origin, device, sample unit). Rows that agree in the first and differ
-in the second are refused unless the caller insists; which of several they are compared with, see `_unlike_pairs`.
+A side is one run or several. Rows meet by what was measured (suite, name, algorithm with its options, transport, back
+end, operation, root, placement, size) and by what must be alike (dtype, ranks, nodes, evidence, origin, device, sample
+unit). Rows that agree in the first and differ in the second are refused unless the caller insists; which of several
+they are compared with, see `_unlike_pairs`.
 
-Several rows of one point in a run are launches: the unit of the statistics is then the launch, and its samples below it
-(a two-level bootstrap). From `MIN_LAUNCHES` a side on there is an interval. With a single launch on both sides the
-interval knows only the noise within a launch, and with anything between there is none, as nothing tells by how much
-launches differ. A ceiling of the roof that was measured again is no launch: the highest counts, as everywhere.
+Several rows of one point on a side are launches, whether they come from one run or from several. The launch is the unit
+of the statistics: placement of pages and of ranks differs between launches, which no number of samples within one shows
+(Hunold and Carpen-Amarie, IEEE TPDS 27(12), 2016). So a row is better or worse where
 
-The rule of the four changes (better, worse, same, cannot tell) is `statistics.Ratio.change`. Rows without times, such
-as verifications, are worse when their verdict fell from PASS to FAIL or INVALID, better the other way round.
+    the rank test of its launches is significant, adjusted over all rows (`significance`), and
+    the 95 % interval of the ratio (`launches`) lies to one side of 1, and
+    the ratio is beyond the tolerance (`statistics.Ratio.change`).
+
+With too few launches for the test nothing can be told, and the row says how many are needed. With one launch a side
+there is an interval all the same, of the samples within; it decides only where the caller says so (`unit`). A ceiling
+of the roof that was measured again in a run is no launch: the highest counts, as everywhere. Nor is a pair of ranks
+that was measured again to compare another with: the middle one counts.
+
+Computed times (simulated, compiled) have no spread and need no test. Rows without times, such as verifications, are
+worse when their verdict fell from PASS to FAIL or INVALID, better the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clusterbench.results.estimates import Estimate, Launch, Unit, estimates
+from clusterbench.results.notes import what_ran
 from clusterbench.results.record import Run, gravest
-from clusterbench.results.statistics import (
-    DEFAULT_TOLERANCE,
-    MIN_SAMPLES_CI95,
-    RESAMPLES,
-    Change,
-    Ratio,
-    bootstrap_ratio,
-    median_resamples,
-)
+from clusterbench.results.significance import TESTS, Design
+from clusterbench.results.statistics import DEFAULT_TOLERANCE, Change, Ratio
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
 POINT = ("suite", "name", "algorithm", "transport", "backend", "op", "root", "placement", "size")
-"""What was measured; `size` is the shape of a kernel, of messages, and of an all_to_all_v with its traffic, and the
-size in bytes of any other collective."""
+"""What was measured; `algorithm` is with its options, and `size` is the shape of a kernel, of messages, and of an
+all_to_all_v with its traffic, and the size in bytes of any other collective."""
 ALIKE = ("dtype", "ranks", "nodes", "evidence", "origin", "device", "sample_unit")
 """What two rows must share to be compared."""
+COLUMNS = (
+    "run_id", *(name for name in POINT if name != "size"), "shape", "size_bytes", *ALIKE, "median_s", "ci95_low_s",
+    "ci95_high_s", "bytes_per_s", "flop_per_s", "verdict", "note", "started_at",
+)  # fmt: skip
+"""The fields that a comparison looks at."""
 
-MIN_LAUNCHES = 4
-"""Launches a side from which their spread can be told: where two runs are equal and launches spread by 5 %, the 95 %
-interval of the ratio then holds 1 in 93 % of 2,000 simulations; with 3 launches in 91 %, with 2 in 68 %."""
-
-_Z95 = 1.959964
 _BROKEN = ("FAIL", "INVALID")
+_COMPUTED = ("simulated", "compiled")
 
 
 class CompareError(ValueError):
-    """Two runs that cannot be compared: the message says what differs."""
+    """Two sides that cannot be compared: the message says what differs."""
 
     exit_code: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One run, or the part of it that is to be compared. `samples` are raw samples by index of the frame."""
+    """Some runs, or the parts of them that are to be compared.
 
-    run: Run
+    `frame` has at least `COLUMNS`; `samples` are raw samples by its index.
+    """
+
+    runs: tuple[Run, ...]
     frame: DataFrame
-    samples: Mapping[int, NDArray[np.float64]]
+    samples: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The runs' ids with commas between."""
+        return ",".join(run.run_id for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """One point in both runs. Times are medians in seconds, over launches where there are several."""
+    """One point on both sides. Times are medians in seconds, over launches where there are several."""
 
     point: dict[str, Any]
     a_s: float | None
@@ -77,6 +89,12 @@ class ComparedRow:
     launches: tuple[int, int]
     reason: str = ""
     """What the change rests on where it is not the ratio alone, and what differs in rows compared by force."""
+    test: str = ""
+    """The rank test of the launches; empty where there is none."""
+    p: float | None = None
+    """The p-value, adjusted over all rows of the comparison."""
+    needed: int | None = None
+    """Launches a side that are needed where nothing can be told."""
 
     def as_row(self) -> dict[str, Any]:
         """A flat dictionary of JSON values."""
@@ -91,16 +109,19 @@ class ComparedRow:
             "change": self.change,
             "launches_a": self.launches[0],
             "launches_b": self.launches[1],
+            "test": self.test,
+            "p_adjusted": self.p,
+            "launches_needed": self.needed,
             "reason": self.reason,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All points of two runs."""
+    """All points of two sides."""
 
-    a: Run
-    b: Run
+    a: tuple[Run, ...]
+    b: tuple[Run, ...]
     tolerance: float
     rows: tuple[ComparedRow, ...]
     only_a: tuple[dict[str, Any], ...]
@@ -114,16 +135,27 @@ class Comparison:
         return {change: sum(row.change == change for row in self.rows) for change in changes}
 
 
-def compare(a: Side, b: Side, tolerance: float = DEFAULT_TOLERANCE, force: bool = False, seed: int = 0) -> Comparison:
-    """Compare run B with run A, the base.
+def compare(
+    a: Side,
+    b: Side,
+    tolerance: float = DEFAULT_TOLERANCE,
+    force: bool = False,
+    seed: int = 0,
+    *,
+    unit: Unit = "launch",
+    design: Design | None = None,
+) -> Comparison:
+    """Compare side B with side A, the base.
 
     Parameters
     ----------
-    tolerance: the change, as a share, from which on a row is better or worse (see `statistics.Ratio.change`).
+    tolerance: the change, as a share, from which on a row is better or worse.
     force: compare rows also where dtype, ranks, nodes, evidence, origin, device or sample unit differ; each says so.
-    seed: of the bootstrap, so that the same two runs always give the same answer.
+    seed: of the bootstrap, so that the same sides always give the same answer.
+    unit: `sample` lets the samples within a launch decide where both sides have one launch only.
+    design: how the launches lie in time; by default interleaved where their starts say so (`launches.interleaved`).
 
-    Raises `CompareError` where rows differ in what must be alike, or the runs have no row in common.
+    Raises `CompareError` where rows differ in what must be alike, or the sides have no row in common.
     """
     if not 0 < tolerance < 1:
         raise CompareError(f"tolerance is {tolerance}; expected a share between 0 and 1")
@@ -131,64 +163,62 @@ def compare(a: Side, b: Side, tolerance: float = DEFAULT_TOLERANCE, force: bool 
     pairs = [(key, key) for key in groups_a if key in groups_b]
     unlike = _unlike_pairs(groups_a, groups_b)
     if unlike and not force:
-        raise CompareError(_refusal(a.run, b.run, unlike))
+        raise CompareError(_refusal(a, b, unlike))
     pairs += unlike
     if not pairs:
-        raise CompareError(f"runs {a.run.run_id} and {b.run.run_id} have no row in common")
-    rows: list[ComparedRow] = []
-    for key_a, key_b in pairs:
-        differing = "; ".join(f"{name} {x} against {y}" for name, x, y in _differences(key_a, key_b))
-        rows.append(_compared(key_a, groups_a[key_a], groups_b[key_b], tolerance, differing, seed))
+        raise CompareError(f"runs {a.name} and {b.name} have no row in common")
+    sides = [(groups_a[x], groups_b[y]) for x, y in pairs]
+    found = estimates([(_timed(x), _timed(y)) for x, y in sides], tolerance, seed, unit, design)
+    rows = [_compared(keys, side, estimate) for keys, side, estimate in zip(pairs, sides, found, strict=True)]
     matched_a, matched_b = {key for key, _ in pairs}, {key for _, key in pairs}
     return Comparison(
-        a.run,
-        b.run,
+        a.runs,
+        b.runs,
         tolerance,
         tuple(rows),
         tuple(_point(key) for key in groups_a if key not in matched_a),
         tuple(_point(key) for key in groups_b if key not in matched_b),
-        environment_differences(a.run, b.run),
+        environment_differences(a.runs, b.runs),
     )
 
 
 Key = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Launch:
-    """One row of a point, as the comparison needs it; NaN for a figure that is missing."""
+def _groups(side: Side) -> dict[Key, list[Launch]]:
+    """The launches of each point."""
+    import pandas as pd
 
-    median_s: float
-    low_s: float
-    high_s: float
-    exact: bool
-    verdict: str
-    samples: NDArray[np.float64] | None
-
-
-def _groups(side: Side) -> dict[Key, list[_Launch]]:
-    """The rows of each point; of a ceiling of the roof only the highest measurement."""
-    frame = _highest_ceilings(side.frame)
-    size = [shape or str(size) for shape, size in zip(frame["shape"], frame["size_bytes"], strict=True)]
-    sized = frame.assign(size=size, verdict=frame["verdict"].fillna(""))
-    figures = [sized[name].tolist() for name in ("median_s", "ci95_low_s", "ci95_high_s", "evidence", "verdict")]
-    keys = zip(*(sized[name].tolist() for name in (*POINT, *ALIKE)), strict=True)
-    groups: dict[Key, list[_Launch]] = {}
-    for index, key, median, low, high, evidence, verdict in zip(sized.index.tolist(), keys, *figures, strict=True):
-        exact = evidence in ("simulated", "compiled")  # computed, not timed: no spread
-        groups.setdefault(key, []).append(_Launch(median, low, high, exact, verdict, side.samples.get(index)))
+    frame = _one_a_launch(side.frame[list(COLUMNS)])
+    ran = [what_ran(*pair) for pair in zip(frame["algorithm"].tolist(), frame["note"].tolist(), strict=True)]
+    size = [
+        shape or str(size) for shape, size in zip(frame["shape"].tolist(), frame["size_bytes"].tolist(), strict=True)
+    ]
+    columns = {name: frame[name].tolist() for name in COLUMNS} | {"algorithm": ran, "size": size}
+    started = pd.to_datetime(frame["started_at"], utc=True, errors="coerce", format="ISO8601")
+    at_s = (started - pd.Timestamp(0, tz="UTC")).dt.total_seconds().tolist()
+    keys = zip(*(columns[name] for name in (*POINT, *ALIKE)), strict=True)
+    figures = [columns[name] for name in ("median_s", "ci95_low_s", "ci95_high_s", "evidence", "verdict")]
+    groups: dict[Key, list[Launch]] = {}
+    for index, key, start, median, low, high, evidence, verdict in zip(
+        frame.index.tolist(), keys, at_s, *figures, strict=True
+    ):
+        launch = Launch(median, low, high, evidence in _COMPUTED, start, side.samples.get(index), verdict)
+        groups.setdefault(key, []).append(launch)
     return groups
 
 
-def _highest_ceilings(frame: DataFrame) -> DataFrame:
-    roof = frame[frame["suite"] == "roof"]
-    if roof.empty:
+def _one_a_launch(frame: DataFrame) -> DataFrame:
+    """`frame` without what was measured again in a run: of a ceiling the highest stays, of a pair the middle one."""
+    if not {"roof", "pairs"} & set(frame["suite"].tolist()):
         return frame
+    roof, pairs = frame[frame["suite"] == "roof"], frame[frame["suite"] == "pairs"]
     by_rate = roof.assign(rate=roof["flop_per_s"].fillna(roof["bytes_per_s"])).sort_values("rate", kind="stable")
-    lower = by_rate.index[
-        by_rate.duplicated(["name", "dtype", "backend", "shape", "size_bytes", "device"], keep="last")
-    ]
-    return frame.drop(index=lower)
+    what = ["run_id", "name", "dtype", "backend", "shape", "size_bytes", "device"]
+    dropped = by_rate.index[by_rate.duplicated(what, keep="last")]
+    by_time = pairs.sort_values("median_s", kind="stable").groupby([*what, "algorithm", "ranks"], sort=False)
+    place, count = by_time.cumcount(), by_time["name"].transform("size")
+    return frame.drop(index=dropped.append(place.index[place != (count - 1) // 2]))
 
 
 def _point(key: Key) -> dict[str, Any]:
@@ -224,109 +254,73 @@ def _unlike_pairs(groups_a: Mapping[Key, Any], groups_b: Mapping[Key, Any]) -> l
     return pairs
 
 
-def _refusal(a: Run, b: Run, unlike: Sequence[tuple[Key, Key]]) -> str:
+def _refusal(a: Side, b: Side, unlike: Sequence[tuple[Key, Key]]) -> str:
     found: dict[tuple[str, Any, Any], int] = {}
     for key_a, key_b in unlike:
         for difference in _differences(key_a, key_b):
             found[difference] = found.get(difference, 0) + 1
     lines = [f"{name}: {x!r} against {y!r} ({count} rows)" for (name, x, y), count in list(found.items())[:5]]
-    return f"{a.run_id} and {b.run_id} are not alike in {'; '.join(lines)}. Pass --force to compare them all the same"
+    return f"{a.name} and {b.name} are not alike in {'; '.join(lines)}. Pass --force to compare them all the same"
 
 
-def _compared(
-    key: Key,
-    rows_a: Sequence[_Launch],
-    rows_b: Sequence[_Launch],
-    tolerance: float,
-    differing: str,
-    seed: int,
-) -> ComparedRow:
-    a_s, b_s = _median(rows_a), _median(rows_b)
-    verdict_a, verdict_b = (gravest(row.verdict for row in rows) for rows in (rows_a, rows_b))
-    fell = verdict_b in _BROKEN and verdict_a not in _BROKEN
+def _timed(rows: Sequence[Launch]) -> list[Launch]:
+    """The launches with a time; of several that were computed and agree, one."""
+    timed = [row for row in rows if row.is_timed]
+    if timed and all(row.exact and row.median_s == timed[0].median_s for row in timed):
+        return timed[:1]
+    return timed
+
+
+def _compared(keys: tuple[Key, Key], sides: tuple[list[Launch], list[Launch]], estimate: Estimate) -> ComparedRow:
+    differing = "; ".join(f"{name} {x} against {y}" for name, x, y in _differences(*keys))
+    verdict_a, verdict_b = (gravest(row.verdict for row in rows) for rows in sides)
     verdicts = f"verdict {verdict_a or 'none'}, then {verdict_b or 'none'}"
-    if a_s is None or b_s is None:
-        launches = len(rows_a), len(rows_b)
+    fell = verdict_b in _BROKEN and verdict_a not in _BROKEN
+    a_s, b_s = estimate.a_s, estimate.b_s
+    if estimate.ratio is None:
         rose = verdict_a in _BROKEN and verdict_b == "PASS"
         same = verdict_a is not None and verdict_a == verdict_b
         change: Change = "worse" if fell else "better" if rose else "same" if same else "cannot tell"
         reason = _joined(f"{verdicts}; no times", differing)
-        return ComparedRow(_point(key), a_s, b_s, None, change, launches, reason)
-    timed_a, timed_b = _timed(rows_a), _timed(rows_b)
-    launches = len(timed_a), len(timed_b)
-    ratio, reason = Ratio(b_s / a_s, None, None), differing
-    if max(launches) > 1 and min(launches) < MIN_LAUNCHES:
-        few = f"{launches[0]} launches against {launches[1]}, fewer than {MIN_LAUNCHES} a side"
-        reason = _joined(f"no interval: {few}", differing)
-    else:
-        spread_a, spread_b = _resampled(timed_a, (seed, 0)), _resampled(timed_b, (seed, 1))
-        if spread_a is None or spread_b is None:
-            reason = _joined(f"no interval: fewer than {MIN_SAMPLES_CI95} samples", differing)
-        else:
-            ratio = bootstrap_ratio(spread_a, spread_b, b_s / a_s)
-    if fell:
-        return ComparedRow(_point(key), a_s, b_s, ratio, "worse", launches, _joined(verdicts, reason))
-    return ComparedRow(_point(key), a_s, b_s, ratio, ratio.change(tolerance), launches, reason)
+        return ComparedRow(_point(keys[0]), a_s, b_s, None, change, (len(sides[0]), len(sides[1])), reason)
+    return ComparedRow(
+        point=_point(keys[0]),
+        a_s=a_s,
+        b_s=b_s,
+        ratio=estimate.ratio,
+        change="worse" if fell else estimate.change,
+        launches=estimate.launches,
+        reason=_joined(verdicts if fell else "", estimate.reason, differing),
+        test=TESTS[estimate.design] if estimate.design else "",
+        p=estimate.p,
+        needed=estimate.needed,
+    )
 
 
 def _joined(*reasons: str) -> str:
     return "; ".join(reason for reason in reasons if reason)
 
 
-def _is_time(time_s: float) -> bool:
-    return bool(np.isfinite(time_s)) and time_s > 0
+def environment_differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[tuple[str, Any, Any], ...]:
+    """Values of the environments that differ, by dotted name, with those of a moment (load, free memory).
 
-
-def _median(rows: Sequence[_Launch]) -> float | None:
-    medians = [row.median_s for row in _timed(rows)]
-    return float(np.median(medians)) if medians else None
-
-
-def _timed(rows: Sequence[_Launch]) -> list[_Launch]:
-    """The launches with a time; of several that were computed and agree, one."""
-    timed = [row for row in rows if _is_time(row.median_s)]
-    if timed and all(row.exact and row.median_s == timed[0].median_s for row in timed):
-        return timed[:1]
-    return timed
-
-
-def _resampled(rows: Sequence[_Launch], stream: tuple[int, int]) -> NDArray[np.float64] | None:
-    """Medians of resamples: first launches, then samples within each. None where nothing tells the spread.
-
-    A launch of too few samples counts as well among several, with its median alone: launches differ by more than that.
+    Of several runs the value is the one that all have, or the list of those that they have.
     """
-    spreads = [_launch_resamples(row, (*stream, i)) for i, row in enumerate(rows)]
-    if len(rows) == 1:
-        return spreads[0]
-    table = np.stack(
-        [np.full(RESAMPLES, row.median_s) if own is None else own for row, own in zip(rows, spreads, strict=True)]
-    )
-    chosen = np.random.default_rng(stream).integers(0, len(rows), (len(rows), RESAMPLES))
-    medians: NDArray[np.float64] = np.median(table[chosen, np.arange(RESAMPLES)], axis=0)
-    return medians
-
-
-def _launch_resamples(row: _Launch, stream: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """From raw samples; else from the stored interval, taken as that of a log-normal."""
-    samples = row.samples
-    if samples is not None and len(samples) >= MIN_SAMPLES_CI95 and np.all(samples > 0):
-        return median_resamples(samples, stream)
-    if not _is_time(row.median_s):
-        return None
-    if row.exact:
-        return np.full(RESAMPLES, row.median_s)
-    if _is_time(row.low_s) and _is_time(row.high_s):
-        spread = abs(float(np.log(row.high_s / row.low_s))) / (2 * _Z95)
-        drawn = np.random.default_rng(stream).normal(np.log(row.median_s), spread, RESAMPLES)
-        return np.asarray(np.exp(drawn))
-    return None
-
-
-def environment_differences(a: Run, b: Run) -> tuple[tuple[str, Any, Any], ...]:
-    """Values of the environments that differ, by dotted name, with those of a moment (load, free memory)."""
-    flat_a, flat_b = _flat(a.environment), _flat(b.environment)
+    flat_a, flat_b = _environment(a), _environment(b)
     names = list(dict.fromkeys((*flat_a, *flat_b)))
     return tuple((name, flat_a.get(name), flat_b.get(name)) for name in names if flat_a.get(name) != flat_b.get(name))
+
+
+def _environment(runs: Sequence[Run]) -> dict[str, Any]:
+    flats = [_flat(run.environment) for run in runs]
+    result: dict[str, Any] = {}
+    for name in dict.fromkeys(name for flat in flats for name in flat):
+        values: list[Any] = []
+        for flat in flats:
+            if (value := flat.get(name)) not in values:
+                values.append(value)
+        result[name] = values[0] if len(values) == 1 else values
+    return result
 
 
 def _flat(environment: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -13,6 +13,8 @@ SHARED_CORES = "more ranks than cores"
 """Ranks shared cores, so the times are those of the scheduler, too."""
 PAIR_CLASSES = ("same core", "same host", "other host")
 """What the two ranks of a pair share."""
+ESTIMATE = "an estimate"
+"""How `bound_by` ends where the bound is none that is proven, so that a row may beat it."""
 
 _BETWEEN = "; "
 _RAN_AS = "ran as "
@@ -80,3 +82,8 @@ def expecting_model(note: str) -> str:
 def is_in_network(note: str) -> bool:
     """Whether a row says `in_network`."""
     return any(remark.startswith(_IN_NETWORK) for remark in remarks(note))
+
+
+def is_estimate(bound_by: str) -> bool:
+    """Whether a bound is estimated from measurements."""
+    return bound_by.endswith(ESTIMATE)

@@ -67,22 +67,27 @@ def effective_count(samples: NDArray[np.float64]) -> float:
 
     All sums are of integers, hence exact, so that all ranks of a run that sample together find the same number.
     """
-    n = len(samples)
+    return float(effective_counts(samples[None])[0])
+
+
+def effective_counts(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`effective_count` of each row of samples, of shape (rows, n)."""
+    rows, n = samples.shape
     if n < MIN_SAMPLES_CI95:
-        return float(n)
-    sides = np.sign(samples - np.median(samples)).astype(np.int64)
-    off_median = int(np.count_nonzero(sides))
-    if off_median == 0:
-        return float(n)
+        return np.full(rows, float(n))
+    sides = np.sign(samples - np.median(samples, axis=1, keepdims=True)).astype(np.int64)
+    off_median = np.count_nonzero(sides, axis=1)
     size = int(np.sqrt(n))
-    running = np.concatenate(([0], np.cumsum(sides)))
-    sums = running[size:] - running[:-size]
+    running = np.zeros((rows, n + 1), np.int64)
+    np.cumsum(sides, axis=1, out=running[:, 1:])
+    sums = running[:, size:] - running[:, :-size]
     windows = n - size + 1
-    mean = size * int(running[-1]) / n
-    squares = int(sums @ sums) - 2 * mean * int(sums.sum()) + windows * mean**2
+    mean = size * running[:, -1] / n
+    squares = np.sum(sums * sums, axis=1) - 2 * mean * np.sum(sums, axis=1) + windows * mean**2
     variance = squares * n / (windows * (n - size))
-    factor = _few_windows(n, size) * variance / (size * off_median / n)
-    return n / min(max(1.0, factor), float(n))
+    factor = _few_windows(n, size) * variance / (size * np.maximum(off_median, 1) / n)
+    counts: NDArray[np.float64] = n / np.clip(np.where(off_median == 0, 1.0, factor), 1.0, float(n))
+    return counts
 
 
 @lru_cache(maxsize=4096)
@@ -197,15 +202,20 @@ class Ratio:
 
 
 def median_resamples(
-    samples: NDArray[np.float64], stream: tuple[int, ...] = (0,), resamples: int = RESAMPLES
+    samples: NDArray[np.float64],
+    stream: tuple[int, ...] = (0,),
+    resamples: int = RESAMPLES,
+    effective: float | None = None,
 ) -> NDArray[np.float64]:
     """Medians of bootstrap resamples, without making them.
 
     The median of n uniform variates is Beta((n+1)/2, (n+1)/2), and a resample's median is the sample's quantile at such
-    a variate (Efron, Annals of Statistics 7(1), 1979, section 3). n is `effective_count`. Sets that are compared with
-    each other need different streams of random numbers; the same stream gives the same resamples again.
+    a variate (Efron, Annals of Statistics 7(1), 1979, section 3). n is `effective`, by default `effective_count`. Sets
+    that are compared with each other need different streams of random numbers; the same stream gives the same resamples
+    again.
     """
-    places = _median_places(int(effective_count(samples)), stream, resamples) * len(samples)
+    count = effective_count(samples) if effective is None else effective
+    places = _median_places(int(count), stream, resamples) * len(samples)
     chosen: NDArray[np.float64] = np.sort(samples)[np.minimum(places.astype(np.int64), len(samples) - 1)]
     return chosen
 
@@ -218,6 +228,16 @@ def _median_places(n: int, stream: tuple[int, ...], resamples: int) -> NDArray[n
     return places
 
 
+def percentile_interval(
+    values: NDArray[np.float64], confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Low and high percentile of resampled values, along the last axis."""
+    resamples = values.shape[-1]
+    outside = int(resamples * (1 - confidence) / 2)
+    ordered = np.partition(values, (outside, resamples - 1 - outside), axis=-1)
+    return ordered[..., outside], ordered[..., resamples - 1 - outside]
+
+
 def bootstrap_ratio(
     medians_a: NDArray[np.float64],
     medians_b: NDArray[np.float64],
@@ -225,10 +245,8 @@ def bootstrap_ratio(
     confidence: float = 0.95,
 ) -> Ratio:
     """The ratio `value` with its percentile interval from the resampled medians of both sides (same length)."""
-    outside = int(len(medians_a) * (1 - confidence) / 2)
-    ratios = np.partition(medians_b / medians_a, (outside, len(medians_a) - 1 - outside))
-    low, high = ratios[outside], ratios[len(medians_a) - 1 - outside]
-    return Ratio(value, float(min(low, value)), float(max(high, value)))
+    low, high = map(float, percentile_interval(medians_b / medians_a, confidence))
+    return Ratio(value, min(low, value), max(high, value))
 
 
 def paired_ratio(

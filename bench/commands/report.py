@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.commands.results import store_option
+from clusterbench.bench.options import store_option
 from clusterbench.bench.output import note
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`clusterbench results`: list, load, import, export and compare what was measured."""
+"""`clusterbench results`: list, load, import, export, compare, check what was measured, and name what stands out."""
 
 from __future__ import annotations
 
@@ -8,51 +8,73 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.commands.results_check import check, outliers
+from clusterbench.bench.commands.results_compare import compare
+from clusterbench.bench.options import chosen, machine_options, store_option, suite_option, where_option
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, rate_text, size_text, time_text
+from clusterbench.results.columns import plain_rows
 from clusterbench.results.export import FORMATS, NCCL_JSON
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from clusterbench.results.compare import ComparedRow, Comparison, Side
-    from clusterbench.results.record import Run
     from clusterbench.results.store import Store
 
-DEFAULT_STORE = "sqlite:///clusterbench-out/results.db"
-
-SUITES = ("kernels", "collectives", "roof")
-
-store_option = click.option("--store", "url", default=DEFAULT_STORE, show_default=True, help="URL of the store.")
-suite_option = click.option("--suite", type=click.Choice(SUITES), help="Only rows of this suite.")
+SHOWN_ROWS = 1000
+"""Rows of a table at most, unless `--limit` says otherwise."""
 
 
 @click.group()
 def results() -> None:
-    """What was measured: list, load, import, export, compare."""
+    """What was measured: list, load, import, export, compare, check, outliers."""
+
+
+results.add_command(compare)
+results.add_command(check)
+results.add_command(outliers)
 
 
 @results.command("list")
 @store_option
 @click.option("--run", "run_text", metavar="RUN", help="Rows of one run: its id, a unique beginning, latest, previous.")
 @suite_option
+@where_option
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"Rows at most; by default {SHOWN_ROWS} in a table, all for programs."
+)
 @machine_options
-def list_results(url: str, run_text: str | None, suite: str | None, as_json: bool, as_csv: bool) -> int:
-    """List the runs of a store, or with --run or --suite its rows."""
+def list_results(
+    url: str,
+    run_text: str | None,
+    suite: str | None,
+    where: tuple[tuple[str, list[Any]], ...],
+    limit: int | None,
+    as_json: bool,
+    as_csv: bool,
+) -> int:
+    """List the runs of a store, or with --run, --suite or --where its rows."""
     from clusterbench.results.store import Store
 
     with Store.open(url, create=False) as store:
-        if run_text is None and suite is None:
+        if run_text is None and suite is None and not where:
             _print_runs(store, as_json, as_csv)
             return exit_codes.GOOD
         run = store.find_run(run_text) if run_text is not None else None
-        frame = store.frame(run_id=run.run_id if run else None, suite=suite)
+        asked: dict[str, Any] = {
+            **chosen(where),
+            **({"run_id": run.run_id} if run else {}),
+            **({"suite": suite} if suite else {}),
+        }
+        at_most = limit if limit or as_json or as_csv else SHOWN_ROWS
+        frame = store.frame(**asked, limit=at_most)
+        if len(frame) == at_most and (found := store.count(**asked)) > len(frame):
+            note(f"the first {len(frame)} of {found} rows; more with --limit")
     if as_json:
-        emit_json(run.as_row() if run else {}, _rows(frame))
+        emit_json(run.as_row() if run else {}, plain_rows(frame))
     elif as_csv:
-        emit_csv(_rows(frame))
+        emit_csv(plain_rows(frame))
     else:
-        _print_rows(frame, f"run {run.run_id}" if run else f"suite {suite}")
+        _print_rows(frame, f"run {run.run_id}" if run else f"suite {suite}" if suite else "all runs")
     return exit_codes.GOOD
 
 
@@ -72,16 +94,10 @@ def _print_runs(store: Store, as_json: bool, as_csv: bool) -> None:
         print_table(f"{len(rows)} runs in {store.url}", shown, [[row[name] for name in shown] for row in rows])
 
 
-def _rows(frame: DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries of plain values, missing ones as None."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
-
-
 def _print_rows(frame: DataFrame, title: str) -> None:
     columns = ("suite", "name", "what", "dtype", "size", "time us", "GB/s", "busbw GB/s", "n", "verdict", "evidence")
     table = []
-    for row in _rows(frame):
+    for row in plain_rows(frame):
         what = " ".join(row[name] for name in ("algorithm", "transport", "backend", "placement") if row[name])
         size = row["shape"] or size_text(row["size_bytes"])
         rate = row["bytes_per_s"] if row["bytes_per_s"] is not None else row["algbw"]
@@ -166,107 +182,3 @@ def export(url: str, file_format: Any, output: Path, run_text: str | None, suite
     export_frame(frame, output, file_format)
     click.echo(f"{len(frame)} rows in {output}")
     return exit_codes.GOOD
-
-
-@results.command()
-@click.argument("a")
-@click.argument("b")
-@store_option
-@click.option("--tolerance", default=2.0, show_default=True, help="Change in % from which a row is better or worse.")
-@click.option("--force", is_flag=True, help="Compare rows that differ in dtype, ranks, nodes, evidence, device too.")
-@machine_options
-def compare(a: str, b: str, url: str, tolerance: float, force: bool, as_json: bool, as_csv: bool) -> int:
-    """Compare run B with run A, the base: ratio of median times, with its interval.
-
-    A and B are run ids, unique beginnings of them, `latest`, `previous`, or journal files. Ends with 4 where a row is
-    worse: the interval of time B / time A lies above 1, and the ratio above the tolerance.
-    """
-    from clusterbench.results.compare import compare as compare_sides
-
-    if not 0 < tolerance < 100:
-        raise click.BadParameter(f"{tolerance} %; expected more than 0 and less than 100", param_hint="--tolerance")
-    found = compare_sides(_side(a, url), _side(b, url), tolerance / 100, force)
-    if as_json:
-        emit_json(_comparison_head(found), [row.as_row() for row in found.rows])
-    elif as_csv:
-        emit_csv([row.as_row() for row in found.rows])
-    else:
-        _print_comparison(found)
-    return exit_codes.BELOW if found.counts()["worse"] else exit_codes.GOOD
-
-
-def _side(text: str, url: str) -> Side:
-    """A run to compare: a journal file where there is one of that name, else a run of the store."""
-    from clusterbench.results.columns import to_frame
-    from clusterbench.results.compare import Side
-    from clusterbench.results.journal import read_journal
-    from clusterbench.results.store import Store
-
-    path = Path(text)
-    if path.is_file():
-        contents = read_journal(path)
-        for line in contents.damaged_lines:
-            note(f"{path}, line {line.line}: skipped, {line.reason}")
-        samples = {i: seconds for i, seconds in enumerate(contents.samples) if seconds is not None}
-        return Side(contents.run, to_frame(contents.measurements), samples)
-    if path.suffix == ".jsonl":
-        raise click.BadParameter(f"{text}: there is no such journal file")
-    with Store.open(url, create=False) as store:
-        run = store.find_run(text)
-        frame = store.frame(run_id=run.run_id)
-        return Side(run, frame, store.samples(frame.index))
-
-
-def _comparison_head(found: Comparison) -> dict[str, Any]:
-    return {
-        "a": _head(found.a),
-        "b": _head(found.b),
-        "tolerance": found.tolerance,
-        "counts": found.counts(),
-        "only_a": list(found.only_a),
-        "only_b": list(found.only_b),
-        "environment": [{"name": name, "a": x, "b": y} for name, x, y in found.environment],
-    }
-
-
-def _head(run: Run) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in ("run_id", "started_at", "status", "command")}
-
-
-def _print_comparison(found: Comparison) -> None:
-    columns = ("suite", "what", "dtype", "size", "A us", "B us", "B/A", "95 % interval", "change", "why")
-    print_table(
-        f"B {found.b.run_id} against A {found.a.run_id}, tolerance {found.tolerance * 100:g} %",
-        columns,
-        [_comparison_cells(row) for row in found.rows],
-    )
-    counts = found.counts()
-    click.echo(", ".join(f"{count} {change}" for change, count in counts.items()))
-    for name, points in (("A", found.only_a), ("B", found.only_b)):
-        for point in points:
-            click.echo(f"only in {name}: {point['suite']} {_what(point)} {point['dtype']} {_size(point)}")
-    for name, x, y in found.environment:
-        click.echo(f"environment: {name}: {_brief(x)} -> {_brief(y)}")
-
-
-def _comparison_cells(row: ComparedRow) -> tuple[object, ...]:
-    ratio = row.ratio
-    interval = "" if ratio is None or ratio.low is None else f"{ratio.low:.3f} .. {ratio.high:.3f}"
-    value = "" if ratio is None else f"{ratio.value:.3f}"
-    head = row.point["suite"], _what(row.point), row.point["dtype"], _size(row.point)
-    return (*head, time_text(row.a_s), time_text(row.b_s), value, interval, row.change, row.reason)
-
-
-def _what(point: dict[str, Any]) -> str:
-    names = ("name", "algorithm", "transport", "backend", "op", "placement")
-    # The library is its own transport, and host memory needs no mention.
-    return " ".join(dict.fromkeys(point[name] for name in names if point[name] not in ("", "cpu")))
-
-
-def _size(point: dict[str, Any]) -> str:
-    return size_text(int(point["size"])) if point["size"].isdigit() else str(point["size"])
-
-
-def _brief(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

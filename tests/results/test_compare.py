@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from clusterbench.results.columns import to_frame
-from clusterbench.results.compare import ALIKE, MIN_LAUNCHES, CompareError, Comparison, Side, compare
+from clusterbench.results.compare import ALIKE, CompareError, Comparison, Side
+from clusterbench.results.compare import compare as compare_sides
 from clusterbench.results.record import Measurement
+from clusterbench.results.significance import LEAST
+
+compare = partial(compare_sides, unit="sample")
+"""Most sides here are of one launch, so that the samples within decide; test_compare_launches.py has the others."""
 
 
 def side(maker: Any, rows: list[Any] | None = None) -> Side:
     rows = maker.collectives() + maker.kernels() if rows is None else rows
     samples = {i: seconds for i, (_, seconds) in enumerate(rows) if seconds is not None}
-    return Side(maker.run(), to_frame(row for row, _ in rows), samples)
+    return Side((maker.run(),), to_frame(row for row, _ in rows), samples)
 
 
 def changed(rows: list[Any], **fields: Any) -> list[Any]:
@@ -112,7 +118,7 @@ def test_without_an_interval_nothing_can_be_told(synthetic: Callable[..., Any]) 
     row = Measurement(run_id="r", suite="kernels", name="copy", median_s=1.0, n=3)
     a, b = side(synthetic(), [(row, np.ones(3))]), side(synthetic(), [(replace(row, median_s=2.0), np.full(3, 2.0))])
     (found,) = compare(a, b).rows
-    assert (found.change, found.reason) == ("cannot tell", "no interval: fewer than 6 samples")
+    assert (found.change, found.reason) == ("cannot tell", "fewer than 6 samples")
     assert found.ratio is not None
     assert found.ratio.value == 2.0
 
@@ -171,7 +177,7 @@ def test_too_few_launches_to_know_their_spread_give_no_interval(
     assert row.ratio is not None
     assert row.ratio.value == pytest.approx(float(np.median(b) / np.median(a)), rel=1e-3)
     assert (row.ratio.low, row.change, row.launches) == (None, "cannot tell", (len(a), len(b)))
-    assert f"no interval: {len(a)} launches against {len(b)}, fewer than {MIN_LAUNCHES} a side" in row.reason
+    assert f"too few launches: {len(a)} launches against {len(b)}" in row.reason
 
 
 def test_equal_runs_whose_launches_spread_are_seldom_called_different(synthetic: Callable[..., Any]) -> None:
@@ -180,7 +186,7 @@ def test_equal_runs_whose_launches_spread_are_seldom_called_different(synthetic:
 
     def run() -> Side:
         maker = synthetic()
-        factors = np.exp(0.05 * rng.standard_normal((points, MIN_LAUNCHES)))
+        factors = np.exp(0.05 * rng.standard_normal((points, LEAST["independent"])))
         what = {"suite": "kernels", "name": "copy"}
         rows = [
             maker.row(factor * (1 + 0.001 * np.cos(np.arange(20))), **what, size_bytes=size)
@@ -190,7 +196,7 @@ def test_equal_runs_whose_launches_spread_are_seldom_called_different(synthetic:
         return side(maker, rows)
 
     found = compare(run(), run())
-    assert {row.launches for row in found.rows} == {(MIN_LAUNCHES, MIN_LAUNCHES)}
+    assert {row.launches for row in found.rows} == {(4, 4)}
     counts = found.counts()
     assert (counts["better"] + counts["worse"]) / points <= 0.1
 
@@ -241,8 +247,9 @@ def test_one_row_in_common_hides_no_others_that_are_not_alike(synthetic: Callabl
 
 def test_differences_of_the_environments_are_named(synthetic: Callable[..., Any]) -> None:
     a, b = side(synthetic()), side(synthetic())
-    other = {**b.run.environment, "mpi": {**b.run.environment["mpi"], "version": "5.0.3"}}
-    found = compare(a, replace(b, run=replace(b.run, environment=other)))
+    (run,) = b.runs
+    other = {**run.environment, "mpi": {**run.environment["mpi"], "version": "5.0.3"}}
+    found = compare(a, replace(b, runs=(replace(run, environment=other),)))
     assert found.environment == (("mpi.version", "5.0.2", "5.0.3"),)
 
 
@@ -263,3 +270,28 @@ def test_rows_of_other_traffic_are_not_compared(synthetic: Callable[..., Any]) -
     for other in (uniform, again, side(maker, rows)):
         with pytest.raises(CompareError, match="no row in common"):
             compare(skewed, other, force=True)
+
+
+def test_one_launch_a_side_tells_nothing_unless_its_samples_are_to_decide(synthetic: Callable[..., Any]) -> None:
+    a, b = side(synthetic("a", 1)), side(synthetic("b", 2, 1.1))
+    found = compare_sides(a, b)
+    timed = [row for row in found.rows if row.a_s is not None]
+    assert {(row.change, row.launches) for row in timed} == {("cannot tell", (1, 1))}
+    for row in timed:
+        assert row.ratio is not None
+        assert row.ratio.low is not None
+        assert row.needed is not None
+        assert row.needed > LEAST["independent"]
+        assert "the interval is that of samples within a launch" in row.reason
+
+
+def test_samples_that_decide_are_adjusted_over_all_rows(synthetic: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(31)
+
+    def run() -> Side:
+        maker = synthetic()
+        what = {"suite": "kernels", "name": "copy"}
+        return side(maker, [maker.row(np.exp(0.1 * rng.standard_normal(20)), **what, size_bytes=i) for i in range(300)])
+
+    counts = compare(run(), run()).counts()
+    assert counts["better"] + counts["worse"] <= 3

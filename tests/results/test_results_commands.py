@@ -85,6 +85,16 @@ def test_list_prints_rows_as_a_table(store: str, call: Call) -> None:
     assert "recursive_doubling" in out
 
 
+def test_list_shows_the_rows_that_were_asked_for(store: str, call: Call) -> None:
+    where = "--where", "name=all_reduce,copy", "--where", "size_bytes=512", "--where", "size_bytes=4K"
+    _, out, _ = call("results", "list", "--store", store, "--run", "base", *where, "--json")
+    rows = json.loads(out)["rows"]
+    assert {(row["name"], row["size_bytes"]) for row in rows} == {("all_reduce", 512), ("all_reduce", 4096)}
+    _, out, err = call("results", "list", "--store", store, *where, "--limit", 3)
+    assert "3 rows, all runs" in out
+    assert f"the first 3 of {2 * len(rows)} rows" in err
+
+
 def test_export_writes_what_was_asked_for(store: str, call: Call, tmp_path: Path) -> None:
     target = tmp_path / "rows.parquet"
     code, out, _ = call(
@@ -95,16 +105,48 @@ def test_export_writes_what_was_asked_for(store: str, call: Call, tmp_path: Path
 
 
 def test_compare_ends_with_4_on_a_regression_and_with_0_on_none(store: str, call: Call) -> None:
-    code, out, _ = call("results", "compare", "base", "latest", "--store", store)
+    inside = "--store", store, "--unit", "sample"
+    code, out, _ = call("results", "compare", "base", "latest", *inside)
     assert code == 4
     assert "76 worse" in out
-    assert call("results", "compare", "latest", "previous", "--store", store)[0] == 0
-    assert call("results", "compare", "base", "base", "--store", store)[0] == 0
-    assert call("results", "compare", "base", "latest", "--store", store, "--tolerance", 20)[0] == 0
+    assert call("results", "compare", "latest", "previous", *inside)[0] == 0
+    assert call("results", "compare", "base", "base", *inside)[0] == 0
+    assert call("results", "compare", "base", "latest", *inside, "--tolerance", 20)[0] == 0
+
+
+def test_compare_of_single_launches_tells_nothing_and_is_a_failure_only_where_told(store: str, call: Call) -> None:
+    code, out, _ = call("results", "compare", "base", "latest", "--store", store)
+    assert code == 0
+    assert "0 worse" in out
+    assert "7 launches needed" in out
+    assert "1 launches against 1, and Mann-Whitney needs 4 a side, or 7 to tell of one of 76 rows" in out
+    code, _, err = call("results", "compare", "base", "latest", "--store", store, "--strict", "--csv")
+    assert code == 1
+    assert "nothing can be told of 79 of 87 rows" in err
+
+
+def test_compare_takes_several_runs_a_side_as_launches(
+    tmp_path: Path, synthetic: Callable[..., Any], call: Call
+) -> None:
+    url = f"sqlite:///{tmp_path}/results.db"
+    journals = [synthetic(f"a{i}", i, 1 + i / 1000).write(tmp_path) for i in range(1, 8)]
+    journals += [synthetic(f"b{i}", i, 1.1 + i / 1000).write(tmp_path) for i in range(1, 8)]
+    call("results", "load", "--store", url, *journals)
+    a, b = (",".join(f"{side}{i}" for i in range(1, 8)) for side in "ab")
+    code, out, _ = call("results", "compare", a, b, "--store", url, "--json")
+    document = json.loads(out)
+    assert code == 4
+    assert document["run"]["counts"]["worse"] == 76
+    assert [run["run_id"] for run in document["run"]["a"]] == a.split(",")
+    row = next(row for row in document["rows"] if row["name"] == "triad" and row["backend"] == "numba")
+    assert (row["launches_a"], row["launches_b"], row["test"]) == (7, 7, "Mann-Whitney")
+    assert row["p_adjusted"] < 0.05
+    files = (",".join(map(str, journals[:7])), ",".join([*map(str, journals[7:13]), "b7"]))
+    assert call("results", "compare", *files, "--store", url, "--json")[1].count('"worse"') == 77
 
 
 def test_compare_prints_one_json_document(store: str, call: Call) -> None:
-    code, out, _ = call("results", "compare", "base", "latest", "--store", store, "--json")
+    code, out, _ = call("results", "compare", "base", "latest", "--store", store, "--unit", "sample", "--json")
     document = json.loads(out)
     assert code == 4
     assert document["run"]["counts"]["worse"] == 76
@@ -116,7 +158,9 @@ def test_compare_prints_one_json_document(store: str, call: Call) -> None:
 
 def test_compare_takes_journal_files_without_a_store(tmp_path: Path, synthetic: Callable[..., Any], call: Call) -> None:
     a, b = synthetic("a", 1).write(tmp_path), synthetic("b", 2, 0.8).write(tmp_path)
-    code, out, _ = call("results", "compare", a, b, "--csv", "--store", f"sqlite:///{tmp_path}/none.db")
+    code, out, _ = call(
+        "results", "compare", a, b, "--unit", "sample", "--csv", "--store", f"sqlite:///{tmp_path}/none.db"
+    )
     changes = [row["change"] for row in csv.DictReader(io.StringIO(out)) if row["a_s"]]
     assert code == 0
     assert changes == ["better"] * 76
@@ -163,12 +207,21 @@ def test_a_damaged_store_is_answered_in_words(
         (["results", "list", "--store", "sqlite:///nowhere/x.db"], "there is no store"),
         (["results", "list", "--store", "nonsense"], "not a URL"),
         (["results", "list", "--store", "sqlite://"], "in memory"),
-        (["results", "list", "--suite", "nosuch", "--store", "STORE"], "'kernels', 'collectives', 'roof'"),
+        (["results", "list", "--suite", "nosuch", "--store", "STORE"], "'kernels', 'collectives', 'point-to-point'"),
         (["results", "export", "--suite", "nosuch", "--format", "csv", "--output", "x"], "'kernels', 'collectives'"),
         (["results", "list", "--json", "--csv", "--store", "STORE"], "exclude each other"),
         (["results", "list", "--run", "nobody", "--store", "STORE"], "'nobody'"),
         (["results", "compare", "base", "gone.jsonl", "--store", "STORE"], "no such journal"),
         (["results", "compare", "base", "slower", "--tolerance", "0", "--store", "STORE"], "--tolerance"),
+        (["results", "compare", "base,base", "slower", "--store", "STORE"], "run base is named twice"),
+        (["results", "compare", "base", "base,slower", "--store", "STORE"], "run base is on both sides"),
+        (["results", "list", "--where", "nam=triad", "--store", "STORE"], "no field 'nam'; did you mean name?"),
+        (["results", "list", "--where", "name", "--store", "STORE"], "expected FIELD=VALUE"),
+        (["results", "list", "--where", "ranks=many", "--store", "STORE"], "expected an integer"),
+        (["results", "list", "--limit", "0", "--store", "STORE"], "--limit"),
+        (["results", "check", "base", "--thresholds", __file__, "--store", "STORE"], "no TOML"),
+        (["results", "check", "base", "--thresholds", "gone.toml", "--store", "STORE"], "gone.toml"),
+        (["results", "outliers", "nobody", "--store", "STORE"], "'nobody'"),
         (["results", "export", "--format", "xml", "--output", "x"], "'xml'"),
         (["results", "export", "--format", "csv", "--output", "/dev/null/x.csv", "--store", "STORE"], "cannot write"),
         (["results", "load", "missing.jsonl"], "missing.jsonl"),
