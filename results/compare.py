@@ -190,7 +190,8 @@ def _groups(side: Side) -> dict[Key, list[Launch]]:
     import pandas as pd
 
     frame = _one_a_launch(side.frame[list(COLUMNS)])
-    ran = [what_ran(*pair) for pair in zip(frame["algorithm"].tolist(), frame["note"].tolist(), strict=True)]
+    noted = zip(frame["algorithm"].tolist(), frame["note"].tolist(), strict=True)
+    ran = [what_ran(algorithm, note) if note else algorithm for algorithm, note in noted]
     size = [
         shape or str(size) for shape, size in zip(frame["shape"].tolist(), frame["size_bytes"].tolist(), strict=True)
     ]

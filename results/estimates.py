@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from math import inf
+from statistics import median
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.launches import interleaved, ratio_intervals
 from clusterbench.results.significance import (
+    DESIGNS,
     FALSE_DISCOVERIES,
     LEAST,
     TESTS,
@@ -41,9 +44,8 @@ Unit = Literal["launch", "sample"]
 _Z95 = 1.959964
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One row of a point; NaN for a figure that is missing."""
+class Launch(NamedTuple):
+    """One row of a point; NaN for a figure that is missing. A tuple, as there are hundreds of thousands of them."""
 
     median_s: float
     low_s: float
@@ -204,7 +206,12 @@ def _judge(found: list[Estimate], tested: _Tested, few: list[int], tolerance: fl
     significant = int(np.count_nonzero(p <= FALSE_DISCOVERIES))
     # The level at which one more row would be significant, as the procedure steps up.
     level = FALSE_DISCOVERIES * min(significant + 1, rows) / max(rows, 1)
-    for i, adjusted_p, spread in zip(tested.rows, p.tolist(), tested.spread, strict=True):
+    spread = np.array(tested.spread)
+    designs = np.array([found[i].design or "" for i in tested.rows])
+    wanted = np.zeros(len(tested.rows), np.int64)
+    for each in DESIGNS:
+        wanted[designs == each] = launches_needed(spread[designs == each], tolerance, level, each)
+    for i, adjusted_p, enough, width in zip(tested.rows, p.tolist(), wanted.tolist(), tested.spread, strict=True):
         row = found[i]
         row.p = adjusted_p
         change = row.ratio.change(tolerance) if row.ratio else "cannot tell"
@@ -214,13 +221,12 @@ def _judge(found: list[Estimate], tested: _Tested, few: list[int], tolerance: fl
         if row.design is None or change != "cannot tell":
             continue
         if adjusted_p <= FALSE_DISCOVERIES:
-            row.reason = f"differs, but whether by {tolerance:.3g} is open: the interval is wide"
+            row.reason = f"differs, but whether by {tolerance * 100:.3g} % is open: the interval is wide"
             continue
-        wanted = int(launches_needed(spread, tolerance, level, row.design))
-        row.needed = max(wanted, max(row.launches) + 1)
+        row.needed = max(enough, max(row.launches) + 1)
         row.reason = (
             f"not significant ({TESTS[row.design]}, adjusted over {rows} rows); {row.needed} launches a side show "
-            f"a change of {tolerance * 100:.3g} % where they spread by {spread * 100:.2g} %"
+            f"a change of {tolerance * 100:.3g} % where they spread by {width * 100:.2g} %"
         )
     of: Design = design or "independent"
     for i in few:
@@ -235,11 +241,11 @@ def _judge(found: list[Estimate], tested: _Tested, few: list[int], tolerance: fl
 
 
 def _is_time(time_s: float) -> bool:
-    return bool(np.isfinite(time_s)) and time_s > 0
+    return 0 < time_s < inf
 
 
 def _median(launches: Launches) -> float | None:
-    return float(np.median([launch.median_s for launch in launches])) if launches else None
+    return median([launch.median_s for launch in launches]) if launches else None
 
 
 def _launch_resamples(launches: Launches, streams: Sequence[tuple[int, int]]) -> list[NDArray[np.float64] | None]:

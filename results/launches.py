@@ -99,13 +99,13 @@ def _median_of(times_s: Times, chosen: NDArray[np.int64]) -> NDArray[np.float64]
         medians: NDArray[np.float64] = np.median(times_s[:, chosen], axis=2)
         return medians
     places = np.argsort(np.argsort(times_s, axis=1), axis=1).astype(np.uint8)
-    drawn = np.moveaxis(places[:, chosen], 2, 0).copy()
+    drawn = places[:, chosen.T]
     for turn in range(launches):
-        left, right = drawn[turn % 2 : launches - 1 : 2], drawn[turn % 2 + 1 : launches : 2]
+        left, right = drawn[:, turn % 2 : launches - 1 : 2], drawn[:, turn % 2 + 1 : launches : 2]
         smaller = np.minimum(left, right)
         np.maximum(left, right, out=right)
         left[...] = smaller
     ordered = np.sort(times_s, axis=1)
     row = np.arange(len(times_s))[:, None]
-    middles: NDArray[np.float64] = ordered[row, drawn[(launches - 1) // 2]] + ordered[row, drawn[launches // 2]]
+    middles: NDArray[np.float64] = ordered[row, drawn[:, (launches - 1) // 2]] + ordered[row, drawn[:, launches // 2]]
     return middles / 2

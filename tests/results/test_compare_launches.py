@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from launch_trials import changes, each, side
 from launch_trials import noisy as drawn
-from launch_trials import side
 from numpy.typing import NDArray
 
 from clusterbench.results.compare import ComparedRow, Comparison, Side, compare
-from clusterbench.results.estimates import Estimate, Launch, estimates
-from clusterbench.results.significance import FALSE_DISCOVERIES, POWER, least_launches
+from clusterbench.results.significance import DESIGNS, FALSE_DISCOVERIES, POWER, least_launches
 
 NOISE = 0.02
 
@@ -27,25 +25,15 @@ def one(found: Comparison) -> ComparedRow:
     return row
 
 
-def each(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float = 0.02, **how: Any) -> list[Estimate]:
-    """Every row estimated for itself, as if it were the only one."""
-
-    def launches(medians: NDArray[np.float64]) -> list[Launch]:
-        return [Launch(float(m), np.nan, np.nan, False, np.nan, None, "") for m in medians]
-
-    rows = [[(launches(x), launches(y))] for x, y in zip(a, b, strict=True)]
-    return [estimates(row, tolerance, 0, "launch", how.get("design"))[0] for row in rows]
-
-
 def test_equal_rows_are_seldom_called_different() -> None:
-    rows = each(noisy(1, 400, 6, 0.05), noisy(2, 400, 6, 0.05))
-    assert sum(row.change in ("better", "worse") for row in rows) / len(rows) <= 0.065
+    for design in DESIGNS:
+        found = changes(300, 8, 0.05, design=design)
+        assert sum(change in ("better", "worse") for change in found) / len(found) <= 0.065
 
 
 def test_a_slowdown_of_5_per_cent_is_found_through_2_per_cent_of_noise_by_ten_launches() -> None:
-    a, b = noisy(3, 100, 10), 1.05 * noisy(4, 100, 10)
-    assert sum(row.change == "worse" for row in each(a, b)) >= 95
-    assert sum(row.change == "worse" for row in each(a, b, design="interleaved")) >= 95
+    for design in DESIGNS:
+        assert changes(200, 10, 0.02, 1.05, design).count("worse") >= 190
 
 
 @pytest.mark.parametrize("launches", [(1, 1), (3, 3), (1, 9), (9, 3)])

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.columns import to_frame
-from clusterbench.results.compare import Side, compare
+from clusterbench.results.compare import Side
+from clusterbench.results.estimates import Estimate, Launch, estimates
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.significance import Design
 from clusterbench.results.statistics import Change
@@ -44,11 +45,21 @@ def _at(seconds: int) -> str:
     return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
+def each(
+    a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float = 0.02, design: Design | None = None
+) -> list[Estimate]:
+    """What a comparison says of each pair of rows, as if it were the only one."""
+
+    def launches(medians: NDArray[np.float64]) -> list[Launch]:
+        return [Launch(float(time_s), np.nan, np.nan, False, np.nan, None, "") for time_s in medians]
+
+    pairs = [(launches(x), launches(y)) for x, y in zip(a, b, strict=True)]
+    return [estimates([pair], tolerance, 0, "launch", design)[0] for pair in pairs]
+
+
 def changes(
     trials: int, launches: int, noise: float, slowdown: float = 1.0, design: Design = "independent", seed: int = 1
 ) -> list[Change]:
-    """What `compare` says of each of so many pairs of one row, B slower by a factor."""
+    """What a comparison says of each of so many pairs of one row, B slower by a factor."""
     a, b = noisy(seed, trials, launches, noise), slowdown * noisy(seed + 1, trials, launches, noise)
-    return [
-        compare(side(a[i : i + 1], "a"), side(b[i : i + 1], "b"), design=design).rows[0].change for i in range(trials)
-    ]
+    return [row.change for row in each(a, b, design=design)]
