@@ -6,7 +6,7 @@ by the recorded seed, so that a machine that changes with time does not favour o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from clusterbench.collectives.algorithm import LIBRARY, Spec
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Count, Schedule
 from clusterbench.results import rates
+from clusterbench.results.record import Measurement
 
 PLACEMENTS = ("out_of_place", "in_place")
 MPI, SHARED, HYBRID, NCCL = "mpi", "shared", "hybrid", "nccl"
@@ -59,6 +60,10 @@ class Point:
     way: Way
 
 
+PointKey = tuple[str, str, str, int]
+"""Algorithm, transport, placement and count, as rows have them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to measure."""
@@ -95,6 +100,10 @@ class Request:
     """What rows are held against, as `--topology` has it; empty: against messages that are timed."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
+    rank_order: str = ""
+    """How ranks lie on several hosts, where that is not one host after the other."""
+    left_out: frozenset[PointKey] = frozenset()
+    """Points that are not measured, as they have been before."""
 
     def points(self) -> list[Point]:
         """All points, in the order of the seed."""
@@ -105,7 +114,31 @@ class Request:
             for way in self._ways(algorithm, count)
             for placement in self.placements
         ]
-        return [points[i] for i in np.random.default_rng(self.seed).permutation(len(points))]
+        shuffled = [points[i] for i in np.random.default_rng(self.seed).permutation(len(points))]
+        return [point for point in shuffled if self.key(point) not in self.left_out]
+
+    def key(self, point: Point) -> PointKey:
+        """What tells a point from the others of the request, as its row has it."""
+        return str(point.algorithm), self.named(point.way.transport), point.placement, point.count
+
+    def without(self, rows: Iterable[Measurement], ranks: int) -> Self:
+        """The same without the points that `rows` are of, and without what only these needed."""
+        asked = self.collective.name, self.dtype.name, self.op, self.root, ranks
+        done = {
+            (row.algorithm, row.transport, row.placement, row.count)
+            for row in rows
+            if (row.name, row.dtype, row.op, row.root, row.ranks) == asked and row.shape == self.shape(row.size_bytes)
+        }
+        less = replace(self, left_out=self.left_out | done)
+        points = less.points()
+        if not points:
+            return less
+        algorithms, counts = {point.algorithm for point in points}, {point.count for point in points}
+        return replace(
+            less,
+            algorithms=tuple(algorithm for algorithm in self.algorithms if algorithm in algorithms),
+            counts=tuple(count for count in self.counts if count in counts),
+        )
 
     def _ways(self, algorithm: Spec, count: int) -> tuple[Way, ...]:
         if is_library(algorithm) and NCCL not in self.transports:
@@ -147,6 +180,7 @@ class Request:
         """The shape of a row: what tells its problem from others of one size; empty where the size says all."""
         parts: dict[str, int | str] = {"buffers": REGISTERED} if self.buffers == REGISTERED else {}
         parts |= {"host_ranks": self.host_ranks} if self.host_ranks else {}
+        parts |= {"ranks": self.rank_order} if self.rank_order else {}
         # The name of traffic may have commas itself, so it comes last.
         parts |= {"traffic": self.traffic} if self.traffic else {}
         return ",".join(f"{name}={value}" for name, value in {"bytes": size_bytes, **parts}.items()) if parts else ""

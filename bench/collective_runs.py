@@ -5,17 +5,17 @@ Each point of the request is checked before it is timed.
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.collective_buffers import Arena, take_arena
+from clusterbench.bench.collective_checks import NOT_CHECKED, AnyCall, Verified, verify, verify_last
 from clusterbench.bench.collective_request import (
     DEVICE,
     NCCL,
@@ -38,7 +38,6 @@ from clusterbench.collectives.program import lower
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall
-from clusterbench.kernels.element_types import is_float
 from clusterbench.results import notes, rates
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
@@ -49,33 +48,11 @@ if TYPE_CHECKING:
 
     from clusterbench.bench.device_calls import DeviceCalls
     from clusterbench.collectives.algorithm import Call, Spec
-    from clusterbench.collectives.transports.device import DeviceCall
     from clusterbench.collectives.transports.shared import SharedCall
 
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
 
-AnyCall: TypeAlias = "PreparedCall | DeviceCall | SharedCall"
 Finished = Callable[[Measurement, "NDArray[np.float64]"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """What the checks of a point found, the same on every rank."""
-
-    wrong: int | None
-    error_over_bound: float | None
-    reason: str
-    culprit: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """A sum of rounding data on one rank."""
-
-    bits: int
-    """A checksum of its bits."""
-    wrong: data.Wrong
 
 
 class CollectiveRuns:
@@ -89,7 +66,7 @@ class CollectiveRuns:
         """
         self.world = world
         self.request = request
-        self.native: NativeMpi = native(world.comm)
+        self.native: NativeMpi = native(world.comm, world.page.progress_address)
         self.points = request.points()
         call = call_for(request.collective, world, request.root, request.host_ranks)
         self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
@@ -143,9 +120,10 @@ class CollectiveRuns:
         Raises `MpiError` where MPI fails.
         """
         for point in points:
+            asked = replace(self._asked(point), run_id=run_id, device=self.gpu.module.device if self.gpu else device)
+            self.world.page.begin_row(asked)
             step(f"{point.algorithm}, {point.count} elements, {point.placement.replace('_', ' ')}", 0)
-            row, seconds = self._measure(point, lambda: step("", 0))
-            row = replace(row, run_id=run_id, device=self.gpu.module.device if self.gpu else device)
+            row, seconds = self._measure(point, asked, lambda: step("", 0))
             finished(row, seconds)
             step("", 1)
             yield row
@@ -230,8 +208,10 @@ class CollectiveRuns:
         program = self.schedules.program(spec, size_bytes, in_place)
         return mpi.prepare(self.native, program, problem.count, problem.dtype, problem.op, buffers)
 
-    def _measure(self, point: Point, alive: Callable[[], None]) -> tuple[Measurement, NDArray[np.float64]]:
-        request, started, ranks = self.request, now_iso(), self.world.size
+    def _measure(
+        self, point: Point, asked: Measurement, alive: Callable[[], None]
+    ) -> tuple[Measurement, NDArray[np.float64]]:
+        request, ranks = self.request, self.world.size
         problem, size_bytes = request.problem(point.count, ranks), request.size_bytes(point.count, ranks)
         call = self._prepare(point, problem, size_bytes)
         verified = self._verify(call, point.way, problem, size_bytes)
@@ -242,63 +222,21 @@ class CollectiveRuns:
         alive()
         if point.placement == "out_of_place" and request.check and not verified.reason:
             # The input is unchanged, so the result of the last timed call is still to be what it was to be.
-            wrong, reason, culprit = self._count_wrong(call, problem)
-            if wrong:
-                verified = replace(verified, wrong=wrong, reason=f"after timing, {reason}", culprit=culprit)
-        return self._row(point, samples, verified, started), samples.seconds
+            verified = verify_last(self.world.comm, call, problem, verified)
+        return self._row(point, asked, samples, verified), samples.seconds
 
-    def _verify(self, call: AnyCall, way: Way, problem: data.Problem, size_bytes: int) -> _Verified:
+    def _verify(self, call: AnyCall, way: Way, problem: data.Problem, size_bytes: int) -> Verified:
         if not self.request.check:
-            return _Verified(None, None, "", "")
-        rank = self.world.rank
-        data.poison(call.buffers.result)
-        data.fill(problem, call.buffers.send, rank)
-        call.load()
-        call.run()
-        wrong, reason, culprit = self._count_wrong(call, problem)
-        if problem.op not in ("sum", "avg") or not is_float(problem.dtype):
-            return _Verified(wrong, None, reason, culprit)
+            return NOT_CHECKED
         proof = None if is_library(way.spec) else self.schedules.ready(way.spec, size_bytes).proof
-        found = self._sums(call, problem, proof.additions if proof else None)
-        for number, when in enumerate(("", "in the second call, ")):
-            if not reason:  # the gravest first: exact data, then those that round
-                wrong, reason, culprit = _said([calls[number].wrong for calls in found], when)
-        error = max(one.wrong.error_over_bound or 0.0 for calls in found for one in calls)
-        return _Verified(wrong, error, reason, culprit, _unlike_bits(problem, found))
+        return verify(self.world.comm, call, problem, proof.additions if proof else None)
 
-    def _sums(self, call: AnyCall, problem: data.Problem, additions: int | None) -> list[tuple[_Sum, _Sum]]:
-        """What two calls with the same rounding data gave, on every rank."""
-
-        def summed() -> int:
-            data.fill_rounding(problem, call.buffers.send, self.world.rank)
-            call.load()
-            call.run()
-            call.fetch()
-            return zlib.crc32(call.buffers.result.view(np.uint8).data)
-
-        def compared() -> data.Wrong:
-            return data.check_rounding(problem, call.buffers.result, self.world.rank, additions)
-
-        first = _Sum(summed(), compared())
-        bits = summed()
-        again = first if bits == first.bits else _Sum(bits, compared())  # the same bits are as right as they were
-        return self.world.comm.allgather((first, again))
-
-    def _count_wrong(self, call: AnyCall, problem: data.Problem) -> tuple[int, str, str]:
-        """Wrong elements of exact data over all ranks, and what is wrong on the first rank that has any."""
-        call.fetch()
-        return _said(self.world.comm.allgather(data.check(problem, call.buffers.result, self.world.rank)))
-
-    def _row(self, point: Point, samples: Samples, verified: _Verified, started: str) -> Measurement:
+    def _asked(self, point: Point) -> Measurement:
+        """The row of a point before it is measured: what it is, and when it began."""
         request, size = self.request, self.world.size
         name, size_bytes = request.collective.name, request.size_bytes(point.count, size)
-        summary = summarise(samples.seconds)
         bound = self.expectations.bound(size_bytes)
-        expected_s = self.expectations.expected_s.get((point.way.spec, size_bytes))
-        verdict, reason = judge_against_proof(self.expectations.permitted(size_bytes), summary)
-        if verified.reason:
-            verdict, reason = "FAIL", verified.reason
-        row = Measurement(
+        return Measurement(
             run_id="",
             suite="collectives",
             name=name,
@@ -314,26 +252,35 @@ class CollectiveRuns:
             shape=request.shape(size_bytes),
             ranks=size,
             nodes=self.world.nodes,
-            algbw=rates.algbw(size_bytes, summary.median_s),
-            busbw=rates.busbw(name, size_bytes, summary.median_s, size),
             bound_s=bound.time_s,
-            bound_share=None if bound.time_s is None else bound.time_s / summary.median_s,
             bound_by=bound.by,
-            expected_s=expected_s,
-            expected_share=None if expected_s is None else expected_s / summary.median_s,
+            expected_s=self.expectations.expected_s.get((point.way.spec, size_bytes)),
             topology=request.topology,
+            host=self.world.places[0].host,
+            started_at=now_iso(),
+        )
+
+    def _row(self, point: Point, asked: Measurement, samples: Samples, verified: Verified) -> Measurement:
+        summary = summarise(samples.seconds)
+        verdict, reason = judge_against_proof(self.expectations.permitted(asked.size_bytes), summary)
+        if verified.reason:
+            verdict, reason = "FAIL", verified.reason
+        row = replace(
+            asked,
+            algbw=rates.algbw(asked.size_bytes, summary.median_s),
+            busbw=rates.busbw(asked.name, asked.size_bytes, summary.median_s, asked.ranks),
+            bound_share=None if asked.bound_s is None else asked.bound_s / summary.median_s,
+            expected_share=None if asked.expected_s is None else asked.expected_s / summary.median_s,
             wrong=verified.wrong,
             error_over_bound=verified.error_over_bound,
             verdict=verdict,
             reason=reason,
             culprit=verified.culprit,
-            host=self.world.places[0].host,
             note=notes.joined(self._notes(point, verified)),
-            started_at=started,
         )
         return with_samples(row, samples, summary, SAMPLE_UNIT)
 
-    def _notes(self, point: Point, verified: _Verified) -> Iterator[str]:
+    def _notes(self, point: Point, verified: Verified) -> Iterator[str]:
         request, spec = self.request, point.way.spec
         yield verified.note
         if self.world.oversubscribed:
@@ -356,28 +303,6 @@ class CollectiveRuns:
         if request.weights is not None:
             busiest = traffic.imbalance(traffic.counts(request.weights, point.count))
             yield f"the busiest rank sends or receives {busiest:.2f} times the mean"
-
-
-def _said(found: Sequence[data.Wrong], when: str = "") -> tuple[int, str, str]:
-    """Wrong elements over all ranks, and what is wrong on the first rank that has any: in words, and the rank."""
-    total = sum(wrong.count for wrong in found)
-    for rank, wrong in enumerate(found):
-        if wrong.count:
-            return total, f"{when}rank {rank}: {wrong.text()}", f"rank {rank}"
-    return total, "", ""
-
-
-def _unlike_bits(problem: data.Problem, found: Sequence[tuple[_Sum, _Sum]]) -> str:
-    """Whether the sums of rounding data differ in bits: between two calls, or between ranks."""
-    remarks = []
-    unsteady = [str(rank) for rank, (first, again) in enumerate(found) if first.bits != again.bits]
-    if unsteady:
-        remarks.append(f"results of two calls differ in bits on rank {', '.join(unsteady)}")
-    if problem.collective.gives == "whole":
-        differing = [str(rank) for rank, (first, _) in enumerate(found) if first.bits != found[0][0].bits]
-        if differing:
-            remarks.append(f"results of rank {', '.join(differing)} differ in bits from rank 0's")
-    return notes.joined(remarks)
 
 
 def _max() -> MPI.Op:

@@ -168,7 +168,7 @@ class PairRuns:
         other = (world.rank + 1) % world.size
         largest = [self._exchange(quantity, world.rank, other) for quantity in QUANTITIES]
         self.room = room_for(world, [e for e in largest if e is not None], "-b")
-        self.native = native(world.comm)
+        self.native = native(world.comm, world.page.progress_address)
         self.overhead_s = float(max(world.comm.allgather(timer_overhead_s())))
         self.alive: Callable[[], None] = lambda: None
         self.times_s = {quantity: np.full((world.size, world.size), np.nan) for quantity in QUANTITIES}

@@ -78,7 +78,7 @@ class PointToPointRuns:
         self.request = request
         exchanges = (self._exchange(kind, count) for kind, count in request.points())
         self.room = room_for(world, [e for e in exchanges if e is not None], "-e")
-        self.native = native(world.comm)
+        self.native = native(world.comm, world.page.progress_address)
         self.overhead_s = float(max(world.comm.allgather(timer_overhead_s())))
 
     def run(

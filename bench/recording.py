@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from clusterbench.bench import exit_codes
 from clusterbench.bench.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.judge import exit_code
-from clusterbench.bench.output import progress
+from clusterbench.bench.output import note, progress
+from clusterbench.bench.status_page import StatusPage
 from clusterbench.bench.watchdog import FORWARDING_S, Watchdog, silent
 from clusterbench.bench.world import AgreedError, World, WorldError, agreed, await_all, join_world
 from clusterbench.kernels.device import cpu
-from clusterbench.results.journal import Journal, now_iso
+from clusterbench.results.journal import Journal, JournalWriteError, now_iso
 from clusterbench.results.record import Measurement, Run
 
 Finished = Callable[[Measurement, NDArray[float64]], None]
@@ -38,24 +39,30 @@ class Keeping:
     folder: Path
     """Of the journal."""
     run_id: str | None
+    part: str | None
+    """What the journal is named by beside others of the run; None for what is measured."""
     store: str | None
     strict: bool
 
 
 def keeping_of(options: dict[str, Any]) -> Keeping:
     """What the options of `bench.options.keeping_options` say."""
-    return Keeping(options["journal"], options["run_id"], options["store"], options["strict"])
+    return Keeping(options["journal"], options["run_id"], options["part"], options["store"], options["strict"])
 
 
 def guarded(
-    timeout_s: float, action: Callable[[World, Watchdog], int], environment: Mapping[str, str] | None = None
+    options: dict[str, Any],
+    action: Callable[[World, Watchdog], int],
+    environment: Mapping[str, str] | None = None,
 ) -> int:
-    """Join MPI and call `action` on all ranks under a watchdog of `timeout_s`: its exit code.
+    """Join MPI and call `action` on all ranks under a watchdog: its exit code.
 
-    `environment` as in `join_world`. What `action` raises on one rank ends all, as the others may wait for it inside
-    MPI, except `AgreedError` and `WorldError`, which every rank raises by itself. Nothing may have imported numba.
+    `options` are those of `bench.options.keeping_options`, of which the time-out and the folder of status pages are
+    read here; `environment` as in `join_world`. What `action` raises on one rank ends all, as the others may wait for
+    it inside MPI, except `AgreedError` and `WorldError`, which every rank raises by itself. Nothing may have imported
+    numba.
     """
-    with Watchdog(timeout_s) as watchdog:
+    with Watchdog(options["timeout"], _page(options["status_pages"])) as watchdog:
         try:
             world = join_world(environment, watchdog)
             code = action(world, watchdog)
@@ -68,7 +75,19 @@ def guarded(
         except Exception as error:
             if not watchdog.started:
                 raise
+            watchdog.page.fail(str(error) or type(error).__name__)
             _abort(error)
+
+
+def _page(folder: Path | None) -> StatusPage | None:
+    """This rank's page for a supervisor, whose folder is on one host only; None where there is nobody to read it."""
+    if folder is None or not folder.is_dir():
+        return None
+    try:
+        return StatusPage.create(folder)
+    except OSError as error:
+        note(f"no status page in {folder}: {error.strerror or error}; what a rank is at will not be known")
+        return None
 
 
 def recorded(
@@ -84,9 +103,9 @@ def recorded(
 ) -> int:
     """Measure on all ranks; rank 0 writes every row to the journal at once, shows all of them at the end, and stores.
 
-    `part` names the journal beside others of the run; `steps` is how many `measure` will tell of; `skipped` is what it
-    adds to when it leaves something out, in words. Returns the exit code, the same on every rank, which takes part in
-    `measure` to its end. Where the watchdog ends the run, the journal is closed and what there is shown all the same.
+    `part` is what is measured; `steps` is how many `measure` will tell of; `skipped` is what it adds to when it leaves
+    something out, in words. Returns the exit code, the same on every rank, which takes part in `measure` to its end.
+    Where the watchdog ends the run, the journal is closed and what there is shown all the same.
     """
     world.begin("opening the journal")
     device = agreed(world, lambda: cpu().name)
@@ -96,7 +115,7 @@ def recorded(
         nonlocal journal
         if keeping.store:
             _load(keeping.store, None)
-        journal = Journal.create(keeping.folder, _new_run(world, keeping.run_id, seed), part)
+        journal = Journal.create(keeping.folder, _new_run(world, keeping.run_id, seed), keeping.part or part)
         return journal.run.run_id
 
     run_id = agreed(world, start)
@@ -110,14 +129,16 @@ def recorded(
             show(journal.run, device, rows)
 
     def close(code: int, said: list[str]) -> None:
+        bar.close()
         with watchdog.whole:
             watchdog.last_words = silent
             if journal:
                 journal.finish(code, said)
-        bar.close()
 
     def finished(row: Measurement, seconds: NDArray[float64]) -> None:
+        world.page.end_row()
         with watchdog.whole:
+            rows.append(row)  # shown even where it cannot be written
             if journal:
                 journal.append(row, seconds)
 
@@ -128,15 +149,17 @@ def recorded(
     watchdog.last_words = last_words
     shown = bar.enter_context(progress(part, steps))
     try:
-        rows.extend(measure(run_id, device, finished, step))
+        for _ in measure(run_id, device, finished, step):
+            pass
+        code: int = world.comm.bcast(exit_code(rows, strict=keeping.strict))
+        close(code, skipped)
     except BaseException as error:
-        close(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
+        with suppress(JournalWriteError):  # the first error is the one to tell
+            close(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
         if journal:
-            with suppress(Exception):  # the first error is the one to tell
+            with suppress(Exception):
                 show(journal.run, device, rows)
         raise
-    code: int = world.comm.bcast(exit_code(rows, strict=keeping.strict))
-    close(code, skipped)
     if journal:
         show(journal.run, device, rows)
         if keeping.store:

@@ -36,7 +36,23 @@ class SizeType(click.ParamType[int]):
         return int(size)
 
 
+class SizesType(click.ParamType[tuple[int, ...]]):
+    """Sizes with commas between, each as `SizeType` takes it."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Bytes of each, in their order; a usage error where one is no size, or none is there."""
+        if isinstance(value, tuple):
+            return value
+        sizes = tuple(SIZE.convert(text, param, ctx) for text in str(value).split(","))
+        if not all(sizes):
+            self.fail(f"{value!r} has a size of 0; expected at least 1 byte")
+        return sizes
+
+
 SIZE = SizeType()
+SIZES = SizesType()
 
 
 def sweep(first: int, last: int, factor: float | None, step: int | None) -> list[int]:

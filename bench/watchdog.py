@@ -21,6 +21,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.status_page import StatusPage
 
 if TYPE_CHECKING:
     from clusterbench.bench.world import RankPlace
@@ -46,10 +47,11 @@ class Watchdog:
     """Ends this process with exit code 124 after `timeout_s` seconds without a call of `feed` (0: never), or by signal.
 
     Entered before MPI is initialised, so that until `start` a Ctrl-C ends the process at once, wherever it is; from
-    then on with exit code 1 and the last words.
+    then on with exit code 1 and the last words. `page` is told the same as the watchdog, for a supervisor to read.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, page: StatusPage | None = None) -> None:
+        self.page = page or StatusPage.private()
         self.places: Sequence[RankPlace] = ()
         """Where all ranks are, as soon as that is known."""
         self.last_words: LastWords = silent
@@ -58,13 +60,14 @@ class Watchdog:
         self.started = False
         self._timeout_s = timeout_s
         self._rank = 0
-        self._doing = "joining the other ranks"
+        self._doing = ""
         self._fed = time.monotonic()
         # Signals wake the thread through a socket, which Python's handler writes to wherever the main thread is.
         self._wakes, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._handlers: dict[int, Any] = {}
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self.feed("joining the other ranks")
 
     def __enter__(self) -> Self:
         self._handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
@@ -85,10 +88,12 @@ class Watchdog:
         with self.whole:  # the main thread goes no further than here once the last words are being said
             self._doing = doing or self._doing
             self._fed = time.monotonic() + longer_s
+            self.page.alive(doing, longer_s)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.page.end()
         if self.started:
             signal.set_wakeup_fd(-1)
         self._waker.close()
@@ -127,6 +132,7 @@ class Watchdog:
         limit = threading.Timer(LAST_WORDS_S, os._exit, (code,))
         limit.daemon = True
         limit.start()
+        self.page.fail(message)
         try:
             if says:
                 sys.stderr.write(f"clusterbench: rank {self._rank}: {message}\n")

@@ -11,12 +11,13 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes, launch
 from clusterbench.bench.environment import thread_level_name
+from clusterbench.bench.status_page import StatusPage
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -85,6 +86,8 @@ class World:
     """Variables set here so that waiting ranks let others run; empty unless oversubscribed."""
     watch: Callable[[str, float], None] = unwatched
     """The watchdog's `feed`; see `begin`."""
+    page: StatusPage = field(default_factory=StatusPage.private)
+    """Where this rank tells what it is at."""
 
     @property
     def rank(self) -> int:
@@ -147,6 +150,7 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
     comm = MPI.COMM_WORLD
     if watchdog is not None:
         watchdog.start(comm.rank)
+        watchdog.page.join(comm.rank, comm.size, "")
     alone = launch.lone_world(comm.size)
     if alone is not None:
         raise WorldError(alone)
@@ -159,6 +163,8 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
     local_rank, local_ranks = local.rank, local.size
     local.Free()
     places = comm.allgather(RankPlace(comm.rank, host, os.getpid(), local_rank, tuple(sorted(mine)), pinned_by))
+    page = StatusPage.private() if watchdog is None else watchdog.page
+    page.join(comm.rank, comm.size, f"core {', '.join(map(str, sorted(mine)))}")
     if watchdog is not None:
         watchdog.places = places
     return World(
@@ -169,6 +175,7 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         thread_level=thread_level_name(MPI.Query_thread()),
         yields=tuple(yields),
         watch=unwatched if watchdog is None else watchdog.feed,
+        page=page,
     )
 
 

@@ -46,7 +46,7 @@ def calibrate(**options: Any) -> int:
 
     sizes = sweep(options["minbytes"], options["maxbytes"], options["stepfactor"], None)
     names = list(dict.fromkeys(collective(name).name for name in options["names"])) or list(COLLECTIVES)
-    return guarded(options["timeout"], lambda world, watchdog: _calibrate(options, world, watchdog, names, sizes))
+    return guarded(options, lambda world, watchdog: _calibrate(options, world, watchdog, names, sizes))
 
 
 def _calibrate(options: dict[str, Any], world: World, watchdog: Watchdog, names: list[str], sizes: list[int]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,11 @@ from clusterbench.collectives import discovery, traffic
 from clusterbench.collectives.algorithm import Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.topology.placement import ROUND_ROBIN
 from clusterbench.collectives.transports.library import works_in_place
 from clusterbench.kernels.element_types import element_type
 from clusterbench.results.rates import collective_size_bytes, count_for_size
+from clusterbench.results.record import Measurement
 
 
 def request_of(
@@ -100,7 +104,28 @@ def request_of(
         read=read,
         paths={name: str(path.resolve()) for name, path in files.items()},
         taken=_taken(options, world, what, [spec for spec in names if spec.name not in read], list(counts), buffers),
-    )
+        rank_order=rank_order([place.host for place in world.places]),
+    ).without(_measured(options, world), world.size)
+
+
+def rank_order(hosts: Sequence[str]) -> str:
+    """How ranks lie on the hosts of each, in words; empty for one host after the other."""
+    distinct = list(dict.fromkeys(hosts))
+    if sum(host != following for host, following in pairwise(hosts)) == len(distinct) - 1:
+        return ""
+    turns = all(host == distinct[rank % len(distinct)] for rank, host in enumerate(hosts))
+    return ROUND_ROBIN if turns else "mixed"
+
+
+def _measured(options: dict[str, Any], world: World) -> list[Measurement]:
+    """The rows that are there already."""
+
+    def read() -> list[Measurement]:
+        from clusterbench.results.journal import read_journal
+
+        return [row for path in options["leave_out"] for row in read_journal(path).measurements]
+
+    return agreed(world, read)
 
 
 def all_serving(world: World, what: Collective, root: int) -> list[Spec]:

@@ -11,7 +11,7 @@ import click
 
 from clusterbench.bench.names import ALL, AUTO, DTYPE, MESSAGES, OPERATIONS, PINGPONG
 from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
-from clusterbench.bench.sizes import SIZE, sweep
+from clusterbench.bench.sizes import SIZE, SIZES, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,7 @@ _APPLIES_TO = {
     "root": ("-r", _ROOTED),
     "traffic_text": ("--traffic", _UNEVEN),
     "window": ("--window", PINGPONG),
+    "leave_out": ("--leave-out", _COLLECTIVES),
 }
 """Of each parameter that does not apply to everything its flag, and what it applies to."""
 _PASSED_OVER = ("op", "root")
@@ -52,6 +53,7 @@ _PASSED_OVER = ("op", "root")
 @click.option("-e", "--maxbytes", type=SIZE, default=None, help="Largest size; -b by default.")
 @click.option("-f", "--stepfactor", type=float, default=None, help="Factor between sizes; 2 unless -i is given.")
 @click.option("-i", "--stepbytes", type=SIZE, default=None, help="Step between sizes, instead of a factor.")
+@click.option("--sizes", "listed", type=SIZES, help="Sizes with commas between, instead of -b, -e, -f and -i.")
 @sampling_options
 @click.option("-o", "--op", type=click.Choice(OPERATIONS), default="sum", show_default=True, help="Reduction.")
 @click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
@@ -82,6 +84,8 @@ _PASSED_OVER = ("op", "root")
               help="Of all_to_all_v: uniform, skewed, skewed:EXPONENT, or a file with a matrix.")  # fmt: skip
 @click.option("--window", type=click.IntRange(1, 4096), default=64, show_default=True,
               help="Of pingpong: messages in flight where bandwidth is measured.")  # fmt: skip
+@click.option("--leave-out", multiple=True, type=click.Path(dir_okay=False, path_type=Path), metavar="JOURNAL",
+              help="Measure only what has no row in this journal; may be given several times.")  # fmt: skip
 @click.option("--precision", type=PRECISION, default=0.02, show_default=True,
               help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
 @click.option("--budget", type=BUDGET, default=1.0, show_default=True,
@@ -103,7 +107,7 @@ def run(**options: Any) -> int:
     name = options["collective"].lower()
     if name in MESSAGES:
         _refuse_inapplicable(name, {name})
-        return guarded(options["timeout"], lambda world, watchdog: _messages(options, world, watchdog, sizes))
+        return guarded(options, lambda world, watchdog: _messages(options, world, watchdog, sizes))
     from clusterbench.collectives.collective import collective
 
     what = collective(name)
@@ -111,7 +115,7 @@ def run(**options: Any) -> int:
     specs, forced = _specs(options, what)
     files = _named(options["files"])
     return guarded(
-        options["timeout"],
+        options,
         lambda world, watchdog: _collective(options, world, watchdog, what, specs, sizes, files),
         forced,
     )
@@ -139,6 +143,13 @@ def _refuse_inapplicable(name: str, kinds: set[str]) -> None:
 
 
 def _sizes(options: dict[str, Any]) -> list[int]:
+    if options["listed"] is not None:
+        context = click.get_current_context()
+        for flag, parameter in (("-b", "minbytes"), ("-e", "maxbytes"), ("-f", "stepfactor"), ("-i", "stepbytes")):
+            source = context.get_parameter_source(parameter)
+            if source is not None and source.name == "COMMANDLINE":
+                raise click.UsageError(f"--sizes and {flag} are both given; expected one of them")
+        return list(dict.fromkeys(options["listed"]))
     last = options["maxbytes"] if options["maxbytes"] is not None else options["minbytes"]
     return sweep(options["minbytes"], last, options["stepfactor"], options["stepbytes"])
 

@@ -45,7 +45,7 @@ def discover(**options: Any) -> int:
         return _of_host(options)
     from clusterbench.bench.recording import guarded
 
-    return guarded(options["timeout"], lambda world, watchdog: _of_ranks(options, world, watchdog))
+    return guarded(options, lambda world, watchdog: _of_ranks(options, world, watchdog))
 
 
 def _of_host(options: dict[str, Any]) -> int:

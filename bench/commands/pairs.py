@@ -42,7 +42,7 @@ def pairs(**options: Any) -> int:
         raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
     from clusterbench.bench.recording import guarded
 
-    return guarded(options["timeout"], lambda world, watchdog: _pairs(options, world, watchdog))
+    return guarded(options, lambda world, watchdog: _pairs(options, world, watchdog))
 
 
 def pair_runs(options: dict[str, Any], world: World) -> tuple[PairsRequest, PairRuns]:

@@ -51,6 +51,17 @@ def store_release(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def store_plain(typingctx: Any, address: Any, value: Any) -> Any:
+    """Put a 64-bit integer at an address, which is a multiple of 8, whole and in no particular order."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], builder.inttoptr(args[0], _I64.as_pointer()), "monotonic", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
 def relax(typingctx: Any) -> Any:
     """Tell the processor that this is a loop that waits: it saves power, and leaves a sibling thread the core."""
 

@@ -12,6 +12,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from clusterbench.collectives.steps import COPY, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.transports.atomics import store_plain
 from clusterbench.collectives.transports.native import (
     BYTE,
     COMM,
@@ -24,6 +25,7 @@ from clusterbench.collectives.transports.native import (
     barrier,
     call,
 )  # fmt: skip
+from clusterbench.collectives.transports.whereabouts import AT_BARRIER, OUTSIDE, begin_call, tell
 from clusterbench.kernels.clock import now_ns
 
 CALL, SCALE = 100, 101
@@ -78,7 +80,9 @@ def execute(repeats: int, steps: Any, bases: Any, requests: int, functions: Any,
     an element and the divisor, then the arguments of the collective.
     """
     for _ in range(repeats):
+        at_step = begin_call(mpi, len(steps))
         for s in range(len(steps)):
+            store_plain(at_step, s + 1)
             op = steps[s, 0]
             code = 0
             if op == CALL:
@@ -105,6 +109,7 @@ def execute(repeats: int, steps: Any, bases: Any, requests: int, functions: Any,
                 call(functions[1], (bases[steps[s, 2]] + steps[s, 3], functions[4], steps[s, 7]))
             if code != 0:
                 return code
+    tell(mpi, OUTSIDE)
     return 0
 
 
@@ -114,6 +119,7 @@ def time_samples(
 ) -> int:  # fmt: skip
     """Fill `seconds` with samples: barrier, clock, `batch` runs of the steps, clock; seconds a run on this rank."""
     for i in range(len(seconds)):
+        tell(mpi, AT_BARRIER)
         code = barrier(mpi)
         if code != 0:
             return code

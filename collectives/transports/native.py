@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 (
     F_ISEND, F_IRECV, F_WAIT, F_SENDRECV, F_IPROBE, COMM, BYTE, REQUEST_BYTES, STATUS, FOUND, ANY_SOURCE, RANK, RANKS,
-) = range(13)  # fmt: skip
+    PROGRESS,
+) = range(14)  # fmt: skip
 """Entries of the table that compiled code gets: functions, the communicator, the type of a byte, the size of a request,
-a place for a status and one for what a probe has found, the rank that stands for any, and this rank's number among how
-many."""
+a place for a status and one for what a probe has found, the rank that stands for any, this rank's number among how
+many, and the address of what `whereabouts` tells."""
 
 BARRIER_TAG, MESSAGE_TAG, UNUSED_TAG = 1, 2, 4
 LARGEST_INT = 2**31 - 1
@@ -49,6 +50,8 @@ class NativeMpi:
     library: ctypes.CDLL
     table: Ints
     status: np.ndarray[Any, np.dtype[np.uint8]]
+    progress: Ints
+    """What `whereabouts` tells, unless it was given another place."""
 
     def address(self, function: str) -> int:
         """Address of an MPI function. Raises `MpiError` where the library has no such function."""
@@ -68,14 +71,17 @@ class NativeMpi:
             raise MpiError(f"rank {self.comm.rank}: MPI failed: {MPI.Get_error_string(code)}")
 
 
-def native(comm: MPI.Intracomm) -> NativeMpi:
-    """The table for a communicator of its own, a duplicate of `comm`, so that no message meets a foreign one."""
+def native(comm: MPI.Intracomm, progress_address: int = 0) -> NativeMpi:
+    """The table for a communicator of its own, a duplicate of `comm`, so that no message meets a foreign one.
+
+    `progress_address` is where `whereabouts` tells what compiled loops are at, for somebody to read.
+    """
     from mpi4py import MPI
 
     own = comm.Dup()
     own.Set_errhandler(MPI.ERRORS_RETURN)
     status = np.zeros(MPI._sizeof(MPI.Status) + 64, np.uint8)
-    mpi = NativeMpi(own, ctypes.CDLL(str(loaded_library())), np.zeros(13, np.int64), status)
+    mpi = NativeMpi(own, ctypes.CDLL(str(loaded_library())), np.zeros(14, np.int64), status, np.zeros(3, np.int64))
     table = mpi.table
     for entry, function in ((F_ISEND, "MPI_Isend"), (F_IRECV, "MPI_Irecv"), (F_WAIT, "MPI_Wait"),
                             (F_SENDRECV, "MPI_Sendrecv"), (F_IPROBE, "MPI_Iprobe")):  # fmt: skip
@@ -86,6 +92,7 @@ def native(comm: MPI.Intracomm) -> NativeMpi:
     table[FOUND] = status.ctypes.data + len(status) - 8
     table[ANY_SOURCE] = MPI.ANY_SOURCE
     table[RANK], table[RANKS] = own.rank, own.size
+    table[PROGRESS] = progress_address or mpi.progress.ctypes.data
     return mpi
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.splitmix import mixed
+from clusterbench.collectives.transports.atomics import store_plain
 from clusterbench.collectives.transports.native import (
     BYTE,
     COMM,
@@ -38,6 +39,7 @@ from clusterbench.collectives.transports.native import (
     barrier,
     call,
 )
+from clusterbench.collectives.transports.whereabouts import AT_BARRIER, OUTSIDE, begin_call, tell
 from clusterbench.kernels.clock import now_ns
 
 LATENCY, ONE_WAY, TWO_WAY, SENDRECV = range(4)
@@ -270,13 +272,16 @@ def _meet(plan: Any, functions: Any, mpi: Any) -> int:
 def _time_samples(seconds: Any, batch: int, plan: Any, functions: Any, mpi: Any) -> int:
     """Fill `seconds` with samples: meet, clock, `batch` exchanges, clock; seconds an exchange on this rank."""
     for i in range(len(seconds)):
+        tell(mpi, AT_BARRIER)
         code = _meet(plan, functions, mpi)
         if code != 0:
             return code
         start = now_ns()
         for _ in range(batch):
+            store_plain(begin_call(mpi, 1), 1)
             code = _exchange(plan, functions, mpi)
             if code != 0:
                 return code
         seconds[i] = (now_ns() - start) * 1e-9 / batch
+    tell(mpi, OUTSIDE)
     return 0

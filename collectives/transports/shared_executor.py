@@ -15,6 +15,7 @@ from clusterbench.collectives.transports.atomics import (
     flush_streams,
     load_acquire,
     relax,
+    store_plain,
     store_release,
     stream_line,
     yield_core,
@@ -22,6 +23,7 @@ from clusterbench.collectives.transports.atomics import (
 from clusterbench.collectives.transports.executor import copy_bytes
 from clusterbench.collectives.transports.message_executor import SEND, message, progress
 from clusterbench.collectives.transports.native import barrier, call
+from clusterbench.collectives.transports.whereabouts import AT_BARRIER, OUTSIDE, begin_call, tell
 from clusterbench.kernels.clock import now_ns
 
 PASS, AWAIT, AWAIT_BEFORE, FINISH, MEET, DIVIDE = range(6)
@@ -140,9 +142,11 @@ def execute(
     messages. Returns the first error code of MPI, or 0.
     """
     for _ in range(repeats):
+        at_step = begin_call(mpi, pieces * len(steps))
         for piece in range(pieces):
             base, turn, start = state[BASE], state[TURN] & 1, piece * piece_bytes
             for s in range(len(steps)):
+                store_plain(at_step, piece * len(steps) + s + 1)
                 op = steps[s, 0]
                 if op == AWAIT:
                     _await(steps[s, 1], base + steps[s, 2], patience, requests, mpi)
@@ -170,6 +174,7 @@ def execute(
             state[TURN] += 1
         for s in range(len(after)):
             call(functions[1], (operands[after[s, 3], AT], functions[4], after[s, 4]))
+    tell(mpi, OUTSIDE)
     return 0
 
 
@@ -180,6 +185,7 @@ def time_samples(
 ) -> int:  # fmt: skip
     """Fill `seconds` as `executor.time_samples` does. Returns MPI's error code."""
     for i in range(len(seconds)):
+        tell(mpi, AT_BARRIER)
         code = barrier(mpi)
         if code != 0:
             return code

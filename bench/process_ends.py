@@ -1,0 +1,62 @@
+"""In which order processes end: a launcher that sees one of its ranks end kills the others a moment later."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+_LOOK_S = 0.5
+"""How long `close` may take at most."""
+
+
+class ProcessEnds:
+    """Watches processes, which need not be its own children, on a thread that sleeps; see pidfd_open(2).
+
+    Where the kernel has none of it (before 5.3) nothing is found out.
+    """
+
+    def __init__(self) -> None:
+        self.order: list[int] = []
+        """Who has ended, the first one first: an epoll hands out what has become ready in that order."""
+        self._epoll = select.epoll()
+        self._pids: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._wait, name="process-ends", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closed = True
+        self._thread.join()
+        for descriptor in self._pids:
+            os.close(descriptor)
+        self._epoll.close()
+
+    def watch(self, pids: Iterable[int]) -> None:
+        """Watch these too; those that are watched, or have ended before they could be, are passed over."""
+        for pid in pids:
+            if pid in self._seen:
+                continue
+            self._seen.add(pid)
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError:
+                continue
+            self._pids[descriptor] = pid
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def _wait(self) -> None:
+        while not self._closed:
+            ended = [descriptor for descriptor, _ in self._epoll.poll(_LOOK_S)]
+            for descriptor in ended:
+                self._epoll.unregister(descriptor)
+                self.order.append(self._pids[descriptor])

@@ -1,0 +1,188 @@
+"""What a sweep runs, in which order: worlds, and of each as many launches as the file asks for.
+
+A world measures one collective, type, number of ranks, placement and transport by all its algorithms and at all its
+sizes, in an order shuffled anew in each launch. First all worlds are launched once, in an order drawn by the seed, then
+all of them a second time: what changes on the machine meanwhile meets every point, and not the last launches of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from clusterbench.bench.launchers import Launcher
+from clusterbench.bench.names import ALL, BEST
+from clusterbench.bench.sweep_file import Block, Sweep, SweepFileError
+from clusterbench.bench.world_runs import Part
+from clusterbench.collectives.algorithm import LIBRARY, Spec, UnsuitableAlgorithmError, parse_specs
+from clusterbench.collectives.collective import Collective, collective
+from clusterbench.collectives.discovery import algorithm, algorithms, suitable
+from clusterbench.collectives.transports.library import works_in_place
+
+START_S = 8.0
+"""Until a world measures its first point: starting Python, MPI and the compiled loops on a busy host."""
+OVER_BUDGET = 1.2
+"""What a point takes of its time budget at most, about: a tenth of warm-up, and the checks of its data."""
+MOST_LAUNCHES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch of a world."""
+
+    part: Part
+    ranks: int
+    rank_placement: str
+    points: int
+    expected_s: float
+    """About how long it takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All launches, in the order in which they run."""
+
+    launches: tuple[Launch, ...]
+    left_out: tuple[str, ...]
+    """Combinations of the file that nothing can run, in words."""
+
+    @property
+    def points(self) -> int:
+        """How many rows it makes."""
+        return sum(launch.points for launch in self.launches)
+
+    @property
+    def expected_s(self) -> float:
+        """About how long it takes at most."""
+        return sum(launch.expected_s for launch in self.launches)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    block: Block
+    what: Collective
+    dtype: str
+    transport: str
+    buffers: str
+    ranks: int
+    rank_placement: str
+    algorithms: tuple[str, ...]
+
+
+def plan(sweep: Sweep, launcher: Launcher, seed: int) -> Plan:
+    """The plan of a sweep; the same for the same file, launcher and seed. Raises `SweepFileError`."""
+    left_out: dict[str, None] = {}
+    worlds = [world for block in sweep.blocks for world in _worlds(sweep, block, launcher, left_out)]
+    most = max((world.block.launches for world in worlds), default=0)
+    launches: list[Launch] = []
+    for number in range(1, most + 1):
+        for index in np.random.default_rng((seed, number)).permutation(len(worlds)):
+            if number <= worlds[index].block.launches:
+                launches.append(_launch(sweep, worlds[index], int(index) + 1, number, seed))
+        if len(launches) > MOST_LAUNCHES:
+            raise SweepFileError(f"{sweep.path}: more than {MOST_LAUNCHES} launches; expected fewer")
+    if not launches:
+        raise SweepFileError(f"{sweep.path}: nothing of it can be run: {'; '.join(left_out)}")
+    return Plan(tuple(launches), tuple(left_out))
+
+
+def _worlds(sweep: Sweep, block: Block, launcher: Launcher, left_out: dict[str, None]) -> Iterator[_World]:
+    placements = block.rank_placements
+    if len(launcher.hosts) < 2 and len(placements) > 1:
+        left_out[f"ranks {', '.join(placements[1:])}: on one host that is the same as {placements[0]}"] = None
+        placements = placements[:1]
+    for name, dtype, buffers, ranks, placement in product(
+        block.collectives, block.types, block.buffers, block.ranks, placements
+    ):
+        what = collective(name)
+        problem = launcher.problem(ranks)
+        if problem:
+            raise SweepFileError(f"{sweep.path}: ranks: {problem}")
+        if block.placement == "in-place" and not works_in_place(what):
+            left_out[f"{name} in place: it has no in-place form"] = None
+            continue
+        library_is_in = False
+        for transport in block.transports:
+            if (transport == "nccl" and buffers != "device") or (
+                transport in ("shared", "hybrid") and buffers == "device"
+            ):
+                left_out[f"transport {transport} with {buffers} buffers: they do not go together"] = None
+                continue
+            served = [
+                spec
+                for spec in map(_spec, block.algorithms)
+                if _is_served(sweep, spec, what, ranks, left_out)
+                and (not _is_library(spec) or transport == "nccl" or not library_is_in)
+            ]
+            library_is_in = library_is_in or transport != "nccl"  # its rows are the same beside every transport
+            for together in _together(served):
+                texts = tuple(map(str, together))
+                yield _World(block, what, dtype, transport, buffers, ranks, placement, texts)
+
+
+def _spec(text: str) -> Spec:
+    return parse_specs(text)[0]
+
+
+def _is_library(spec: Spec) -> bool:
+    return spec.name.partition(":")[0] == LIBRARY
+
+
+def _is_served(sweep: Sweep, spec: Spec, what: Collective, ranks: int, left_out: dict[str, None]) -> bool:
+    if _is_library(spec) or spec.name in (ALL, BEST):
+        return True
+    try:
+        algorithm(spec.name, what, ranks)
+    except UnsuitableAlgorithmError as error:
+        if spec.name not in algorithms():
+            raise SweepFileError(f"{sweep.path}: algorithms: {error}") from None
+        left_out[str(error)] = None
+        return False
+    return True
+
+
+def _together(specs: Sequence[Spec]) -> Iterator[list[Spec]]:
+    """Those that one world can run: the library can be told one algorithm of its own a world."""
+    told = [spec for spec in specs if _is_library(spec) or spec.name == ALL]
+    others = [spec for spec in specs if spec not in told]
+    if any(spec.name != LIBRARY for spec in told if _is_library(spec)):
+        if others:
+            yield others
+        yield from ([spec] for spec in told)
+    elif specs:
+        yield list(specs)
+
+
+def _launch(sweep: Sweep, world: _World, number: int, launch: int, seed: int) -> Launch:
+    block, what = world.block, world.what
+    # The traffic of an all_to_all_v is drawn by the seed, and is the same in all its launches.
+    own_seed = seed if what.uneven else (seed + launch) % 2**32
+    args = ["collectives", "run", what.name, "-d", world.dtype, "--algorithm", ",".join(world.algorithms)]
+    args += ["--sizes", ",".join(map(str, block.sizes)), "--transport", world.transport, "--buffers", world.buffers]
+    args += ["--placement", block.placement, "--precision", f"{block.precision:g}", "--budget", f"{block.budget_s:g}"]
+    args += ["--seed", str(own_seed), "-c", str(int(block.check))]
+    args += ["-o", block.op] if what.reduces else []
+    args += ["-r", str(block.root)] if what.is_rooted else []
+    args += ["--traffic", block.traffic] if what.uneven and block.traffic else []
+    args += ["--topology", block.topology] if block.topology else []
+    args += ["-n", str(block.samples)] if block.samples else []
+    args += ["-w", str(block.warmup)] if block.warmup >= 0 else []
+    args += ["--strict"] if sweep.strict else []
+    over = "" if world.transport == "mpi" else f" over {world.transport}"
+    memory = "" if world.buffers == "host" else f", {world.buffers} buffers"
+    lie = "" if world.rank_placement == "block" else f" {world.rank_placement}"
+    title = f"{what.name} {world.dtype}{over}{memory}, {world.ranks} ranks{lie}, launch {launch} of {block.launches}"
+    name = f"{number:04d}-{what.name}-{world.dtype}-{world.ranks}ranks-launch{launch}"
+    points = _points(world)
+    expected_s = START_S + points * block.budget_s * OVER_BUDGET
+    return Launch(Part(name, title, tuple(args)), world.ranks, world.rank_placement, points, expected_s)
+
+
+def _points(world: _World) -> int:
+    """How many rows a world makes, or about that many: sizes that come to as many elements are one."""
+    count = sum(1 + len(suitable(world.what, world.ranks)) if name == ALL else 1 for name in world.algorithms)
+    both = world.block.placement == "both" and works_in_place(world.what)
+    return count * len(world.block.sizes) * (2 if both else 1)

@@ -1,0 +1,58 @@
+"""How a job of several parts stands while it goes on, and on a disk that is full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clusterbench.bench import job_record
+from clusterbench.bench.job_record import JobRecord, Outcome
+from clusterbench.results.journal import Journal, JournalWriteError, read_journal
+from clusterbench.results.record import Run
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobRecord:
+    monkeypatch.setattr(JobRecord, "_write_report", lambda self: Outcome(0))
+    return JobRecord(tmp_path / "out", f"sqlite:///{tmp_path / 'results.db'}", 1, "r", tables=False)
+
+
+def test_a_job_that_goes_on_is_running_with_the_failures_so_far(record: JobRecord) -> None:
+    def measure() -> None:
+        record.add(Outcome(1, "first"))
+        assert record.write(running=True)
+        run = read_journal(record.own_journal).run
+        assert (run.status, run.exit_code, run.failures) == ("running", None, ("first",))
+
+    done = record.keep(measure)
+    assert (done.run.status, done.exit_code) == ("failed", 1)
+
+
+def test_a_full_disk_is_known_to_who_asks_whether_to_go_on(record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Journal, run: Run) -> None:
+        raise JournalWriteError("no space left on device")
+
+    def measure() -> None:
+        with monkeypatch.context() as disk:
+            disk.setattr(Journal, "update", full)
+            assert not record.write(running=True)
+
+    done = record.keep(measure)
+    assert done.exit_code == 1
+    assert "journal: no space left on device" in done.run.failures
+
+
+def test_two_jobs_in_one_folder_are_told_of_each_other(record: JobRecord, capsys: pytest.CaptureFixture[str]) -> None:
+    other = JobRecord(record.out, record.url, 2, "s", tables=False)
+    record.keep(lambda: None)
+    assert "another job" not in capsys.readouterr().err
+    record.keep(lambda: other.keep(lambda: None) and None)
+    assert f"another job is going on in {record.out}" in capsys.readouterr().err
+    assert {path.name for path in record.journals.iterdir()} == {"r.jsonl", "s.jsonl"}
+
+
+def test_journals_of_a_part_are_not_those_of_another_whose_name_begins_alike(record: JobRecord) -> None:
+    for part in ("a", "a", "a-b", "a.2x"):
+        Journal.create(record.journals, Run(run_id="r", started_at=job_record.now_iso()), part).close()
+    assert [path.name for path in record.journals_of("a")] == ["r.a.jsonl", "r.a.2.jsonl"]
