@@ -52,6 +52,7 @@ _COMMANDS = "clusterbench.bench.commands"
         "collectives": (f"{_COMMANDS}.collectives:collectives", "What the interconnect can do; run under mpiexec."),
         "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),
+        "sweep": (f"{_COMMANDS}.sweep:sweep", "Many launches of collectives, as a file says."),
         "results": (f"{_COMMANDS}.results:results", "What was measured: list, import, export, compare."),
         "report": (f"{_COMMANDS}.report:report", "One self-contained HTML file."),
     },

@@ -223,8 +223,12 @@ def run_group(
     on_line: Callable[[str], None] | None = None,
     on_wait: Callable[[], None] | None = None,
     quiet: bool = False,
+    give_up: Callable[[], bool] | None = None,
 ) -> Finished:
-    """`run_mpiexec` for any command line: a process group of its own, stopped as a whole."""
+    """`run_mpiexec` for any command line: a process group of its own, stopped as a whole.
+
+    `give_up` is asked as often as `on_wait` is called, and where it says so all is stopped as at the time-out.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LEAKS)}
     try:
         process = subprocess.Popen(
@@ -248,7 +252,7 @@ def run_group(
         try:
             for reader in readers:
                 reader.start()
-            timed_out = _wait(process, timeout_s, on_wait)
+            timed_out = _wait(process, timeout_s, on_wait, give_up)
         except BaseException:
             stop_group(process)
             raise
@@ -261,16 +265,22 @@ def run_group(
     )
 
 
-def _wait(process: subprocess.Popen[str], timeout_s: float, on_wait: Callable[[], None] | None) -> bool:
-    """Wait for the end, or stop the group at the time-out and return True."""
+def _wait(
+    process: subprocess.Popen[str],
+    timeout_s: float,
+    on_wait: Callable[[], None] | None,
+    give_up: Callable[[], bool] | None,
+) -> bool:
+    """Wait for the end, or stop the group at the time-out, or where it is given up, and return True."""
     deadline = monotonic() + timeout_s
+    looks = on_wait is not None or give_up is not None
     while True:
         left = deadline - monotonic()
         try:
-            process.wait(max(0.0, min(left, WAIT_STEP_S) if on_wait else left))
+            process.wait(max(0.0, min(left, WAIT_STEP_S) if looks else left))
             return False
         except subprocess.TimeoutExpired:
-            if monotonic() >= deadline:
+            if monotonic() >= deadline or (give_up is not None and give_up()):
                 stop_group(process)
                 return True
         if on_wait is not None:

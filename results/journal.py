@@ -17,6 +17,7 @@ History: version 1 is the first.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -94,6 +95,7 @@ class Journal:
                     descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
                 except FileExistsError:
                     continue
+                _lock(folder / name, descriptor)
                 journal = cls(folder / name, descriptor, run, uuid.uuid4().hex)
                 journal._write_run()
                 _sync_folder(folder)
@@ -103,6 +105,27 @@ class Journal:
         except OSError as error:
             raise JournalError(f"{folder}: cannot write a journal there: {error.strerror or error}") from error
         raise JournalError(f"{folder}: {_NAMES_TRIED} journals of run {run.run_id} are there already")
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Go on with a journal; half a line at its end is dropped.
+
+        Raises `JournalError` where it cannot be read or written, or another process writes to it.
+        """
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise JournalError(f"{path}: cannot go on with this journal: {error.strerror or error}") from error
+        try:
+            _lock(path, descriptor)
+            contents = read_journal(path)
+            journal = cls(path, descriptor, contents.run, contents.journal_id)
+            journal._size = rows_since(path)[1]
+            journal._cut_back()
+        except JournalError:
+            os.close(descriptor)
+            raise
+        return journal
 
     def append(self, measurement: Measurement, samples_s: Sequence[float] | NDArray[np.float64] | None = None) -> None:
         """Write one row, and its raw samples in seconds, through to the disk. Raises `JournalWriteError`."""
@@ -156,6 +179,16 @@ class Journal:
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
         except OSError:
             return  # the reader skips the half line; the first error is the one to report
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    """Keep other processes from going on with a journal while this one has it open."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise JournalError(f"{path}: another process is writing to this journal; wait until it has ended") from None
+    except OSError:
+        return  # some network file systems have no locks
 
 
 def write_journal(

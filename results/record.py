@@ -150,7 +150,8 @@ class Run:
     finished_at: str = ""
     command: str = ""
     status: str = ""
-    """`running`, `finished` (all was run, whatever it found) or `failed` (a part could not be run); see `status_of`."""
+    """`running`, `finished` (all was run, whatever it found) or `failed` (a part could not be run), see `status_of`; of
+    a part also `stopped`, where another part went on with what it was to measure."""
     exit_code: int | None = None
     seed: int | None = None
     schema_version: int = SCHEMA_VERSION

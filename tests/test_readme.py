@@ -76,7 +76,7 @@ def test_the_readme_shows_its_two_commands_and_runs_them() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_what_is_shown_is_either_run_or_named_as_text(document: Path) -> None:
     languages = set(re.findall(r"^```(\w*)$", document.read_text(), re.MULTILINE)) - {""}
-    assert languages <= {"console", "text", "yaml", "python", "json"}
+    assert languages <= {"console", "text", "yaml", "toml", "python", "json"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

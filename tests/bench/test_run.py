@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from called import clusterbench
 
-from clusterbench.bench import exit_codes, main_job
+from clusterbench.bench import exit_codes, job_record, main_job
 from clusterbench.bench.environment import new_run_id
+from clusterbench.bench.job_record import Outcome, judged, worst
 from clusterbench.bench.launch import Finished
-from clusterbench.bench.main_job import MainJob, Outcome, judged, worst
+from clusterbench.bench.main_job import MainJob
 from clusterbench.bench.mpi_status import MpiStatus
 from clusterbench.bench.presets import PRESETS
 from clusterbench.results.journal import Journal, JournalWriteError
@@ -35,10 +36,10 @@ class Fake:
     def run_kernels(self, step: object) -> Outcome:
         if self.kernels is not None:
             raise self.kernels
-        run = Run(run_id=self.job.run_id, started_at=self.job_started())
-        with Journal.create(self.job.journals, run, "kernels") as journal:
+        run = Run(run_id=self.job.record.run_id, started_at=self.job_started())
+        with Journal.create(self.job.record.journals, run, "kernels") as journal:
             row = Measurement(
-                run_id=self.job.run_id, suite="kernels", name="triad", backend="numba", dtype="float32",
+                run_id=self.job.record.run_id, suite="kernels", name="triad", backend="numba", dtype="float32",
                 shape="n=1000", median_s=1e-6, bytes_per_s=12e9, bound_share=0.9, n=10, verdict="PASS",
             )  # fmt: skip # a row is read as one block
             journal.append(row, [1e-6] * 10)
@@ -47,7 +48,7 @@ class Fake:
 
     @staticmethod
     def job_started() -> str:
-        return main_job.now_iso()
+        return job_record.now_iso()
 
     def run_collective(self, plan: object, step: object) -> Outcome:
         if isinstance(self.collective, Exception):
@@ -72,13 +73,13 @@ def test_a_good_run_leaves_journals_store_and_report(fake: Fake, capsys: pytest.
     done = fake.job.run()
     assert (done.exit_code, done.run.status, done.run.exit_code, done.run.failures) == (0, "finished", 0, ())
     assert [row.name for row in done.rows] == ["triad"]
-    with Store.open(fake.job.url) as store:
+    with Store.open(fake.job.record.url) as store:
         (run,) = store.runs()
         assert run.environment["host"]["name"] == "here"
         assert len(store.frame(run_id=run.run_id)) == 1
-    assert "triad" in fake.job.report.read_text()
+    assert "triad" in fake.job.record.report.read_text()
     said = capsys.readouterr().out
-    assert str(fake.job.report) in said
+    assert str(fake.job.record.report) in said
     assert "results.db" in said
 
 
@@ -87,11 +88,11 @@ def test_a_failing_part_is_in_the_exit_code_the_store_and_the_report(fake: Fake)
     done = fake.job.run()
     assert done.exit_code == exit_codes.WRONG_DATA
     assert len(done.rows) == 1
-    with Store.open(fake.job.url) as store:
+    with Store.open(fake.job.record.url) as store:
         (run,) = store.runs()
     assert (run.status, run.exit_code) == ("finished", exit_codes.WRONG_DATA)
     assert any("found wrong data" in failure for failure in run.failures)
-    page = fake.job.report.read_text()
+    page = fake.job.record.report.read_text()
     assert "found wrong data" in page
     assert "3 elements <script>" not in page
 
@@ -107,12 +108,12 @@ def test_wrong_data_in_one_part_does_not_hide_that_another_could_not_run(
 
 
 def test_rows_on_the_disk_are_counted_over_all_journals_of_the_run(fake: Fake) -> None:
-    assert fake.job._count_rows() == 0
+    assert fake.job.record.count_rows() == 0
     for expected in (1, 2):
         fake.run_kernels(None)
-        assert fake.job._count_rows() == expected
-    read = {path: offset for path, (_, offset) in fake.job.counted.items()}
-    assert read == {path: path.stat().st_size for path in fake.job.journals.iterdir()}
+        assert fake.job.record.count_rows() == expected
+    read = {path: offset for path, (_, offset) in fake.job.record.counted.items()}
+    assert read == {path: path.stat().st_size for path in fake.job.record.journals.iterdir()}
 
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo"])
@@ -135,7 +136,7 @@ def test_a_defect_in_one_part_leaves_the_others(fake: Fake, capsys: pytest.Captu
     assert len([text for text in done.run.failures if "RuntimeError: no such thing" in text]) == len(
         PRESETS["smoke"].collectives
     )
-    assert fake.job.report.exists()
+    assert fake.job.record.report.exists()
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -148,23 +149,23 @@ def test_ctrl_c_keeps_what_was_measured(fake: Fake, monkeypatch: pytest.MonkeyPa
     assert done.exit_code == exit_codes.FAILED
     assert [row.name for row in done.rows] == ["triad"]
     assert any("all_reduce float32: interrupted" in failure for failure in done.run.failures)
-    with Store.open(fake.job.url) as store:
+    with Store.open(fake.job.record.url) as store:
         assert len(store.frame()) == 1
-    assert fake.job.report.exists()
+    assert fake.job.record.report.exists()
 
 
 def test_a_report_that_fails_is_in_the_store_too(fake: Fake) -> None:
-    fake.job.report.mkdir(parents=True)
+    fake.job.record.report.mkdir(parents=True)
     done = fake.job.run()
     assert done.exit_code != 0
-    with Store.open(fake.job.url) as store:
+    with Store.open(fake.job.record.url) as store:
         (run,) = store.runs()
     assert any(failure.startswith("report:") for failure in run.failures)
 
 
 def test_a_full_disk_costs_neither_the_store_nor_the_report(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Journal, run: Run) -> None:
-        if self.path.name == f"{fake.job.run_id}.jsonl":
+        if self.path.name == f"{fake.job.record.run_id}.jsonl":
             raise JournalWriteError(f"{self.path}: cannot write: No space left on device")
         update(self, run)
 
@@ -173,11 +174,11 @@ def test_a_full_disk_costs_neither_the_store_nor_the_report(fake: Fake, monkeypa
     fake.collective = Outcome(exit_codes.WRONG_DATA, "all_reduce: found wrong data")
     done = fake.job.run()
     assert (done.exit_code, done.run.status) == (exit_codes.WRONG_DATA, "failed")
-    with Store.open(fake.job.url) as store:
+    with Store.open(fake.job.record.url) as store:
         (run,) = store.runs()
         assert len(store.frame()) == 1
     assert run == done.run
-    page = fake.job.report.read_text()
+    page = fake.job.record.report.read_text()
     for failure in ("all_reduce: found wrong data", "No space left on device"):
         assert any(failure in text for text in run.failures)
         assert failure in page
@@ -192,7 +193,7 @@ def test_a_store_that_can_only_be_read_is_refused_before_anything_is_measured(
     monkeypatch.setattr(Store, "_try_to_write", refuse)
     with pytest.raises(StoreError, match="cannot be written: attempt to write a readonly database"):
         fake.job.run()
-    assert not fake.job.journals.exists()
+    assert not fake.job.record.journals.exists()
 
 
 def test_a_broken_mpi_is_a_failure_and_the_kernels_still_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

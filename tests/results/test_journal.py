@@ -298,3 +298,26 @@ def test_a_line_that_is_not_complete_yet_counts_when_it_is(tmp_path: Path) -> No
 def test_a_journal_that_is_gone_cannot_be_counted(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"gone\.jsonl"):
         rows_since(tmp_path / "gone.jsonl")
+
+
+def test_a_journal_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
+    row = Measurement(run_id="r", suite="s", name="n")
+    path = journal_of([(row, [1.0])], tmp_path)
+    with path.open("ab") as file:
+        file.write(b'{"kind":"measurement","schema')
+    with Journal.reopen(path) as journal:
+        journal.append(row, None)
+        journal.finish(3)
+    contents = read_journal(path)
+    assert contents.measurements == (row, row)
+    assert contents.damaged_lines == ()
+    assert (contents.run.exit_code, contents.run.failures) == (3, ("a part failed",))
+    assert contents.journal_id == json.loads(path.read_text().splitlines()[0])["journal"]
+
+
+def test_a_journal_that_is_being_written_is_not_gone_on_with(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, RUN) as journal, pytest.raises(JournalError, match="another process is writing"):
+        Journal.reopen(journal.path)
+    Journal.reopen(journal.path).close()
+    with pytest.raises(JournalError, match="cannot go on"):
+        Journal.reopen(tmp_path / "none.jsonl")
