@@ -132,7 +132,8 @@ class Watchdog:
         limit = threading.Timer(LAST_WORDS_S, os._exit, (code,))
         limit.daemon = True
         limit.start()
-        self.page.fail(message)
+        if code == exit_codes.TIMED_OUT:  # one that is interrupted is ended by others, who know why
+            self.page.fail(message)
         try:
             if says:
                 sys.stderr.write(f"clusterbench: rank {self._rank}: {message}\n")
