@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The HTML file to write.")
 @click.option(
-    "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The HTML file to write."
+    "--figures",
+    "figures_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the figures of the runs into this folder, as PNG and as SVG.",
 )
 @store_option
 @click.option(
@@ -34,20 +38,40 @@ if TYPE_CHECKING:
     "run_texts",
     multiple=True,
     metavar="RUN",
-    help="A run to report on: its id, a unique beginning, latest, previous. The latest unless given.",
+    help="A run to report on, the latest unless given: its id, a unique beginning, latest, previous; several times.",
 )
-def report(output: Path, url: str, journals: tuple[Path, ...], run_texts: tuple[str, ...]) -> int:
-    """Write the report of a run: verdicts, roofline, kernels, collectives, messages, schedules, what was skipped."""
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Report on the last N runs of the store.")
+def report(
+    output: Path | None,
+    figures_folder: Path | None,
+    url: str,
+    journals: tuple[Path, ...],
+    run_texts: tuple[str, ...],
+    last: int | None,
+) -> int:
+    """Write the report of one run or several: verdicts, roofline, kernels, collectives, messages, schedules, what was
+    skipped; of several the comparison of any two, the history of a point, and what changed in the environment."""
+    if output is None and figures_folder is None:
+        raise click.UsageError("nothing to write: expected --output FILE, --figures DIR, or both")
+    if sum(map(bool, (journals, run_texts, last))) > 1:
+        raise click.UsageError("--journal, --run and --last exclude each other")
+    runs, frame = _from_journals(journals) if journals else _from_store(url, run_texts, last or 1)
+    if output is not None:
+        _write_page(output, runs, frame)
+    if figures_folder is not None:
+        from clusterbench.results.report.figure_files import write_figures
+
+        click.echo(f"figures: {len(write_figures(figures_folder, runs, frame))} files in {figures_folder}")
+    return exit_codes.GOOD
+
+
+def _write_page(output: Path, runs: list[Run], frame: DataFrame) -> None:
     from clusterbench.bench.pictures import pictures
     from clusterbench.results.report.page import write_report
 
-    if journals and run_texts:
-        raise click.UsageError("--journal and --run exclude each other")
-    runs, frame = _from_journals(journals) if journals else _from_store(url, run_texts or ("latest",))
     shown = pictures(frame)
     write_report(output, runs, frame, shown.drawn, shown.not_drawn)
     click.echo(f"report: {output}")
-    return exit_codes.GOOD
 
 
 def _from_journals(journals: tuple[Path, ...]) -> tuple[list[Run], DataFrame]:
@@ -68,9 +92,13 @@ def _from_journals(journals: tuple[Path, ...]) -> tuple[list[Run], DataFrame]:
     return [merge_runs(runs) for runs in parts.values()], to_frame(measurements)
 
 
-def _from_store(url: str, run_texts: tuple[str, ...]) -> tuple[list[Run], DataFrame]:
+def _from_store(url: str, run_texts: tuple[str, ...], last: int) -> tuple[list[Run], DataFrame]:
     from clusterbench.results.store import Store
 
     with Store.open(url, create=False) as store:
-        runs = list({run.run_id: run for run in map(store.find_run, run_texts)}.values())
+        if run_texts:
+            runs = list({run.run_id: run for run in map(store.find_run, run_texts)}.values())
+        else:
+            store.find_run("latest")  # says so where there is none
+            runs = list(store.runs()[:last])
         return runs, store.frame(run_id=[run.run_id for run in runs])

@@ -2,7 +2,7 @@
 
 The journals are of `collectives run all_reduce --algorithm library,best --transport shared`, on host and on registered
 buffers, under one library after the other; the benchmarks of shared memory write such. The limit is the first number
-that tests/benchmarks/shared_limit.py prints. Needs matplotlib, which the suite does not.
+that tests/benchmarks/shared_limit.py prints.
 """
 
 from __future__ import annotations

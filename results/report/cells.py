@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ class Table:
     caption: str
     heads: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    behind: tuple[tuple[int, ...], ...] = ()
+    """The measurements (by the index of the frame) that each row stands for, by which a page filters it; empty where
+    rows stand for none."""
 
 
 def text_cell(value: Any) -> Cell:
@@ -81,7 +85,14 @@ def timing_cells(row: Any) -> tuple[Cell, Cell]:
     )
 
 
-def table_of(anchor: str, caption: str, columns: tuple[Head, ...], rows: tuple[tuple[Cell, ...], ...]) -> Table:
+def table_of(
+    anchor: str,
+    caption: str,
+    columns: tuple[Head, ...],
+    rows: tuple[tuple[Cell, ...], ...],
+    behind: Iterable[Sequence[int]] = (),
+) -> Table:
     """A table without the columns in which no row has anything."""
     kept = [i for i in range(len(columns)) if any(row[i].sort != "" for row in rows)]
-    return Table(anchor, caption, tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+    cells = tuple(tuple(row[i] for i in kept) for row in rows)
+    return Table(anchor, caption, tuple(columns[i] for i in kept), cells, tuple(tuple(found) for found in behind))

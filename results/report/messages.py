@@ -60,7 +60,7 @@ def messages(rows: DataFrame, anchor: str) -> list[Picture]:
         ):  # fmt: skip
             if not part.empty:
                 place = f"{anchor}-{said}-{number}"
-                pictures.append(over_size(part, what, f"{title}: {said}", place, caption, looks))
+                pictures.append(over_size(list(lines(part)), what, f"{title}: {said}", place, caption, looks))
     return pictures
 
 
@@ -83,7 +83,7 @@ def heat_maps(rows: DataFrame, anchor: str) -> list[Picture]:
         cells, width = _cells(matrix)
         what = "latency" if name == _LATENCY else "bandwidth"
         title = f"All pairs: {what} at {units.size(size_bytes)}, {ranks} ranks{evidence_suffix(evidence, origin)}"
-        pictures.append(_heat_map(cells, width, name == _LATENCY, size_bytes, title, f"{anchor}-pairs-{number}"))
+        pictures.append(_heat_map(group, cells, width, size_bytes, title, f"{anchor}-pairs-{number}"))
     return pictures
 
 
@@ -121,9 +121,9 @@ def _cells(matrix: Matrix) -> tuple[Matrix, int]:
     return cells, width
 
 
-def _heat_map(times_s: Matrix, width: int, latency: bool, size_bytes: int, title: str, anchor: str) -> Picture:
-    from plotly import graph_objects as go
-
+def _heat_map(rows: DataFrame, times_s: Matrix, width: int, size_bytes: int, title: str, anchor: str) -> Picture:
+    """The figure of `times_s`, which are those of `rows`; a cell stands for `width` ranks a side."""
+    latency = rows["name"].iloc[0] == _LATENCY
     side = len(times_s)
     values = times_s * 1e6 if latency else size_bytes / times_s / 1e9
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -134,33 +134,35 @@ def _heat_map(times_s: Matrix, width: int, latency: bool, size_bytes: int, title
     unit = "µs" if latency else "GB/s"
     ticks = [low, math.sqrt(low * high), high]
     names = [str(i) if width == 1 else f"{i * width}–{min((i + 1) * width, side * width) - 1}" for i in range(side)]
-    trace = go.Heatmap(
-        x=list(range(side)),
-        y=list(range(side)),
-        z=_rows(np.log10(values)),
-        customdata=_rows(values),
-        zmin=math.log10(low),
-        zmax=math.log10(high),
-        colorscale=_SCALE,
-        reversescale=not latency,
-        hoverongaps=False,
-        xgap=1 if side <= 64 else 0,
-        ygap=1 if side <= 64 else 0,
-        hovertemplate=f"rank %{{y}} to %{{x}}<br><b>%{{customdata:.3g}} {unit}</b><extra></extra>",
-        colorbar={
+    trace = {
+        "type": "heatmap",
+        "x": list(range(side)),
+        "y": list(range(side)),
+        "z": _rows(np.log10(values)),
+        "customdata": _rows(values),
+        "zmin": math.log10(low),
+        "zmax": math.log10(high),
+        "colorscale": _SCALE,
+        "reversescale": not latency,
+        "hoverongaps": False,
+        "xgap": 1 if side <= 64 else 0,
+        "ygap": 1 if side <= 64 else 0,
+        "hovertemplate": f"rank %{{y}} to %{{x}}<br><b>%{{customdata:.3g}} {unit}</b><extra></extra>",
+        "colorbar": {
             "title": {"text": unit},
             "thickness": 14,
             "outlinewidth": 0,
             "tickvals": [math.log10(tick) for tick in ticks],
             "ticktext": [units.digits(tick) for tick in ticks],
         },
-    )
+        "meta": rows.index.tolist(),
+    }
     step = max(1, -(-side // 12))
     shown = {"tickvals": list(range(0, side, step)), "ticktext": names[::step], "showgrid": False}
     x = axis("to rank", constrain="domain", side="bottom", **shown)
     y = axis("from rank", autorange="reversed", scaleanchor="x", constrain="domain", **shown)
     drawn = figure([trace], x, y)
-    drawn.update_layout(showlegend=False)
+    drawn["layout"]["showlegend"] = False
     better = "lower is better, and both directions are one measurement" if latency else "higher is better"
     more = "" if width == 1 else f" A cell is the median of the measured pairs of {width} ranks on each side."
     gaps = int(np.isnan(times_s).sum()) - (side if width == 1 else 0)
@@ -200,7 +202,7 @@ def message_table(rows: DataFrame, anchor: str) -> Table | None:
     columns = heads(
         "Test", "What", "Ranks", "Type", "#Size", "#Time a message", "#95 %", "#GB/s", "#Wrong", "Verdict", "Evidence"
     )
-    return table_of(anchor, "Messages: time of one, and bandwidth", columns, listed)
+    return table_of(anchor, "Messages: time of one, and bandwidth", columns, listed, zip(chosen.index, strict=True))
 
 
 def named_pairs(rows: DataFrame, anchor: str) -> Table | None:
@@ -222,13 +224,15 @@ def named_pairs(rows: DataFrame, anchor: str) -> Table | None:
         for row in lines(chosen)
     )
     columns = heads("Culprit", "What", "Pair", "#Size", "#Time alone", "#95 %", "#GB/s alone", "Figures", "Evidence")
-    return table_of(anchor, "Pairs that are slow with the others and alone", columns, listed)
+    return table_of(
+        anchor, "Pairs that are slow with the others and alone", columns, listed, zip(chosen.index, strict=True)
+    )
 
 
 def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
     """The figures of all pairs together, by what the two ranks share (`notes.PAIR_CLASSES`)."""
     chosen = rows[(rows["suite"] == "pairs") & (rows["algorithm"] == AT_ONCE) & rows["median_s"].notna()]
-    listed = []
+    listed, behind = [], []
     by_nodes = {1: "same host"}  # of rows that name no class
     shared = [
         pair_class(note) or by_nodes.get(nodes, "other host")
@@ -240,6 +244,7 @@ def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
         times_s = group["median_s"].to_numpy()
         median_s = float(np.median(times_s))
         cells = [_value(name, size_bytes, time_s) for time_s in (median_s, times_s.min(), times_s.max())]
+        behind.append(group.index.tolist())
         deviation = float(np.median(np.abs(times_s - median_s))) / median_s
         listed.append(
             (
@@ -255,7 +260,7 @@ def pair_summary(rows: DataFrame, anchor: str) -> Table | None:
         )
     columns = heads("What", "Pairs on the", "#Ranks", "#Size", "#Measurements", "#Median", "#MAD", "#Best", "#Worst")
     caption = "All pairs, by what their ranks share; MAD is the median absolute deviation of the times"
-    return table_of(anchor, caption, columns, tuple(listed)) if listed else None
+    return table_of(anchor, caption, columns, tuple(listed), behind) if listed else None
 
 
 def _value(name: str, size_bytes: int, time_s: float) -> Cell:

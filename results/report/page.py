@@ -1,60 +1,43 @@
 """The report: runs and their rows as one HTML file that loads nothing from anywhere.
 
-Everything from outside passes through the template's escaping; figures go into the page as JSON without any `<`.
-A content security policy in the page forbids every request, whatever a script in it might try.
+Everything from outside passes through the template's escaping; rows and figures go into the page as JSON without any
+`<`, and its scripts write text only as text. A content security policy in the page forbids every request, whatever a
+script in it might try.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clusterbench.results.export import write_whole
-from clusterbench.results.notes import SHARED_CORES, shares_cores
-from clusterbench.results.record import VERDICTS, Run
-from clusterbench.results.report import figures, machine, messages, tables, units, winners
-from clusterbench.results.report.cells import Table
+from clusterbench.results.record import Run, instant
+from clusterbench.results.report.data import embedded
 from clusterbench.results.report.drawings import drawings
-from clusterbench.results.report.rows import groups, lines, ordered, timed_collectives
+from clusterbench.results.report.rows import ordered
+from clusterbench.results.report.sections import section, verdict_counts
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _PLOTLY_ADDRESSES = ("https://cdn.plot.ly/un/", "https://cdn.jsdelivr.net/npm/")
 """Where plotly's map figures would load from; there are none here, and the addresses are taken out."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One run, ready for the template."""
-
-    run: Run
-    anchor: str
-    host: str
-    evidence: str
-    counts: tuple[tuple[str, int], ...]
-    glance: tuple[tuple[str, str, str], ...]
-    failures: Table | None
-    cards: tuple[machine.Card, ...]
-    backends: Table | None
-    roof: Table | None
-    roofline: list[figures.Picture]
-    kernels: Table | None
-    collectives: list[figures.Picture]
-    crossovers: Table | None
-    winners: list[Table]
-    left_out: str
-    messages: list[figures.Picture]
-    pairs: list[figures.Picture]
-    pair_tables: list[Table]
-    not_measured: Table | None
-    everything: Table | None
-    sample_units: Sequence[str]
+_SCRIPTS = (
+    "units.js",
+    "rows.js",
+    "filters.js",
+    "tables.js",
+    "figures.js",
+    "compare.js",
+    "runs.js",
+    "history.js",
+    "report.js",
+)
+"""The page's own scripts, each a function that the last ones call; together they are one."""
 
 
 def render_report(
@@ -74,18 +57,28 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(run, frame[frame["run_id"] == run.run_id], f"run{i}") for i, run in enumerate(runs)]
-    plots = [plot for s in sections for plot in (*s.roofline, *s.collectives, *s.messages, *s.pairs)]
+    rows = numbered(runs, frame)
+    sections = [section(run, rows[rows["run_id"] == run.run_id], f"run{i}") for i, run in enumerate(runs)]
+    latest = max(range(len(runs)), key=lambda i: (instant(runs[i].started_at) or 0.0, -i), default=0)
     return templates.get_template("report.html").render(
         sections=sections,
+        latest=latest,
+        counts=verdict_counts(rows),
+        data=_script_of(embedded(runs, rows)),
         drawings=drawings(pictures or {}, "drawing"),
         not_drawn=not_drawn,
-        figures={plot.anchor: script_json(plot.figure.to_json()) for plot in plots},
+        figures={picture.anchor: _script_of(picture.figure) for part in sections for picture in part.pictures},
         style=_own_file("style.css"),
-        script=_own_file("report.js"),
-        plotly=_plotly() if plots else "",
+        script="\n".join(_own_file(name) for name in _SCRIPTS),
+        plotly=_plotly() if len(runs) > 1 or any(part.pictures for part in sections) else "",
         version=metadata.version("clusterbench"),
     )
+
+
+def numbered(runs: Sequence[Run], frame: DataFrame) -> DataFrame:
+    """The rows of the runs in the order in which a reader looks for them, numbered from 0."""
+    known = frame[frame["run_id"].isin([run.run_id for run in runs])]
+    return ordered(known).reset_index(drop=True)
 
 
 def write_report(
@@ -103,77 +96,16 @@ def write_report(
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def _script_of(value: Any) -> str:
+    return script_json(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+
 def script_json(text: str) -> str:
     """JSON that can stand inside a script element: nothing in it ends the element or starts a comment."""
     json.loads(text)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _section(run: Run, rows: DataFrame, anchor: str) -> _Section:
-    rows = ordered(rows)
-    verdicts = rows["verdict"].value_counts()
-    counts = [(str(verdict), int(verdicts.get(verdict, 0))) for verdict in VERDICTS]
-    return _Section(
-        run=run,
-        anchor=anchor,
-        host=_host(run, rows),
-        evidence=", ".join(f"{count} {name}" for name, count in rows["evidence"].value_counts().items()),
-        counts=(*counts, ("not judged", int(rows["verdict"].isna().sum()))),
-        glance=_glance(rows),
-        failures=tables.failures(rows, f"{anchor}-failures"),
-        cards=machine.cards(run),
-        backends=tables.backends(run, f"{anchor}-backends"),
-        roof=tables.roof(rows, f"{anchor}-roof"),
-        roofline=figures.roofline(rows, anchor),
-        kernels=tables.kernels(rows, f"{anchor}-kernels"),
-        collectives=figures.collectives(rows, anchor),
-        crossovers=winners.crossovers(rows, f"{anchor}-crossovers"),
-        winners=winners.winners(rows, f"{anchor}-winners"),
-        left_out=winners.left_out(rows),
-        messages=messages.messages(rows, f"{anchor}-messages"),
-        pairs=messages.heat_maps(rows, anchor),
-        pair_tables=_present(
-            messages.named_pairs(rows, f"{anchor}-named-pairs"),
-            messages.pair_summary(rows, f"{anchor}-pair-summary"),
-            messages.message_table(rows, f"{anchor}-message-table"),
-        ),
-        not_measured=tables.not_measured(rows, f"{anchor}-not-measured"),
-        everything=tables.everything(rows, f"{anchor}-everything"),
-        sample_units=tables.sample_units(rows),
-    )
-
-
-def _present(*found: Table | None) -> list[Table]:
-    return [table for table in found if table is not None]
-
-
-def _host(run: Run, rows: DataFrame) -> str:
-    host = run.environment.get("host")
-    named = host.get("name") if isinstance(host, dict) else host
-    return str(named or next((name for name in rows["host"] if name), "") or "unnamed host")
-
-
-def _glance(rows: DataFrame) -> tuple[tuple[str, str, str], ...]:
-    """The few figures a reader looks for first: name, value, and where it comes from. Only measured ones."""
-    measured = rows[(rows["evidence"] == "measured") & (rows["origin"] == "own")]
-    found = []
-    roof = measured[measured["suite"] == "roof"]
-    for (name,), group in groups(roof[roof["bytes_per_s"] > 0], ("name",)):
-        best = f"{units.giga(group['bytes_per_s'].max())} GB/s"
-        found.append((f"{str(name).capitalize()} bandwidth", best, "measured roof"))
-    for dtype, peak in roof[roof["flop_per_s"] > 0].groupby("dtype")["flop_per_s"].max().items():
-        found.append(("Multiply-add peak", f"{units.giga(peak)} GFLOP/s", f"{dtype}, measured roof"))
-    timed = timed_collectives(measured)
-    for (name,), group in groups(timed[timed["busbw"].notna()], ("name",)):
-        top = max(lines(group), key=lambda row: float(row.busbw))
-        where = f"{top.algorithm}, {units.size(top.size_bytes)}, {top.ranks} ranks"
-        where += f", {top.buffers} buffers" if top.buffers else ""
-        where += f", traffic {top.traffic}" if top.traffic else ""
-        where += f", {SHARED_CORES}" if shares_cores(top.note) else ""
-        found.append((f"{name}, best bus bandwidth", f"{units.giga(top.busbw)} GB/s", where))
-    return tuple(found)
 
 
 def _own_file(name: str) -> str:

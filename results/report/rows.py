@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,15 +57,41 @@ def sharing_cores(frame: DataFrame) -> NDArray[np.bool_]:
 
 
 def lines(frame: DataFrame) -> Iterator[Any]:
-    """The rows as named tuples of plain values, None where one is missing; the field `count` is called `elements`."""
-    plain = frame.rename(columns={"count": "elements"}).astype(object)
-    yield from plain.where(plain.notna(), None).itertuples(index=False)
+    """The rows as named tuples of plain values, None where one is missing.
+
+    The field `count` is called `elements`, and `row` is the row's index.
+    """
+    import pandas as pd
+
+    missing = pd.NA  # unlike NaN it is not even unequal to itself
+    values = [frame.index.tolist()]
+    for name in frame.columns:
+        values.append([None if v is missing or v != v else v for v in frame[name].tolist()])
+    names = ("row", *("elements" if name == "count" else str(name) for name in frame.columns))
+    yield from map(_line_type(names)._make, zip(*values, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _line_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Line", names)
 
 
 def groups(frame: DataFrame, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, ...], DataFrame]]:
     """The rows that agree in the fields `by`, in the order in which the groups appear."""
     for key, group in frame.groupby(list(by), sort=False):
         yield (key if isinstance(key, tuple) else (key,)), group
+
+
+def grouped(listed: Iterable[Any], fields: tuple[str, ...]) -> dict[tuple[Any, ...], list[Any]]:
+    """Rows of `lines` by the values of two fields or more, in the order in which these appear.
+
+    Much faster than `groups` where there are many small groups.
+    """
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    key = attrgetter(*fields)
+    for row in listed:
+        found.setdefault(key(row), []).append(row)
+    return found
 
 
 def shape_fields(shape: str) -> dict[str, str]:

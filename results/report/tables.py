@@ -1,9 +1,9 @@
-"""The tables of the report: kernels, roof, failures, what was not measured, back ends, all rows."""
+"""The tables of a run that are written into the report: kernels, roof, what was not measured, back ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clusterbench.results.record import Run, gravest
 from clusterbench.results.report import units
@@ -18,7 +18,7 @@ from clusterbench.results.report.cells import (
     text_cell,
     timing_cells,
 )
-from clusterbench.results.report.rows import buffers, groups, lines, traffic
+from clusterbench.results.report.rows import groups, lines
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,7 +49,8 @@ def kernels(rows: DataFrame, anchor: str) -> Table | None:
     )
     columns = heads("Kernel", "Type", "Shape", "#Time", "#95 %", "#GB/s", "#GFLOP/s", "#Of roof", "Verdict", "Evidence")
     more = heads("Limited by", "#Error / bound", "Back end", "Reason")
-    return table_of(anchor, "Kernels: median time, rates, and their share of the measured roof", columns + more, listed)
+    caption = "Kernels: median time, rates, and their share of the measured roof"
+    return table_of(anchor, caption, columns + more, listed, zip(chosen.index, strict=True))
 
 
 def roof(rows: DataFrame, anchor: str) -> Table | None:
@@ -70,44 +71,13 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
         for row in lines(chosen)
     )
     columns = heads("Ceiling", "Type", "#Bandwidth", "#Arithmetic", "Device", "Evidence")
-    return table_of(anchor, "The roof: each measurement of a ceiling; the highest counts", columns, listed)
-
-
-def failures(rows: DataFrame, anchor: str) -> Table | None:
-    """The rows that failed or cannot be, with reason and culprit."""
-    chosen = rows[rows["verdict"].isin(["FAIL", "INVALID"])]
-    if chosen.empty:
-        return None
-    listed = tuple(
-        (
-            mark_cell(row.verdict),
-            text_cell(row.suite),
-            text_cell(_what(row)),
-            text_cell(_size(row)),
-            text_cell(row.reason),
-            text_cell(row.culprit),
-            number_cell(row.wrong, f"{row.wrong}"),
-            text_cell(row.host),
-            evidence_cell(row),
-        )
-        for row in lines(chosen)
+    return table_of(
+        anchor,
+        "The roof: each measurement of a ceiling; the highest counts",
+        columns,
+        listed,
+        zip(chosen.index, strict=True),
     )
-    columns = heads("Verdict", "Suite", "What", "Size", "Reason", "Culprit", "#Wrong elements", "Host", "Evidence")
-    return table_of(anchor, "Rows that failed, or that cannot be", columns, listed)
-
-
-def _what(row: Any) -> str:
-    root = f"root {row.root}" if row.root >= 0 else ""
-    routed = f"traffic {traffic(row.shape)}" if traffic(row.shape) else ""
-    memory = f"{buffers(row.shape)} buffers" if buffers(row.shape) else ""
-    placement = row.placement.replace("_", " ")
-    parts = (row.name, row.algorithm, row.backend, row.dtype, row.op, placement, root, memory, routed)
-    return " ".join(part for part in parts if part)
-
-
-def _size(row: Any) -> str:
-    """The shape of a kernel or of a message; the size of a collective."""
-    return row.shape if row.shape and row.suite != "collectives" else units.size(row.size_bytes)
 
 
 def not_measured(rows: DataFrame, anchor: str) -> Table | None:
@@ -115,7 +85,7 @@ def not_measured(rows: DataFrame, anchor: str) -> Table | None:
     chosen = rows[(rows["evidence"] != "measured") | (rows["origin"] != "own")]
     if chosen.empty:
         return None
-    listed = []
+    listed, behind = [], []
     for key, group in groups(chosen, ("suite", "backend", "evidence", "origin", "note")):
         suite, backend, evidence, origin, note = key
         worst = group["error_over_bound"].max()
@@ -131,8 +101,9 @@ def not_measured(rows: DataFrame, anchor: str) -> Table | None:
         )
         figures = (number_cell(worst, units.digits(worst, 2)), number_cell(len(group), str(len(group))))
         listed.append((*head, *figures, text_cell(suite)))
+        behind.append(group.index.tolist())
     columns = heads("Back end", "Evidence", "How, and why", "What", "Verdict", "#Worst error / bound", "#Rows", "Suite")
-    return table_of(anchor, "Not measured on this machine's own hardware", columns, tuple(listed))
+    return table_of(anchor, "Not measured on this machine's own hardware", columns, tuple(listed), behind)
 
 
 def backends(run: Run, anchor: str) -> Table | None:
@@ -156,54 +127,6 @@ def backends(run: Run, anchor: str) -> Table | None:
         heads("Back end", "Mode", "Version", "Reason"),
         listed,
     )
-
-
-def everything(rows: DataFrame, anchor: str) -> Table | None:
-    """All rows, so that every point of every figure can be read as text."""
-    if rows.empty:
-        return None
-    listed = tuple(
-        (
-            text_cell(row.suite),
-            text_cell(_what(row)),
-            Cell(_size(row), float(row.size_bytes)),
-            number_cell(row.ranks, str(row.ranks)),
-            *timing_cells(row),
-            number_cell(row.n, f"{row.n:,}"),
-            number_cell(row.busbw if row.busbw is not None else row.bytes_per_s, _rate(row)),
-            number_cell(row.wrong, f"{row.wrong}"),
-            mark_cell(row.verdict, "not judged"),
-            evidence_cell(row),
-            text_cell(row.reason),
-            text_cell(row.note),
-        )
-        for row in lines(rows)
-    )
-    columns = heads(
-        "Suite",
-        "What",
-        "#Size",
-        "#Ranks",
-        "#Time",
-        "#95 %",
-        "#Samples",
-        "#GB/s",
-        "#Wrong",
-        "Verdict",
-        "Evidence",
-        "Reason",
-        "Note",
-    )
-    return table_of(
-        anchor,
-        "All rows; GB/s is bus bandwidth for collectives and messages, memory traffic for kernels",
-        columns,
-        listed,
-    )
-
-
-def _rate(row: Any) -> str:
-    return units.giga(row.busbw if row.busbw is not None else row.bytes_per_s)
 
 
 def sample_units(rows: DataFrame) -> Sequence[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from clusterbench.results.report import units
@@ -18,8 +20,15 @@ from clusterbench.results.report.cells import (
     text_cell,
     timing_cells,
 )
-from clusterbench.results.report.figures import collective_title, evidence_suffix, series_name
-from clusterbench.results.report.rows import COLLECTIVE_FIELDS, LIBRARY, groups, lines, sharing_cores, timed_collectives
+from clusterbench.results.report.figures import Crossing, collective_title, evidence_suffix, series_name
+from clusterbench.results.report.rows import (
+    COLLECTIVE_FIELDS,
+    LIBRARY,
+    grouped,
+    lines,
+    sharing_cores,
+    timed_collectives,
+)
 from clusterbench.results.statistics import faster
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ class Competition:
 
     title: str
     by_size: dict[int, list[Any]]
+    key: tuple[Any, ...] = ()
+    """The values of `COLLECTIVE_FIELDS`, the evidence and the origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +70,15 @@ def competitions(rows: DataFrame) -> list[Competition]:
     timed = timed[~sharing_cores(timed)]
     by = (*COLLECTIVE_FIELDS, "evidence", "origin")
     found = []
-    for key, group in groups(timed, by):
-        if len(group.drop_duplicates(["algorithm", "transport"])) < 2:
+    for key, group in grouped(lines(timed), by).items():
+        if len({(row.algorithm, row.transport) for row in group}) < 2:
             continue
         title = collective_title(dict(zip(by, key, strict=True))) + evidence_suffix(*key[-2:])
-        by_size = {}
-        for (size_bytes,), here in groups(
-            group.sort_values(["size_bytes", "median_s"], kind="stable"), ("size_bytes",)
-        ):
-            best: dict[str, Any] = {}
-            for row in lines(here):
-                best.setdefault(series(row), row)
-            by_size[int(size_bytes)] = list(best.values())
-        found.append(Competition(title, by_size))
+        best: dict[int, dict[str, Any]] = {}
+        for row in sorted(group, key=attrgetter("size_bytes", "median_s")):
+            best.setdefault(int(row.size_bytes), {}).setdefault(series(row), row)
+        by_size = {size: list(of_size.values()) for size, of_size in best.items()}
+        found.append(Competition(title, by_size, key))
     return found
 
 
@@ -105,6 +112,7 @@ def winners(rows: DataFrame, anchor: str) -> list[Table]:
             f"Fastest by size: {found.title}",
             columns,
             tuple(_winner(size_bytes, ranked) for size_bytes, ranked in found.by_size.items()),
+            [[row.row for row in ranked] for ranked in found.by_size.values()],
         )
         for number, found in enumerate(competitions(rows))
     ]
@@ -175,12 +183,17 @@ def _time_s(found: Competition, size_bytes: int, name: str) -> float | None:
 
 def crossovers(rows: DataFrame, anchor: str) -> Table | None:
     """Where the fastest algorithm changes, over all competitions."""
-    listed = [cells for found in competitions(rows) for cells in _crossovers(found)]
+    listed, behind = [], []
+    for found in competitions(rows):
+        for cells, part in zip(_crossovers(found), stretches(found), strict=True):
+            sizes = [size for size in found.by_size if part.first_bytes <= size <= part.last_bytes]
+            listed.append(cells)
+            behind.append([row.row for size in sizes for row in found.by_size[size]])
     columns = heads(
         "Collective", "#From size", "#To size", "Fastest", "As fast there", "Then changes between", "#About"
     )
     caption = "Stretches of sizes with one fastest algorithm, and where the next takes over"
-    return table_of(anchor, caption, columns, tuple(listed)) if listed else None
+    return table_of(anchor, caption, columns, tuple(listed), behind) if listed else None
 
 
 def _crossovers(found: Competition) -> Iterator[tuple[Cell, ...]]:
@@ -199,6 +212,19 @@ def _crossovers(found: Competition) -> Iterator[tuple[Cell, ...]]:
             text_cell(between),
             number_cell(about, "" if about is None else units.size(round(about))),
         )
+
+
+def crossings(rows: DataFrame) -> dict[tuple[Any, ...], list[Crossing]]:
+    """Where the fastest of what was measured here changes, by the values of `COLLECTIVE_FIELDS`, for figures."""
+    marked: dict[tuple[Any, ...], list[Crossing]] = {}
+    for found in competitions(rows):
+        *key, evidence, origin = found.key
+        for part, following in pairwise(stretches(found)) if (evidence, origin) == ("measured", "own") else ():
+            about = crossing_bytes(found, part, following)
+            if about is not None:
+                text = f"{part.series}, then {following.series} from about {units.size(round(about))}"
+                marked.setdefault(tuple(key), []).append(Crossing(about, text))
+    return marked
 
 
 def crossing_bytes(found: Competition, part: Stretch, following: Stretch) -> float | None:

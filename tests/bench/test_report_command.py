@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
+import click
+import pytest
+from click.testing import CliRunner, Result
 
 from clusterbench.bench.commands.report import report
 from clusterbench.bench.pictures import pictures
@@ -19,6 +22,7 @@ from clusterbench.results.journal import Journal
 from clusterbench.results.notes import ran_as
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.report.drawings import drawings
+from clusterbench.results.store import Store, StoreError
 
 
 def test_every_algorithm_can_be_drawn_into_a_page() -> None:
@@ -116,3 +120,62 @@ def test_the_page_holds_the_steps_of_what_the_journal_names(tmp_path: Path) -> N
     done = CliRunner().invoke(report, ["--output", str(output), "--journal", str(journal.path)], standalone_mode=False)
     assert done.exception is None, done.output
     assert "<li>all_reduce by &lt;gone&gt;, 3 ranks: unknown algorithm" in output.read_text()
+
+
+def stored(folder: Path, count: int) -> str:
+    """A store of so many runs, the last one started last."""
+    url = f"sqlite:///{folder / 'results.db'}"
+    with Store.open(url) as store:
+        for number in range(count):
+            run = Run(run_id=f"run-{number}", started_at=f"2026-01-0{number + 1}T00:00:00+00:00")
+            with Journal.create(folder, run) as journal:
+                for size in (8, 64):
+                    times = {"median_s": 1e-6, "busbw": 1e9, "size_bytes": size}
+                    journal.append(replace(row("ring", ranks=3), run_id=run.run_id, **times))
+                journal.finish(0)
+            store.load(journal.path)
+    return url
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(report, list(arguments), standalone_mode=False)
+
+
+def test_the_last_runs_share_a_report(tmp_path: Path) -> None:
+    url, output = stored(tmp_path, 3), tmp_path / "report.html"
+    for arguments, expected in (((), ["run-2"]), (("--last", "2"), ["run-2", "run-1"]), (("--last", "9"), 3)):
+        done = invoke("--store", url, "--output", str(output), *arguments)
+        assert done.exception is None, done.output
+        shown = re.findall(r"<dt>Run</dt><dd>(run-\d)</dd>", output.read_text())
+        assert shown == expected if isinstance(expected, list) else len(shown) == expected
+
+
+def test_figures_are_written_with_a_page_or_without(tmp_path: Path) -> None:
+    url, folder = stored(tmp_path, 1), tmp_path / "figures"
+    done = invoke("--store", url, "--figures", str(folder))
+    assert done.exception is None, done.output
+    assert done.output == f"figures: 4 files in {folder}\n"
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
+    output = tmp_path / "report.html"
+    done = invoke("--store", url, "--figures", str(folder), "--output", str(output))
+    assert done.output == f"report: {output}\nfigures: 4 files in {folder}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected --output FILE, --figures DIR, or both"),
+        (("--output", "x.html", "--run", "latest", "--last", "2"), "exclude each other"),
+        (("--output", "x.html", "--last", "0"), "0 is not in the range"),
+    ],
+)
+def test_what_makes_no_report_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = invoke(*arguments)
+    assert isinstance(done.exception, click.UsageError)
+    assert said in done.exception.format_message()
+
+
+def test_a_store_without_a_run_is_said(tmp_path: Path) -> None:
+    done = invoke("--store", stored(tmp_path, 0), "--output", str(tmp_path / "x.html"))
+    assert isinstance(done.exception, StoreError)
+    assert "no latest run" in str(done.exception)

@@ -32,9 +32,9 @@ def test_messages_have_a_figure_of_latency_and_of_bandwidth(rows: list[Measureme
         "pingpong float32, rank 0 to 3, window 64, 4 ranks: bandwidth",
         "sendrecv float32, 4 ranks: bandwidth",
     ]
-    bandwidth = found["pingpong float32, rank 0 to 3, window 64, 4 ranks: bandwidth"].figure.data
-    assert [trace.name for trace in bandwidth] == ["one-way", "two-way"]
-    assert bandwidth[1].y[-1] == pytest.approx(2 * bandwidth[0].y[-1], rel=0.05)
+    bandwidth = found["pingpong float32, rank 0 to 3, window 64, 4 ranks: bandwidth"].figure["data"]
+    assert [trace["name"] for trace in bandwidth] == ["one-way", "two-way"]
+    assert bandwidth[1]["y"][-1] == pytest.approx(2 * bandwidth[0]["y"][-1], rel=0.05)
 
 
 def test_a_heat_map_shows_each_pair_where_it_belongs_and_a_slow_rank_as_a_cross(rows: list[Measurement]) -> None:
@@ -42,7 +42,7 @@ def test_a_heat_map_shows_each_pair_where_it_belongs_and_a_slow_rank_as_a_cross(
     assert latency.title == "All pairs: latency at 8 B, 4 ranks"
     assert bandwidth.title == "All pairs: bandwidth at 1 MiB, 4 ranks"
     for picture, worst in ((latency, max), (bandwidth, min)):
-        values = picture.figure.data[0].customdata
+        values = picture.figure["data"][0]["customdata"]
         assert [values[i][i] for i in range(4)] == [None] * 4
         flat = [values[i][j] for i in range(4) for j in range(4) if i != j]
         slow = [values[i][j] for i in range(4) for j in range(4) if i != j and 2 in (i, j)]
@@ -51,32 +51,38 @@ def test_a_heat_map_shows_each_pair_where_it_belongs_and_a_slow_rank_as_a_cross(
         assert worst([*slow, worst(usual)]) in slow
         ratio = np.median(slow) / np.median(usual)
         assert ratio == pytest.approx(10 if worst is max else 1 / 10, rel=0.1)
-    values = latency.figure.data[0].customdata
+    values = latency.figure["data"][0]["customdata"]
     assert [list(line) for line in values] == [list(column) for column in zip(*values, strict=True)]
 
 
 def test_the_colours_run_from_the_best_to_the_worst(rows: list[Measurement]) -> None:
-    latency, bandwidth = (picture.figure.data[0] for picture in messages.heat_maps(to_frame(rows), "x"))
-    assert not latency.reversescale
-    assert bandwidth.reversescale
-    assert latency.zmin == pytest.approx(np.log10(min(v for line in latency.customdata for v in line if v)), abs=1e-3)
+    latency, bandwidth = (picture.figure["data"][0] for picture in messages.heat_maps(to_frame(rows), "x"))
+    assert not latency["reversescale"]
+    assert bandwidth["reversescale"]
+    assert latency["zmin"] == pytest.approx(
+        np.log10(min(v for line in latency["customdata"] for v in line if v)), abs=1e-3
+    )
 
 
 def test_noise_is_not_painted_in_all_colours() -> None:
     frame = to_frame([pair("latency", 0, 1, 1e-6, 3), pair("latency", 0, 2, 1.01e-6, 3)])
-    (trace,) = (picture.figure.data[0] for picture in messages.heat_maps(frame, "x"))
-    assert 10 ** (trace.zmax - trace.zmin) == pytest.approx(2.0)
+    (trace,) = (picture.figure["data"][0] for picture in messages.heat_maps(frame, "x"))
+    assert 10 ** (trace["zmax"] - trace["zmin"]) == pytest.approx(2.0)
 
 
 def test_what_was_measured_again_alone_does_not_replace_the_matrix(rows: list[Measurement]) -> None:
     again = [replace(row, median_s=77.0) if row.algorithm == "alone" else row for row in rows]
     for picture in messages.heat_maps(to_frame(again), "x"):
-        assert not any(value == 77e6 for line in picture.figure.data[0].customdata for value in line)
+        assert not any(value == 77e6 for line in picture.figure["data"][0]["customdata"] for value in line)
 
 
 def test_pairs_that_were_not_measured_are_gaps_and_said_to_be() -> None:
     (picture,) = messages.heat_maps(to_frame([pair("bandwidth", 0, 1, 1e-6, 3)]), "x")
-    assert [list(line) for line in picture.figure.data[0].customdata] == [[None, 1.0, None], [None] * 3, [None] * 3]
+    assert [list(line) for line in picture.figure["data"][0]["customdata"]] == [
+        [None, 1.0, None],
+        [None] * 3,
+        [None] * 3,
+    ]
     assert "not measured" in picture.caption
 
 
@@ -91,7 +97,7 @@ def test_beyond_256_ranks_neighbours_share_a_cell() -> None:
         [pair("bandwidth", src, dst, 1e-6 * (1 + src), ranks) for src, dst in ((0, 1), (2, 1), (1, 0), (599, 0))]
     )
     (picture,) = messages.heat_maps(frame, "x")
-    values = picture.figure.data[0].customdata
+    values = picture.figure["data"][0]["customdata"]
     assert len(values) == 200
     assert values[0][0] == pytest.approx(1000 / 2e-6 / 1e9)
     assert values[199][0] == pytest.approx(1000 / 600e-6 / 1e9, rel=1e-3)
