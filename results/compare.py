@@ -273,7 +273,8 @@ def _timed(rows: Sequence[Launch]) -> list[Launch]:
 
 
 def _compared(keys: tuple[Key, Key], sides: tuple[list[Launch], list[Launch]], estimate: Estimate) -> ComparedRow:
-    differing = "; ".join(f"{name} {x} against {y}" for name, x, y in _differences(*keys))
+    differences = _differences(*keys) if keys[0] != keys[1] else []
+    differing = "; ".join(f"{name} {x} against {y}" for name, x, y in differences)
     verdict_a, verdict_b = (gravest(row.verdict for row in rows) for rows in sides)
     verdicts = f"verdict {verdict_a or 'none'}, then {verdict_b or 'none'}"
     fell = verdict_b in _BROKEN and verdict_a not in _BROKEN

@@ -215,15 +215,15 @@ def median_resamples(
     again.
     """
     count = effective_count(samples) if effective is None else effective
-    places = _median_places(int(count), stream, resamples) * len(samples)
-    chosen: NDArray[np.float64] = np.sort(samples)[np.minimum(places.astype(np.int64), len(samples) - 1)]
+    chosen: NDArray[np.float64] = np.sort(samples)[_median_places(int(count), len(samples), stream, resamples)]
     return chosen
 
 
 @lru_cache(maxsize=256)
-def _median_places(n: int, stream: tuple[int, ...], resamples: int) -> NDArray[np.float64]:
-    """Places of resampled medians between 0 and 1; drawn once, as thousands of rows have the same few numbers n."""
-    places = np.random.default_rng([n, *stream]).beta((n + 1) / 2, (n + 1) / 2, resamples)
+def _median_places(n: int, samples: int, stream: tuple[int, ...], resamples: int) -> NDArray[np.int64]:
+    """Places of resampled medians in the order of the samples; drawn once, as thousands of rows have the same few n."""
+    drawn = np.random.default_rng([n, *stream]).beta((n + 1) / 2, (n + 1) / 2, resamples)
+    places = np.minimum((drawn * samples).astype(np.int64), samples - 1)
     places.flags.writeable = False
     return places
 
@@ -234,7 +234,7 @@ def percentile_interval(
     """Low and high percentile of resampled values, along the last axis."""
     resamples = values.shape[-1]
     outside = int(resamples * (1 - confidence) / 2)
-    ordered = np.partition(values, (outside, resamples - 1 - outside), axis=-1)
+    ordered = np.sort(values, axis=-1)  # faster than a partition, as it uses wide registers
     return ordered[..., outside], ordered[..., resamples - 1 - outside]
 
 
