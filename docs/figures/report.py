@@ -27,6 +27,9 @@ FRAME = """<!doctype html><style>body {{ margin: 0; display: flex; background: #
 BEGIN_AT = """<script>addEventListener("load", () => {{
   document.documentElement.dataset.theme = "{other}";
   document.getElementById("theme").click();
+  const choice = document.getElementById("run");
+  choice.value = "{run}";
+  choice.dispatchEvent(new Event("change"));
   for (let part = document.getElementById("{place}"); part !== document.body; part = part.parentElement) {{
     for (let before = part.previousElementSibling; before; before = before.previousElementSibling) before.hidden = true;
   }}
@@ -49,27 +52,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path, help="a report of several runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images"), help="the folder of the pictures")
-    parser.add_argument("--run", default="run0", help="the anchor of the run whose figures are shown")
+    parser.add_argument("--run", type=int, default=0, help="which of the runs is shown in detail, from 0")
     chosen = parser.parse_args()
-    collectives = f"{chosen.run}-collectives-part"
+    collectives = f"run{chosen.run}-collectives-part"
     for shot in (
-        Shot("report-light", "light", 1200, 1000, "content"),
-        Shot("report-dark", "dark", 1200, 1000, collectives),
+        Shot("report-light", "light", 1200, 1350, "content"),
+        Shot("report-dark", "dark", 1200, 1350, collectives),
         Shot("report-phone-light", "light", 390, 844, "overview"),
         Shot("report-phone-dark", "dark", 390, 844, "history"),
     ):
         path = chosen.output / f"{shot.name}.png"
-        take(chosen.report, shot, path)
+        take(chosen.report, shot, chosen.run, path)
         print(f"{path}: {path.stat().st_size:,} bytes")  # noqa: T201 # a program of the documentation
 
 
-def take(report: Path, shot: Shot, path: Path) -> None:
+def take(report: Path, shot: Shot, run: int, path: Path) -> None:
     """Write one picture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         page, taken = folder / "page.html", folder / "taken.png"
         other = "dark" if shot.theme == "light" else "light"
-        script = BEGIN_AT.format(other=other, place=shot.place)
+        script = BEGIN_AT.format(other=other, run=run, place=shot.place)
         page.write_text(report.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
         shown = page
         if shot.width < 500:

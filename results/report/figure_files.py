@@ -201,10 +201,13 @@ def _colour_map(trace: Trace) -> Colormap:
 
 
 def _axis(axes: Axes, name: str, described: dict[str, Any]) -> None:
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+
     axis = axes.xaxis if name == "x" else axes.yaxis
     if described.get("type") == "log":
         axes.set(**{f"{name}scale": "log"})
-        axis.set_minor_locator(_nothing())
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     if "tickvals" in described:
         limits = axes.get_xlim() if name == "x" else axes.get_ylim()
         axis.set_ticks(described["tickvals"], labels=[_words(text) for text in described["ticktext"]])
@@ -214,9 +217,3 @@ def _axis(axes: Axes, name: str, described: dict[str, Any]) -> None:
     if described.get("rangemode") == "tozero":
         axes.set(**{f"{name}lim": (0, None)})
     axis.set_label_text(_words(described["title"]["text"]))
-
-
-def _nothing() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()

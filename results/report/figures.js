@@ -34,11 +34,11 @@ const plot = (place, spec) => {
   const narrow = window.matchMedia("(max-width: 40rem)").matches;
   const { data: traces, layout } = resolved(spec, getComputedStyle(document.documentElement));
   // A legend takes a line for each entry on a phone: the figure grows, the drawing keeps its height.
-  const rows = narrow ? traces.length : Math.ceil(traces.length / 2);
+  const named = layout.showlegend ? traces.length : 0, rows = narrow ? named : Math.ceil(named / 2);
   layout.height = 380 + 26 * rows;
   layout.legend.y = -74 / (layout.height - 26 * rows - 40);
-  // A matrix has no legend and is square.
-  if (layout.showlegend === false) layout.height = Math.max(320, Math.min(place.clientWidth, 620));
+  // A matrix is square.
+  if (traces[0].type === "heatmap") layout.height = Math.max(320, Math.min(place.clientWidth, 620));
   place.style.minHeight = `${layout.height}px`;
   layout.dragmode = narrow ? false : "zoom";
   return Plotly.react(place, traces, layout, CONFIG);

@@ -24,13 +24,13 @@ const historyItem = ({ run, rows }, before) => {
   };
 };
 
-const historyFigure = (items, name, asRate) => {
+const historyFigure = (items, asRate) => {
   const dated = items.filter(({ run }) => data.runs[run].started_s !== null);
   const scale = asRate ? 1e9 : 1e-6;
   const value = (item) => (asRate ? item.rate : item.value) / scale;
   const interval = (item) => (asRate ? item.rates : item.interval)?.map((end) => end / scale) ?? null;
   const trace = {
-    type: "scatter", mode: "lines+markers", name, hovertemplate: "%{text}<extra></extra>",
+    type: "scatter", mode: "lines+markers", hovertemplate: "%{text}<extra></extra>",
     x: dated.map(({ run }) => new Date(data.runs[run].started_s * 1000).toISOString().slice(0, 19)),
     y: dated.map(value), error_y: bars(dated, value, interval, "var(--series-1)"),
     line: { color: "var(--series-1)", width: 2 }, marker: { color: "var(--series-1)", size: 8 },
@@ -38,10 +38,10 @@ const historyFigure = (items, name, asRate) => {
       + `${plain(data.runs[item.run].host)}<br>${time(item.value)}, ${giga(item.rate)} GB/s<br>${verdictOf(item.rows)}`),
   };
   const figure = figureOf(
-    [trace], { title: title("start of the run, UTC"), type: "date" },
+    [trace], { title: title("start of the run, UTC"), type: "date", nticks: 4, tickangle: 0 },
     { title: title(asRate ? "GB/s" : "time, µs") },
   );
-  figure.layout.legend.y = -0.3;
+  figure.layout.showlegend = false; // the heading says what it is
   return figure;
 };
 
@@ -68,8 +68,9 @@ const makeHistory = () => {
     if (!runs) return setFigure(place, null);
     const rated = items.every(({ rate }) => rate !== null);
     quantity.disabled = !rated;
-    const name = plain(names.get(Number(choice.value))), asRate = rated && quantity.value === "rate";
-    setFigure(place, () => historyFigure(items, name, asRate));
+    const asRate = rated && quantity.value === "rate";
+    place.closest("figure").querySelector("h3").textContent = names.get(Number(choice.value));
+    setFigure(place, () => historyFigure(items, asRate));
   };
   const list = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -22,12 +22,14 @@ const makeTheme = (changed) => {
   prefersDark.addEventListener("change", () => { label(); changed(); });
 };
 
+const FEW = 10; // problems at a time, so that the overview stays one
+
 const makeTables = () => {
   const graver = (a, b) => GRAVITY.indexOf(text("verdict", a)) - GRAVITY.indexOf(text("verdict", b));
   const problems = pagedTable(
     document.getElementById("problems"), "Rows that cannot be, that failed, and that nothing can be told of",
     ["verdict", "what", "size", "ranks", "reason", "culprit", "wrong", "host", "evidence", "run"].map((name) => COLUMNS[name]),
-    isElsewhere,
+    isElsewhere, FEW,
   );
   const all = pagedTable(
     document.getElementById("all-rows"),

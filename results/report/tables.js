@@ -60,7 +60,7 @@ const COLUMNS = {
 };
 
 // A table with pages in `host`; `show` gives it items, in the order in which they stand while no column is sorted.
-const pagedTable = (host, caption, heads, elsewhere = () => false) => {
+const pagedTable = (host, caption, heads, elsewhere = () => false, page = PAGE) => {
   const label = `${host.id}-caption`;
   const body = element("tbody"), row = element("tr");
   const table = element(
@@ -81,15 +81,15 @@ const pagedTable = (host, caption, heads, elsewhere = () => false) => {
   const draw = () => {
     const used = heads.map((head) => items.some((item) => head.sort(item) !== ""));
     [...row.cells].forEach((head, i) => { head.hidden = !used[i]; });
-    body.replaceChildren(...ordered.slice(first, first + PAGE).map((item) => {
+    body.replaceChildren(...ordered.slice(first, first + page).map((item) => {
       const cells = heads.filter((head, i) => used[i]).map((head, i) => cell(item, head, i ? "td" : "th"));
       return element("tr", { class: elsewhere(item) ? "elsewhere" : null }, ...cells);
     }));
-    const last = Math.min(first + PAGE, ordered.length), total = ordered.length.toLocaleString("en");
+    const last = Math.min(first + page, ordered.length), total = ordered.length.toLocaleString("en");
     place.textContent = `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${total}`;
     back.disabled = first === 0;
     on.disabled = last === ordered.length;
-    pages.hidden = ordered.length <= PAGE;
+    pages.hidden = ordered.length <= page;
     host.hidden = ordered.length === 0;
   };
   const order = () => {
@@ -108,7 +108,7 @@ const pagedTable = (host, caption, heads, elsewhere = () => false) => {
     button.addEventListener("click", () => { sorting = { head, sign: turn(top) }; order(); });
     row.append(top);
   }
-  const go = (by) => { first += by * PAGE; draw(); region.scrollTop = 0; };
+  const go = (by) => { first += by * page; draw(); region.scrollTop = 0; };
   back.addEventListener("click", () => go(-1));
   on.addEventListener("click", () => go(1));
   host.append(region, pages);
