@@ -50,7 +50,8 @@ seen.push(shown());
 all("#runs-table tbody a").find((link) => link.textContent === "second").click();
 await until(() => shown() === "run1");
 seen.push(one("#run").value);
-await until(() => one("#run1 .main-svg") || !one("#run1-roofline-0"));
+draw();
+await until(() => one("#run1 .main-svg"));
 return seen;
 """
     seen, console = act(chromium, several, tmp_path, actions)
@@ -59,7 +60,7 @@ return seen;
 
 
 COMPARE = """
-one("#compare-plot").scrollIntoView();
+draw();
 await until(() => one("#compare-plot .main-svg"));
 const rows = () => {
   const found = table("#compare-table");
@@ -69,7 +70,7 @@ const rows = () => {
   }
   return found;
 };
-const state = () => ({
+const state = () => draw() && ({
   said: one("#compare-counts").textContent, rows: rows(),
   points: one("#compare-plot").data.reduce((sum, trace) => sum + trace.x.length, 0),
   environment: one("#compare-environment").hidden ? [] : table("#compare-environment"),
@@ -184,11 +185,12 @@ const seen = { all: points().length, said: one("#history-state").textContent };
 one("#history-search").value = "RING 16 mib out";
 one("#history-search").dispatchEvent(new Event("input"));
 seen.found = points();
-one("#history-plot").scrollIntoView();
+draw();
 await until(() => one("#history-plot .main-svg"));
 const drawn = () => { const [{ x, y, error_y: bars }] = one("#history-plot").data; return { x, y, up: bars.array }; };
 seen.time = drawn();
 choose("#history-quantity", "rate");
+draw();
 await until(() => one("#history-plot").layout.yaxis.title.text === "GB/s");
 seen.rate = drawn();
 seen.table = table("#history-table");
@@ -267,9 +269,9 @@ def test_text_from_outside_is_only_shown(chromium: str, synthetic: Callable[...,
     write_report(page, records, to_frame(rows))
     actions = """
 for (const box of all("#filter-fields input").slice(0, 1)) box.click();
-one("#compare-plot").scrollIntoView();
+draw();
 await until(() => one("#compare-plot .main-svg"));
-one("#history-plot").scrollIntoView();
+draw();
 await until(() => one("#history-plot .main-svg"));
 return {
   acted: Boolean(window.acted), images: all("img, b:not(svg b)").length, compared: table("#compare-table")[0].What,

@@ -22,7 +22,7 @@ FLAGS = (
 )
 
 DRAW_ALL = """
-window.dispatchEvent(new Event("beforeprint"));
+draw();
 const isDrawn = (plot) => plot.querySelector(".main-svg");
 await until(() => all("article:not([hidden]) figure:not([hidden]) .plot").every(isDrawn));
 """
@@ -30,10 +30,14 @@ await until(() => all("article:not([hidden]) figure:not([hidden]) .plot").every(
 
 _ACTING = """<script>
 window.addEventListener("load", async () => {
-  const until = async (ready) => { while (!ready()) await new Promise((resolve) => setTimeout(resolve, 20)); };
+  // Frame by frame: virtual time would run out on a busy machine before a frame is there.
+  const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+  const until = async (ready) => { while (!ready()) await frame(); };
   const all = (selector) => [...document.querySelectorAll(selector)];
   const one = (selector) => document.querySelector(selector);
   const texts = (selector) => all(selector).map((found) => found.textContent);
+  // As for paper: figures out of view too, of which the page draws none otherwise.
+  const draw = () => window.dispatchEvent(new Event("beforeprint"));
   const choose = (selector, value) => {
     one(selector).value = value;
     one(selector).dispatchEvent(new Event("change"));
@@ -68,7 +72,7 @@ def open_page(chromium: str, page: Path, profile: Path, *flags: str, real_time: 
 
     Time is virtual, so that nothing is waited for, unless it is to be measured.
     """
-    budget = () if real_time else ("--virtual-time-budget=30000",)
+    budget = () if real_time else ("--virtual-time-budget=60000",)
     command = [chromium, *FLAGS, *budget, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
@@ -77,8 +81,8 @@ def open_page(chromium: str, page: Path, profile: Path, *flags: str, real_time: 
 def act(chromium: str, page: Path, folder: Path, actions: str, width: int = 1280) -> tuple[Any, list[str]]:
     """What `actions`, the body of an asynchronous function, return in the page, and the lines of the console.
 
-    They have `until(ready)`, `all(selector)`, `one(selector)`, `texts(selector)`, `choose(selector, value)` and
-    `table(host)`. Narrower than a window can be, the page is shown in a frame.
+    They have `until(ready)`, `draw()` (of all figures), `all(selector)`, `one(selector)`, `texts(selector)`,
+    `choose(selector, value)` and `table(host)`. Narrower than a window can be, the page is shown in a frame.
     """
     acting = folder / "acting.html"
     acting.write_text(page.read_text().replace("</body>", _ACTING.replace("ACTIONS", actions) + "</body>"))
