@@ -69,9 +69,14 @@ def started(path: Path, *options: str, program: str = "") -> Iterator[subprocess
     """The sweep in a session of its own, as a terminal starts it; whatever is left of it is ended."""
     run = ["-c", program] if program else ["-m", "clusterbench.bench"]
     command = [sys.executable, *run, "sweep", str(path), "--out", str(path.parent / "out"), *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and whatever they start as well.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, ours)
     try:
         yield process
     finally:
