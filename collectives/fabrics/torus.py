@@ -65,7 +65,12 @@ def _ways(
 ) -> tuple[Ints, Ints]:
     """Offsets and links."""
     offsets = np.zeros(len(src) + 1, np.int64)
-    links, filled = np.empty(len(src) * np.sum(dims // 2), np.int64), 0
+    for flow in range(len(src)):
+        offsets[flow + 1] = offsets[flow]
+        for size, stride in zip(dims, strides):  # noqa: B905 - compiled code knows no `strict`
+            up = (dst[flow] // stride - src[flow] // stride) % size
+            offsets[flow + 1] += min(up, size - up)
+    links, filled = np.empty(offsets[-1], np.int64), 0
     for flow in range(len(src)):
         point, first = src[flow], 0  # first: of the links along the axis
         for axis in range(len(dims)):
@@ -82,8 +87,7 @@ def _ways(
                 at = beyond
             if size > 1:
                 first += 2 * points
-        offsets[flow + 1] = filled
-    return offsets, links[:filled].copy()
+    return offsets, links
 
 
 FABRIC = Fabric(

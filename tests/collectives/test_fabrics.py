@@ -223,3 +223,10 @@ def test_a_text_longer_than_any_file_name_is_read_as_what_it_says() -> None:
     for text in ("x" * 5000, f"leaf-spine:node={'x' * 5000}"):
         with pytest.raises(TopologyError, match="expected"):
             topology_from(text)
+
+
+def test_routes_between_neighbours_of_a_long_ring_take_memory_for_what_they_are() -> None:
+    """And not for the longest that there might be: 100,000 times 50,000 links."""
+    points = np.arange(100_000)
+    routes = topology_from("torus:dims=100000").routes(points, (points + 1) % 100_000)
+    assert (routes.lengths == 1).all()
