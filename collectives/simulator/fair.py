@@ -74,10 +74,11 @@ def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any
     for link in range(number):
         first[link + 1] += first[link]
     over, filled = np.empty(first[number], np.int64), first[:-1].copy()
-    waiting = np.zeros(flows, np.bool_)
+    waiting, unserved = np.zeros(flows, np.bool_), 0
     for flow in range(flows):
         if active[flow]:
             waiting[flow] = True
+            unserved += 1
             rate[flow] = np.inf
             for at in range(offsets[flow], offsets[flow + 1]):
                 over[filled[links[at]]] = flow
@@ -88,7 +89,7 @@ def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any
         sharing[link] = first[link + 1] - first[link]
         if sharing[link] > 0 and left[link] < np.inf:
             size = push(keys, values, size, left[link] / sharing[link], link)
-    while size > 0:
+    while size > 0 and unserved > 0:  # links that are left when all are served limit none
         key, link = keys[0], values[0]
         size = pop(keys, values, size)
         if sharing[link] == 0:
@@ -102,6 +103,7 @@ def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any
             if not waiting[flow]:
                 continue
             waiting[flow] = False
+            unserved -= 1
             rate[flow], limit[flow] = share, link
             for hop in range(offsets[flow], offsets[flow + 1]):
                 left[links[hop]] -= share
