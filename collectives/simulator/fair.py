@@ -2,8 +2,9 @@
 
 Progressive filling: the link whose fair share is least gives it to all its transfers, which leave with what they use of
 other links; and so on with the rest (D. Bertsekas and R. Gallager, "Data networks", 2nd edition, 1992, section 6.5.2).
-The links wait in a heap. As the fair share of a link only grows while others are served, one that has grown is put
-back.
+Regular traffic has few different shares: all flows over links of the least one are served in one sweep, which is
+linear, as long as sweeps are few or serve enough flows to pay for themselves. What is left is served link by link, from
+a heap. As the fair share of a link only grows while others are served, one that has grown is put back.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ MANY, TOGETHER = 4096, 0.005
 """Flows from which rates are not solved anew for each that ends, and how near in time ends are then taken together."""
 SAME = 1e-12
 """Relative difference below which two fair shares are one: that of sums in another order."""
+SWEEPS, WORTH_A_SWEEP = 4, 32
+"""Sweeps that are made at any rate, and links looked at for each flow served up to which one more is worth it."""
 
 
 @njit(cache=True)
@@ -63,32 +66,86 @@ def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any
     `offsets` and `links` are routes (`topology.graph.Routes`) over links numbered from 0, `capacity` is bytes/s a link,
     `active` tells which flows take part; others have rate 0.
     """
-    flows, number = len(offsets) - 1, len(capacity)
-    rate, limit = np.zeros(flows), np.full(flows, -1)
+    rate, limit = np.zeros(len(offsets) - 1), np.full(len(offsets) - 1, -1)
+    waiting = np.flatnonzero(active)
+    left, sharing = capacity.copy(), np.zeros(len(capacity), np.int64)
+    for flow in waiting:
+        rate[flow] = np.inf
+        for at in range(offsets[flow], offsets[flow + 1]):
+            sharing[links[at]] += 1
+    some = np.flatnonzero((sharing > 0) & (left < np.inf))  # links that may limit flows yet
+    unserved, some = _swept(offsets, links, waiting, some, left, sharing, rate, limit)
+    if unserved > 0 and len(some) > 0:
+        _served_by_link(offsets, links, waiting[:unserved], some, left, sharing, rate, limit)
+    return rate, limit
+
+
+@njit(cache=True)
+def _swept(
+    offsets: Ints, links: Ints, waiting: Ints, some: Ints, left: Floats, sharing: Ints, rate: Floats, limit: Ints
+) -> Any:
+    """Serve flows in sweeps while that is worth it; how many are left, first in `waiting`, and what is left of `some`.
+
+    `left` is what a link has left in bytes/s, `sharing` how many flows that wait pass it; both are kept.
+    """
+    unserved, many, sweeps, worth = len(waiting), len(some), 0, True
+    least_of, served = np.zeros(len(left), np.bool_), np.empty(len(waiting), np.int64)
+    while worth and unserved > 0 and many > 0:
+        least, kept = np.inf, 0
+        for at in range(many):
+            link = some[at]
+            if sharing[link] > 0:
+                some[kept] = link
+                kept += 1
+                least = min(least, max(0.0, left[link]) / sharing[link])
+        many = looked = kept
+        for at in range(many):
+            link = some[at]
+            least_of[link] = left[link] <= least * (1 + SAME) * sharing[link]
+
+        count, kept = 0, 0
+        for at in range(unserved):
+            flow = waiting[at]
+            waiting[kept] = flow
+            kept += 1
+            for hop in range(offsets[flow], offsets[flow + 1]):
+                looked += 1
+                if least_of[links[hop]]:
+                    rate[flow], limit[flow] = least, links[hop]
+                    served[count] = flow
+                    count += 1
+                    kept -= 1
+                    break
+        unserved = kept
+        if unserved > 0:
+            for flow in served[:count]:
+                for hop in range(offsets[flow], offsets[flow + 1]):
+                    left[links[hop]] -= least
+                    sharing[links[hop]] -= 1
+        sweeps += 1
+        worth = sweeps < SWEEPS or looked <= WORTH_A_SWEEP * count
+    return unserved, some[:many]
+
+
+@njit(cache=True)
+def _served_by_link(
+    offsets: Ints, links: Ints, waiting: Ints, some: Ints, left: Floats, sharing: Ints, rate: Floats, limit: Ints
+) -> None:
+    """Serve flows link by link, that of the least share first."""
     # The flows over each link, one link behind the other.
-    first = np.zeros(number + 1, np.int64)
-    for flow in range(flows):
-        if active[flow]:
-            for at in range(offsets[flow], offsets[flow + 1]):
-                first[links[at] + 1] += 1
-    for link in range(number):
-        first[link + 1] += first[link]
-    over, filled = np.empty(first[number], np.int64), first[:-1].copy()
-    waiting, unserved = np.zeros(flows, np.bool_), 0
-    for flow in range(flows):
-        if active[flow]:
-            waiting[flow] = True
-            unserved += 1
-            rate[flow] = np.inf
-            for at in range(offsets[flow], offsets[flow + 1]):
-                over[filled[links[at]]] = flow
-                filled[links[at]] += 1
-    left, sharing = capacity.copy(), np.empty(number, np.int64)
-    keys, values, size = np.empty(number + 1), np.empty(number + 1, np.int64), 0
-    for link in range(number):
-        sharing[link] = first[link + 1] - first[link]
-        if sharing[link] > 0 and left[link] < np.inf:
-            size = push(keys, values, size, left[link] / sharing[link], link)
+    first = np.zeros(len(left) + 1, np.int64)
+    first[1:] = np.cumsum(sharing)
+    over, filled = np.empty(first[-1], np.int64), first[:-1].copy()
+    waits, unserved = np.zeros(len(rate), np.bool_), len(waiting)
+    for flow in waiting:
+        waits[flow] = True
+        for at in range(offsets[flow], offsets[flow + 1]):
+            over[filled[links[at]]] = flow
+            filled[links[at]] += 1
+    keys, values, size = np.empty(len(some) + 1), np.empty(len(some) + 1, np.int64), 0
+    for link in some:
+        if sharing[link] > 0:
+            size = push(keys, values, size, max(0.0, left[link]) / sharing[link], link)
     while size > 0 and unserved > 0:  # links that are left when all are served limit none
         key, link = keys[0], values[0]
         size = pop(keys, values, size)
@@ -100,15 +157,14 @@ def fair_rates(offsets: Ints, links: Ints, capacity: Floats, active: Any) -> Any
             continue
         for at in range(first[link], first[link + 1]):
             flow = over[at]
-            if not waiting[flow]:
+            if not waits[flow]:
                 continue
-            waiting[flow] = False
+            waits[flow] = False
             unserved -= 1
             rate[flow], limit[flow] = share, link
             for hop in range(offsets[flow], offsets[flow + 1]):
                 left[links[hop]] -= share
                 sharing[links[hop]] -= 1
-    return rate, limit
 
 
 @njit(cache=True)
@@ -165,10 +221,10 @@ def drain_each(first: Ints, offsets: Ints, links: Ints, capacity: Floats, size_b
     for pattern in range(len(first) - 1):
         start, end = first[pattern], first[pattern + 1]
         begin = offsets[start]
-        over = links[begin : offsets[end]].copy()
+        over = np.empty(offsets[end] - begin, np.int64)
         used, count = np.empty(min(len(over), len(capacity)), np.int64), 0
         for at in range(len(over)):
-            link = over[at]
+            link = links[begin + at]
             if number[link] < 0:
                 number[link] = count
                 used[count] = link
