@@ -77,7 +77,7 @@ def _memory_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof) -> Bound
     read = kernel.traffic_bytes(shape, dtype) - written
     per_read = 1 / roof.read_bytes_per_s
     per_written = max(0.0, 2 / roof.copy_bytes_per_s - per_read)
-    if kernel.only_reads(shape):
+    if kernel.only_reads(shape, dtype):
         name = "read bandwidth"
     else:
         name = "copy bandwidth" if read == written else "copy and read bandwidth"

@@ -22,8 +22,11 @@ from clusterbench.bench.roof_runs import RoofRuns
 from clusterbench.bench.sampling import Rules, Samples, sample
 from clusterbench.kernels import device, roofline
 from clusterbench.kernels.backends import Backend, detect
+from clusterbench.kernels.conversion import rounded
+from clusterbench.kernels.data import make_inputs
+from clusterbench.kernels.element_types import element_type, is_float
 from clusterbench.kernels.kernel import BACKENDS, Array, Kernel, KernelError, Shape, shape_text
-from clusterbench.kernels.verify import Check, checks_expected, compare, make_inputs, poison, verify
+from clusterbench.kernels.verify import Check, checks_expected, poison, recheck, verify
 from clusterbench.kernels.worker import Outcome, run_worker
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
@@ -70,14 +73,14 @@ class Plan:
 
     def shape(self, kernel: Kernel, dtype: str) -> Shape:
         """The problem to time. Raises `KernelError` where its arrays do not fit into half of the free memory."""
-        itemsize = np.dtype(dtype).itemsize
+        itemsize = element_type(dtype).itemsize
         if self.size_bytes is not None:
             shape = kernel.shape_of(max(1, self.size_bytes // itemsize))
         elif kernel.elements is not None:
             shape = kernel.shape_of(kernel.elements)
         else:
             shape = kernel.shape_of(self.stream_bytes // itemsize)
-        largest = max(int(np.prod(kernel.extent(a, shape))) for a in (*kernel.inputs, *kernel.outputs)) * itemsize
+        largest = max(kernel.size_bytes(array, shape, dtype) for array in kernel.arguments)
         needed, room = kernel.footprint_bytes(shape, dtype) + CHECK_COPIES * largest, MEMORY_SHARE * free_bytes()
         if needed > room:
             raise KernelError(
@@ -145,9 +148,9 @@ class _Run:
         """Verify the CPU's implementations. Returns what failed, which is then a row and is not timed."""
         refused = set()
         for kernel, dtype in self.plan.problems():
-            if backend.name not in kernel.implementations:
+            if not kernel.has(backend.name, dtype):
                 refused.add((kernel.name, dtype))
-                self.add(self._unverified(kernel, backend, dtype, "it has no implementation for this back end"))
+                self.add(self._unverified(kernel, backend, dtype, _lacks(kernel, backend, dtype)))
                 continue
             self.step(f"verify {kernel.name} {dtype}", 1)
             checks = list(verify(kernel, backend, [dtype], self.plan.seed))
@@ -181,8 +184,8 @@ class _Run:
     def _source_row(self, kernel: Kernel, backend: Backend, dtype: str, outcome: Outcome) -> Measurement:
         if backend.mode == "absent":
             return self._unverified(kernel, backend, dtype, backend.reason)
-        if backend.name not in kernel.implementations:
-            return self._unverified(kernel, backend, dtype, "it has no implementation for this back end")
+        if not kernel.has(backend.name, dtype):
+            return self._unverified(kernel, backend, dtype, _lacks(kernel, backend, dtype))
         mine = [check for check in outcome.checks if (check.kernel, check.dtype) == (kernel.name, dtype)]
         if len(mine) < checks_expected(kernel, backend.name):
             return self._verified(kernel, backend, dtype, mine, outcome.error or "not all checks were made")
@@ -212,7 +215,7 @@ class _Run:
             error_over_bound=max((check.error_over_bound for check in ran), default=None),
             verdict="FAIL" if failed or problem else "PASS",
             reason="; ".join(reasons) + more,
-            note=f"exact and rounding data around each tile; {backend.mode}: {backend.reason}",
+            note=f"{'; '.join(_how(checks))}; {backend.mode}: {backend.reason}",
             started_at=now_iso(),
         )
 
@@ -271,6 +274,24 @@ class _Run:
         return self._roofs.roof
 
 
+def _lacks(kernel: Kernel, backend: Backend, dtype: str) -> str:
+    if backend.name in kernel.implementations:
+        return f"its {backend.name} source has no {dtype}"
+    return "it has no implementation for this back end"
+
+
+def _how(checks: Sequence[Check]) -> list[str]:
+    """What a row of checks stands on, in words: the data, the RMS error, and a type that was modelled."""
+    classes = list(dict.fromkeys(check.data for check in checks))
+    found = [f"{', '.join(classes)} data around each tile"]
+    errors = [check.rms for check in checks if check.rms is not None]
+    if errors:
+        found.append(f"RMS error at most {max(errors):.2g} typical ones")
+    if any(check.modelled for check in checks):
+        found.append("the type is modelled, as the interpreter gets it wrong: a model rounds, sums are float32's")
+    return found
+
+
 def _evidence(backend: Backend) -> Any:
     return "measured" if backend.mode == "native" else "simulated"
 
@@ -294,25 +315,39 @@ class Timed:
 def time_kernel(kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: int) -> Timed:
     """Time the CPU's implementation on zero-mean data, then check it on the same arrays with new, exact data."""
     launch = kernel.implementations["numba"].launch
-    inputs = {name: _placed(kernel.extent(name, shape), dtype) for name in kernel.inputs}
-    outputs = [_placed(kernel.extent(name, shape), dtype) for name in kernel.outputs]
+    types = {name: kernel.type_of(name, dtype) for name in (*kernel.inputs, *kernel.outputs)}
+    arrays = {name: _placed(kernel.extent(name, shape), types[name]) for name in kernel.arguments}
+    outputs = [arrays[name] for name in kernel.outputs]
     rng = np.random.default_rng(seed)
-    for array in inputs.values():
-        pattern = rng.uniform(-1, 1, min(array.size, 1 << 20)).astype(dtype)
-        array.ravel()[:] = np.resize(pattern, array.size)
-    arguments = (*outputs, *inputs.values(), *kernel.scalar_values(dtype))
+    given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
+    updated = {start: out for out, start in kernel.updates.items()}
+    holder = {name: updated.get(name, name) for name in kernel.inputs}
+    for name in kernel.inputs:
+        array = arrays[holder[name]]
+        if name in given:
+            array[...] = given[name]
+        elif is_float(array.dtype):
+            pattern = rounded(rng.uniform(-1, 1, min(array.size, 1 << 20)), types[name])
+            array.ravel()[:] = np.resize(pattern, array.size)
+        else:
+            array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
+    arguments = (*arrays.values(), *kernel.scalar_values(dtype))
     samples = sample(python_block(lambda: launch(*arguments)), rules, reading_s())
-    for name, fresh in make_inputs(kernel, shape, dtype, "exact", rng).items():
-        inputs[name][...] = fresh
-    for out in outputs:
-        out[...] = poison(dtype)
+    for name, out in zip(kernel.outputs, outputs, strict=True):
+        out[...] = poison(types[name])
+    inputs = make_inputs(kernel, shape, dtype, "exact", rng)
+    for name, fresh in inputs.items():
+        arrays[holder[name]][...] = fresh
     launch(*arguments)
     base = Check(kernel.name, "numba", dtype, shape_text(shape), "exact")
-    return Timed(samples, compare(kernel, base, shape, inputs, outputs))
+    return Timed(samples, recheck(kernel, base, shape, inputs, outputs))
 
 
 def _placed(extent: tuple[int, ...], dtype: str) -> Array:
     """An array whose memory all cores have touched first, each its part."""
-    array = np.empty(extent, dtype)
-    roofline.fill(array.reshape(-1), np.dtype(dtype).type(0))
+    array = np.empty(extent, element_type(dtype))
+    flat = array.reshape(-1)
+    # Numba has no floats of 16 and 8 bits: their bits are as good.
+    bits = flat.view(f"u{flat.itemsize}") if flat.itemsize < 4 else flat
+    roofline.fill(bits, bits.dtype.type(0))
     return array

@@ -16,10 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from clusterbench.kernels import device
+from clusterbench.kernels.element_types import TF32, TINY_FLOATS
 from clusterbench.kernels.kernel import Array, KernelError
 from clusterbench.kernels.lazy import EXTRAS
 
 Mode = Literal["native", "interpreter", "simulator", "absent"]
+INTERPRETED_WRONGLY = ("bfloat16", *TINY_FLOATS, TF32)
+"""Types that Triton 3.9's interpreter gets wrong without a word: it truncates to bfloat16 and then computes with the
+bits, rounds ties of 8-bit floats away from zero, and ignores the input precision of a matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ def detect() -> dict[str, Backend]:
     """Every back end of the suite with its mode here. Imports none of them."""
     gpus = device.nvidia_gpus()
     return {backend.name: backend for backend in (_numba(), _triton(gpus), _numba_cuda(gpus), _cupy(gpus))}
+
+
+def models(backend: Backend, dtype: str) -> bool:
+    """Whether a type is modelled on this back end: its source runs on float32, and `conversion.py` rounds."""
+    return backend.name == "triton" and backend.mode == "interpreter" and dtype in INTERPRETED_WRONGLY
 
 
 def _numba() -> Backend:

@@ -12,17 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from clusterbench.kernels.element_types import TF32, element_type, finfo, is_float
+
 Array = NDArray[Any]
 
 
 def unit_roundoff(dtype: DTypeLike) -> float:
-    """u = half the distance from 1 to the next larger number: 2^-24 for float32, 2^-53 for float64."""
-    return float(np.finfo(np.dtype(dtype)).eps) / 2
+    """u = half the distance from 1 to the next larger number: 2^-24 for float32, 2^-11 for tf32; 0 for integers."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name == TF32:
+        return 2.0**-11
+    return float(finfo(name).eps) / 2 if is_float(element_type(name)) else 0.0
 
 
 def significand_bits(dtype: DTypeLike) -> int:
-    """p such that every integer up to 2^p in magnitude is representable: 24 for float32, 53 for float64."""
-    return int(np.finfo(np.dtype(dtype)).nmant) + 1
+    """p such that every integer up to 2^p in magnitude is representable: 24 for float32, 31 for int32."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    kind = element_type(name)
+    if not is_float(kind):
+        return 8 * kind.itemsize - (kind.kind == "i")
+    return 11 if name == TF32 else int(finfo(name).nmant) + 1
+
+
+def smallest_subnormal(dtype: DTypeLike) -> float:
+    """The least positive number: twice what one rounding may be off by where it underflows; 0 for integers."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    return float(finfo(name).smallest_subnormal) if is_float(element_type(name)) else 0.0
 
 
 def gamma(roundings: int, u: float) -> float:

@@ -1,37 +1,42 @@
-"""Whether an implementation is right: exact data compared bit for bit, rounding data against the derived bound.
+"""Whether an implementation is right: exact data bit for bit, other data against the derived bound, and an RMS alarm.
 
-exact
-    Small random integers such that every partial sum, in any order, is a number of the type: the result does not depend
-    on order or fusion and must equal the reference bit for bit. Finds any wrong index, lost tile or double count.
-rounding
-    Numbers with full significands, zero mean: error over bound must be at most 1, where the reference is computed in a
-    wider type and its own bound is allowed for. Finds a wrong type of accumulation.
+Three instruments, as each is blind where another sees. Exact data find any wrong index, lost tile or double count,
+which the loose bound of a long sum hides. The bound, error over which must be at most 1, holds on any data. The RMS
+error in units of a typical one finds sums that are kept in a narrower type, which stay below the bound of a long sum.
 
 Outputs are poisoned with a NaN of known bits before the launch, so that an element that nobody wrote shows; every array
-lies between guard zones of NaN, which must come back unchanged, and which spoil the result of whoever reads them.
+lies between guard zones of NaN, which must come back unchanged, and which spoil the result of whoever reads them. The
+reference is computed in a wider type, and its own bound is allowed for. `data.py` has the classes of data.
+
+An interpreter that gets a type wrong is not asked for it: the same source runs on float32 arrays whose values are
+numbers of the type, and what it leaves is rounded to the type by `conversion.py`. Such a check is marked `modelled`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from math import isqrt
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from clusterbench.kernels.backends import Backend, Memory, memory
-from clusterbench.kernels.bounds import significand_bits, unit_roundoff
-from clusterbench.kernels.kernel import Array, Kernel, Shape, shape_text
+from clusterbench.kernels.backends import Backend, Memory, memory, models
+from clusterbench.kernels.bounds import smallest_subnormal, unit_roundoff
+from clusterbench.kernels.conversion import rounded
+from clusterbench.kernels.data import cases, make_inputs
+from clusterbench.kernels.element_types import accumulator, element_type, is_float
+from clusterbench.kernels.kernel import Array, DataClass, Kernel, Shape, shape_text
 
-DataClass = Literal["exact", "rounding"]
-DATA: tuple[DataClass, ...] = ("exact", "rounding")
 GUARD = 64
 """Elements of a guard zone."""
-LARGEST_INTEGER = 1000
-_POISON = {4: 0x7FC0DEAD, 8: 0x7FF800000000DEAD, 2: 0x7FCD}
+ALARM = 2.0
+"""RMS errors of a right kernel stay below (ALARM + √terms) typical ones: the partial sums of n zero-mean terms are off
+by up to about √n·u of the whole where they are added one after the other, and by less in any other order."""
+_POISON = {1: 0x7F, 2: 0x7FCD, 4: 0x7FC0DEAD, 8: 0x7FF800000000DEAD}
+_LEAST = {1: -0x5B, 2: -0x5EAD, 4: -0x5EADDEAD, 8: -0x5EADDEAD5EADDEAD}
+"""What an integer output holds before the launch: no count and no index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,32 @@ class Check:
     data: DataClass
     elements: int = 0
     wrong: int = 0
-    """Elements that differ (exact) or are over their bound (rounding)."""
+    """Elements that differ (exact) or are over their bound (all others)."""
     error_over_bound: float = 0.0
     """The largest; infinite where a bound of 0 is exceeded or the result is no number."""
     unwritten: int = 0
     """Elements of the outputs that still hold the poison."""
     damaged: int = 0
     """Elements of guard zones and inputs that have changed."""
+    rms: float | None = None
+    """RMS error in units of a typical one, u times `Kernel.spread`, of the rounding data; None where not looked at."""
+    rms_limit: float = math.inf
+    """From which it is an alarm."""
+    modelled: bool = False
+    """Whether the type was modelled, as the interpreter lacks it."""
     error: str = ""
     """What was raised."""
 
     @property
+    def alarm(self) -> bool:
+        """Whether the RMS error is larger than that of sums kept in the right type."""
+        return self.rms is not None and not self.rms <= self.rms_limit
+
+    @property
     def passed(self) -> bool:
         """Whether nothing at all is wrong."""
-        return not (self.wrong or self.unwritten or self.damaged or self.error) and self.error_over_bound <= 1
+        right = not (self.wrong or self.unwritten or self.damaged or self.error or self.alarm)
+        return right and self.error_over_bound <= 1
 
     @property
     def reason(self) -> str:
@@ -75,6 +92,10 @@ class Check:
             found.append(f"{self.wrong} of {self.elements} elements wrong")
         if self.error_over_bound > 1:
             found.append(f"error is {self.error_over_bound:.3g} of its bound")
+        if self.alarm:
+            found.append(
+                f"the RMS error is {self.rms:.3g} typical ones, at most {self.rms_limit:.3g} for sums in the right type"
+            )
         return f"{where}: {', '.join(found)}" if found else ""
 
     def as_row(self) -> dict[str, Any]:
@@ -82,128 +103,116 @@ class Check:
         return asdict(self)
 
 
-def shapes_around(tile: Mapping[str, int]) -> list[dict[str, int]]:
-    """Where off-by-one errors live: size 1, primes, just below and above a tile, and two tiles with a rest."""
-    primes = (13, 7, 11, 5)
-    prime = {name: primes[i % len(primes)] for i, name in enumerate(tile)}
-    shapes = [
-        dict.fromkeys(tile, 1),
-        prime,
-        {name: max(1, size - 1) for name, size in tile.items()},
-        {name: size + 1 for name, size in tile.items()},
-    ]
-    for odd in range(min(len(tile), 2)):
-        shapes.append(
-            {n: 2 * size + prime[n] if i % 2 == odd else prime[n] for i, (n, size) in enumerate(tile.items())}
-        )
-    return list({shape_text(shape): shape for shape in shapes}.values())
+def wide_type(dtype: str) -> Any:
+    """The type in which references are computed: float64, and the next wider that NumPy has here for float64."""
+    return np.float64 if element_type(dtype).itemsize < 8 else np.longdouble
 
 
-def make_inputs(
-    kernel: Kernel, shape: Shape, dtype: DTypeLike, data: DataClass, rng: np.random.Generator
-) -> dict[str, Array]:
-    """Inputs of a class, by name."""
-    terms = kernel.terms({**shape, "s": 1})
-    made = {}
-    for name in kernel.inputs:
-        extent = kernel.extent(name, shape)
-        made[name] = _exact(extent, dtype, terms, rng) if data == "exact" else _rounding(extent, dtype, rng)
-    return made
+def poison(dtype: str, number: int = 0) -> Any:
+    """What nobody computes: a quiet NaN with known bits, different ones for each number; a large negative integer."""
+    kind = element_type(dtype)
+    if not is_float(kind):
+        return kind.type(_LEAST[kind.itemsize] if kind.kind == "i" else np.iinfo(kind).max)
+    bits = _POISON[kind.itemsize] + (number if kind.itemsize > 1 else 0)
+    return np.array([bits], f"u{kind.itemsize}").view(kind)[0]
 
 
-def _exact(extent: tuple[int, ...], dtype: DTypeLike, terms: int, rng: np.random.Generator) -> Array:
-    room = 1 << significand_bits(dtype)
-    largest = min(isqrt(room // terms), LARGEST_INTEGER)
-    if largest >= 1:
-        return rng.integers(-largest, largest, extent, endpoint=True, dtype=np.int16).astype(dtype)
-    # More terms than the type can count: ones with random signs, so few that their number stays below the limit.
-    values = rng.choice(np.array([-1, 1], np.int8), extent)
-    values[rng.random(extent, dtype=np.float32) >= room / 2 / terms] = 0
-    return values.astype(dtype)
-
-
-def _rounding(extent: tuple[int, ...], dtype: DTypeLike, rng: np.random.Generator) -> Array:
-    # The generator's own numbers are multiples of 2^-52, whose sums are exact in float64; thirds use all bits.
-    return (rng.uniform(-1, 1, extent) / 3).astype(dtype)
-
-
-def wide_type(dtype: DTypeLike) -> Any:
-    """The type in which the reference of the rounding class is computed: the next wider that NumPy has here."""
-    return np.float64 if np.dtype(dtype).itemsize < 8 else np.longdouble
-
-
-def poison(dtype: DTypeLike, number: int = 0) -> Any:
-    """A quiet NaN with known bits, different ones for each number."""
-    kind = np.dtype(dtype)
-    return np.array([_POISON[kind.itemsize] + number], f"u{kind.itemsize}").view(kind)[0]
-
-
-def verify(kernel: Kernel, backend: Backend, dtypes: list[str], seed: int) -> Iterator[Check]:
-    """Check one implementation on all shapes around its tile, in every dtype and class."""
-    tile = kernel.implementations[backend.name].tile
+def verify(kernel: Kernel, backend: Backend, dtypes: Sequence[str], seed: int) -> Iterator[Check]:
+    """Check one implementation on all its cases, in those of the types that it has."""
     for dtype in dtypes:
-        for shape in shapes_around(tile):
-            for data in DATA:
+        if kernel.has(backend.name, dtype):
+            for shape, data in cases(kernel, backend.name):
                 yield check(kernel, backend, dtype, shape, data, seed)
 
 
 def checks_expected(kernel: Kernel, backend: str) -> int:
     """How many checks `verify` makes of one implementation in each dtype."""
-    return len(DATA) * len(shapes_around(kernel.implementations[backend].tile))
+    return len(cases(kernel, backend))
 
 
 def check(kernel: Kernel, backend: Backend, dtype: str, shape: Shape, data: DataClass, seed: int) -> Check:
     """Check one implementation on one problem. What it raises becomes the check's error."""
-    base = Check(kernel.name, backend.name, dtype, shape_text(shape), data)
+    modelled = models(backend, dtype)
+    base = Check(kernel.name, backend.name, dtype, shape_text(shape), data, modelled=modelled)
     inputs = make_inputs(kernel, shape, dtype, data, np.random.default_rng(seed))
     try:
-        outputs, damaged = _launch(kernel, backend, dtype, shape, inputs)
+        with np.errstate(all="ignore"):  # of what NumPy runs
+            outputs, unwritten, damaged = _launch(kernel, backend, dtype, shape, inputs, modelled)
     except Exception as error:  # whatever a kernel raises is its own failure and must not end the others
         return _failed(base, error)
-    return compare(kernel, base, shape, inputs, outputs, damaged)
+    return compare(kernel, replace(base, unwritten=unwritten, damaged=damaged), shape, inputs, outputs)
 
 
 def _failed(base: Check, error: Exception) -> Check:
     lines = str(error).strip().splitlines()
-    return Check(**{**asdict(base), "error": f"{type(error).__name__}: {lines[0] if lines else ''}"})
+    return replace(base, error=f"{type(error).__name__}: {lines[0] if lines else ''}")
 
 
-def compare(
-    kernel: Kernel, base: Check, shape: Shape, inputs: Mapping[str, Array], outputs: list[Array], damaged: int = 0
-) -> Check:
-    """Judge the outputs that an implementation left for these inputs."""
-    scalars = kernel.scalar_values(base.dtype)
-    u = unit_roundoff(base.dtype)
-    mark = poison(base.dtype)
-    unwritten = sum(int(np.count_nonzero(_bits(out) == _bits(mark))) for out in outputs)
-    if base.data == "exact":
-        expected = _each(kernel.reference(*inputs.values(), *scalars))
-        # A zero may have either sign: which one depends on the order of a sum.
-        wrong = sum(int(np.count_nonzero(out != right)) for out, right in zip(outputs, expected, strict=True))
-        worst = math.inf if wrong else 0.0
-    else:
-        wide = wide_type(base.dtype)
-        arguments = [array.astype(wide) for array in inputs.values()] + [wide(scalar) for scalar in scalars]
-        expected = _each(kernel.reference(*arguments))
-        own, reference = (
-            _each(kernel.bound(shape, u, *arguments)),
-            _each(kernel.bound(shape, unit_roundoff(wide), *arguments)),
-        )
-        wrong, worst = 0, 0.0
-        for out, right, bound, slack in zip(outputs, expected, own, reference, strict=True):
-            ratio = _ratio(np.abs(out.astype(wide) - right), bound + slack)
-            wrong += int(np.count_nonzero(~(ratio <= 1)))
-            worst = max(worst, float(np.max(ratio)))
-    elements = sum(out.size for out in outputs)
-    return Check(
-        base.kernel, base.backend, base.dtype, base.shape, base.data, elements, wrong, worst, unwritten, damaged
+def recheck(kernel: Kernel, base: Check, shape: Shape, inputs: Mapping[str, Array], outputs: Sequence[Array]) -> Check:
+    """Judge outputs that held `poison` before an implementation wrote to them."""
+    unwritten = sum(
+        _poisoned(out, kernel.type_of(n, base.dtype)) for n, out in zip(kernel.outputs, outputs, strict=True)
     )
+    return compare(kernel, replace(base, unwritten=unwritten), shape, inputs, outputs)
 
 
-def _ratio(error: Array, bound: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0, error / bound)
-    return np.where(np.isnan(ratio), np.inf, ratio)
+def compare(kernel: Kernel, base: Check, shape: Shape, inputs: Mapping[str, Array], outputs: Sequence[Array]) -> Check:
+    """Judge the outputs that an implementation left for these inputs, by the class of the data."""
+    judged = _compare_exactly if base.data == "exact" else _compare_by_bound
+    with np.errstate(all="ignore"):  # infinities and NaN are among the data
+        return replace(judged(kernel, base, shape, inputs, outputs), elements=sum(int(np.size(out)) for out in outputs))
+
+
+def _compare_exactly(
+    kernel: Kernel, base: Check, shape: Shape, inputs: Mapping[str, Array], outputs: Sequence[Array]
+) -> Check:
+    wide = element_type(accumulator(base.dtype)).type  # in which any sum of exact data is exact
+    expected = _each(kernel.reference(*_widened(kernel, base.dtype, inputs, wide)))
+    # A zero may have either sign: which one depends on the order of a sum.
+    wrong = sum(int(np.count_nonzero(_wide(out, wide) != right)) for out, right in zip(outputs, expected, strict=True))
+    return replace(base, wrong=wrong, error_over_bound=math.inf if wrong else 0.0)
+
+
+def _compare_by_bound(
+    kernel: Kernel, base: Check, shape: Shape, inputs: Mapping[str, Array], outputs: Sequence[Array]
+) -> Check:
+    wide = wide_type(base.dtype)
+    arguments = _widened(kernel, base.dtype, inputs, wide)
+    expected = _each(kernel.reference(*arguments))
+    own = _each(kernel.bound(shape, unit_roundoff(base.dtype), *arguments))
+    reference = _each(kernel.bound(shape, unit_roundoff(wide), *arguments))
+    terms = kernel.terms({**shape, "s": 1})
+    wrong, worst = 0, 0.0
+    for name, out, right, bound, slack in zip(kernel.outputs, outputs, expected, own, reference, strict=True):
+        underflow = terms * smallest_subnormal(kernel.type_of(name, base.dtype))
+        ratio = _ratio(_wide(out, wide), right, bound + slack + underflow)
+        wrong += int(np.count_nonzero(~(ratio <= 1)))
+        worst = max(worst, float(np.max(ratio)))
+    found = replace(base, wrong=wrong, error_over_bound=worst)
+    if kernel.spread is None or base.data != "rounding":
+        return found
+    first = next(iter(kernel.outputs))
+    unit = unit_roundoff(kernel.type_of(first, base.dtype)) * np.asarray(kernel.spread(shape, *arguments))
+    errors = np.where(unit > 0, (_wide(outputs[0], wide) - expected[0]) / unit, 0)
+    return replace(found, rms=float(np.sqrt(np.mean(np.square(errors)))), rms_limit=ALARM + math.sqrt(terms))
+
+
+def _ratio(out: Array, right: Array, bound: Array) -> Array:
+    """Error over bound of each element; 0 where both are the same infinity or both no number."""
+    same = (out == right) | (np.isnan(out) & np.isnan(right))
+    ratio = np.where(same, 0, np.abs(out - right) / bound)
+    return np.where(np.isnan(ratio) | ~(np.isfinite(right) | same), np.inf, ratio)
+
+
+def _widened(kernel: Kernel, dtype: str, inputs: Mapping[str, Array], wide: Any) -> list[Any]:
+    """The inputs and scalars in a wider type; integers as they are."""
+    arrays = [_wide(array, wide) if is_float(array.dtype) else array for array in inputs.values()]
+    return [*arrays, *(wide(scalar) for scalar in kernel.scalar_values(dtype))]
+
+
+def _wide(array: Array, wide: Any) -> Array:
+    """An array in a wider type; an integer keeps its own, in which it is compared."""
+    return np.asarray(array).astype(wide) if is_float(np.asarray(array).dtype) else np.asarray(array)
 
 
 def _each(result: Array | tuple[Array, ...]) -> tuple[Array, ...]:
@@ -215,31 +224,49 @@ def _bits(array: Any) -> NDArray[Any]:
     return values.view(f"u{values.itemsize}")
 
 
-def _guarded(content: Array, number: int) -> Array:
+def _poisoned(out: Array, dtype: str) -> int:
+    """Elements that still hold the poison; of a type of 8 bits, any of whose values may be right, none is counted."""
+    return int(np.count_nonzero(_bits(out) == _bits(poison(dtype)))) if out.dtype.itemsize > 1 else 0
+
+
+def _guarded(content: Array, dtype: str, number: int) -> Array:
     """The array as one dimension between two guard zones.
 
-    Each array has a NaN of its own: what a kernel copies from behind one array to behind another must show.
+    Each array has a NaN of its own: what a kernel copies from behind one array to behind another must show. Integers
+    that are read are mostly indices, so zeros guard them, which lead nowhere outside.
     """
-    guard = np.full(GUARD, poison(content.dtype, number), content.dtype)
+    mark = poison(dtype, number) if is_float(content.dtype) else content.dtype.type(0)
+    guard = np.full(GUARD, mark, content.dtype)
     return np.concatenate([guard, content.ravel(), guard])
 
 
 def _launch(
-    kernel: Kernel, backend: Backend, dtype: str, shape: Shape, inputs: Mapping[str, Array]
-) -> tuple[list[Array], int]:
-    """Run one implementation once. Returns its outputs and the elements of inputs and guard zones that changed."""
+    kernel: Kernel, backend: Backend, dtype: str, shape: Shape, inputs: Mapping[str, Array], modelled: bool
+) -> tuple[list[Array], int, int]:
+    """Run one implementation once: its outputs, how many of their elements nobody wrote, and how many others changed.
+
+    `modelled`: floating-point arrays of the type itself are float32 for the launch.
+    """
     where: Memory = memory(backend)
-    outputs = {name: np.full(kernel.extent(name, shape), poison(dtype), dtype) for name in kernel.outputs}
-    arrays = {**outputs, **inputs}
-    before = {name: _guarded(array, i) for i, (name, array) in enumerate(arrays.items(), start=1)}
+    types = {name: kernel.type_of(name, dtype) for name in kernel.arguments}
+    stands = {name: "float32" if modelled and kind == dtype else kind for name, kind in types.items()}
+    before = {}
+    for number, (name, kind) in enumerate(stands.items(), start=1):
+        start = inputs.get(kernel.updates.get(name, name))
+        if start is None:
+            start = np.full(kernel.extent(name, shape), poison(kind), element_type(kind))
+        before[name] = _guarded(start.astype(element_type(kind)), kind, number)
     buffers = {name: where.put(array) for name, array in before.items()}
     views = [where.view(buffers[name], GUARD, kernel.extent(name, shape)) for name in buffers]
     kernel.implementations[backend.name].launch(*views, *kernel.scalar_values(dtype), *where.last)
     after = {name: where.get(buffer) for name, buffer in buffers.items()}
-    damaged = sum(int(np.count_nonzero(_bits(after[name]) != _bits(before[name]))) for name in inputs)
-    results = []
-    for name in outputs:
+    only_read = [name for name in kernel.arguments if name not in kernel.outputs]
+    damaged = sum(int(np.count_nonzero(_bits(after[name]) != _bits(before[name]))) for name in only_read)
+    results, unwritten = [], 0
+    for name in kernel.outputs:
         for zone in (slice(None, GUARD), slice(-GUARD, None)):
             damaged += int(np.count_nonzero(_bits(after[name][zone]) != _bits(before[name][zone])))
-        results.append(after[name][GUARD:-GUARD].reshape(kernel.extent(name, shape)))
-    return results, damaged
+        out = after[name][GUARD:-GUARD].reshape(kernel.extent(name, shape))
+        unwritten += _poisoned(out, stands[name])
+        results.append(rounded(out, types[name]) if stands[name] != types[name] else out)
+    return results, unwritten, damaged

@@ -2,7 +2,7 @@
 
 Costs:      2·n·s bytes, 2·n flops: bound by memory.
 How wrong:  at most γ_n·Σ|x_i·y_i| with γ_n = n·u/(1 - n·u), for every order of summation, fused or not.
-            The bound of a long sum is loose; a lost element is found by the exact data.
+            The bound of a long sum is loose: exact data find a lost element, the RMS error a narrow sum.
 No GPU:     `numba` is the CPU's own version; Triton's interpreter, Numba's simulator and NumPy run the other sources.
 Source:     BabelStream (T. Deakin et al., "Evaluating attainable memory bandwidth of parallel programming models via
             BabelStream", IJCSE 2018); bound: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1.
@@ -31,6 +31,11 @@ def reference(x: Array, y: Array) -> Array:
 def bound(shape: Any, u: float, x: Array, y: Array) -> Array:
     """γ_n·Σ|x·y|."""
     return inner_product(shape["n"], np.add.reduce(np.abs(x * y), keepdims=True), u)
+
+
+def spread(shape: Any, x: Array, y: Array) -> Array:
+    """√Σ(x·y)²: of the partial sums of zero-mean terms."""
+    return np.sqrt(np.add.reduce(np.square(x * y), keepdims=True))
 
 
 # Leave to reassociate and to contract, which vector code needs: the bound holds for every order, fused or not.
@@ -118,6 +123,7 @@ KERNEL = Kernel(
     reference=reference,
     bound=bound,
     bound_source="γ_n·Σ|x·y|, any order, fused or not (Higham, section 3.1)",
+    spread=spread,
     implementations={
         "numba": Implementation(on_cpu, tile={"n": PART}),
         "triton": Implementation(with_triton, tile={"n": BLOCK}),

@@ -10,6 +10,7 @@ Source:     K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Mul
 from math import isqrt
 from typing import Any
 
+import numpy as np
 from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, inner_product
@@ -30,6 +31,11 @@ def reference(a: Array, b: Array) -> Array:
 def bound(shape: Any, u: float, a: Array, b: Array) -> Array:
     """γ_k·(|A|·|B|) an element."""
     return inner_product(shape["k"], abs(a) @ abs(b), u)
+
+
+def spread(shape: Any, a: Array, b: Array) -> Array:
+    """√((A∘A)·(B∘B)): of the partial sums of zero-mean products."""
+    return np.sqrt(np.square(a) @ np.square(b))
 
 
 # Leave to contract: one rounding in place of two, which the bound covers; nothing is reassociated.
@@ -145,6 +151,7 @@ KERNEL = Kernel(
     reference=reference,
     bound=bound,
     bound_source="γ_k·(|A|·|B|), any order, fused or not (Higham, section 3.5)",
+    spread=spread,
     implementations={
         "numba": Implementation(on_cpu, tile={"m": ROWS, "k": DEPTH, "n": COLUMNS}),
         "triton": Implementation(with_triton, tile={"m": BLOCK, "k": BLOCK, "n": BLOCK}),

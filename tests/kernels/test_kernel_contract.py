@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.bounds import unit_roundoff
+from clusterbench.kernels.data import make_inputs
 from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.element_types import accumulator, element_type, is_float
 from clusterbench.kernels.kernel import BACKENDS, Kernel
-from clusterbench.kernels.verify import make_inputs, shapes_around, verify
+from clusterbench.kernels.verify import checks_expected, verify
 from clusterbench.kernels.worker import Outcome, run_worker
 
 KERNELS = discover()
 MODES = detect()
 REQUIRED = ("numba", "triton", "numba-cuda", "cupy")
 """Back ends that must run where the tests run, so that none is skipped in silence."""
+DTYPES = list(dict.fromkeys(dtype for kernel in KERNELS.values() for dtype in kernel.dtypes))
 CASES = [(kernel, backend) for kernel in KERNELS.values() for backend in kernel.implementations]
 IDS = [f"{kernel.name}-{backend}" for kernel, backend in CASES]
 
@@ -28,7 +33,7 @@ def outcomes() -> dict[str, Outcome]:
     """What each back end that needs a worker says of the whole catalogue; one process each."""
     backends = [backend for backend in MODES.values() if backend.in_worker and backend.mode != "absent"]
     with ThreadPoolExecutor() as pool:
-        done = pool.map(lambda b: run_worker(b, list(KERNELS.values()), ["float32", "float64"], 7, 200), backends)
+        done = pool.map(lambda b: run_worker(b, list(KERNELS.values()), DTYPES, 7, 400), backends)
         return {backend.name: outcome for backend, outcome in zip(backends, done, strict=True)}
 
 
@@ -49,8 +54,8 @@ def test_an_implementation_passes_every_check(kernel: Kernel, backend: str, outc
         checks = [check for check in outcomes[backend].checks if check.kernel == kernel.name]
     else:
         checks = list(verify(kernel, mode, list(kernel.dtypes), 7))
-    expected = 2 * len(kernel.dtypes) * len(shapes_around(kernel.implementations[backend].tile))
-    assert len(checks) == expected
+    dtypes = [dtype for dtype in kernel.dtypes if kernel.has(backend, dtype)]
+    assert len(checks) == checks_expected(kernel, backend) * len(dtypes)
     assert [check.reason for check in checks if not check.passed] == []
 
 
@@ -59,29 +64,44 @@ def test_compulsory_traffic_is_each_array_once(kernel: Kernel) -> None:
     shape = {name: 10 + i for i, name in enumerate(kernel.dimensions)}
     arrays = {**kernel.inputs, **kernel.outputs}
     large = [a for a in arrays if any(isinstance(d, str) for d in arrays[a])]  # a scalar result is not counted
-    assert kernel.traffic_bytes(shape, "float32") == 4 * sum(int(np.prod(kernel.extent(a, shape))) for a in large)
+    for dtype in kernel.dtypes:
+        assert kernel.traffic_bytes(shape, dtype) == sum(kernel.size_bytes(a, shape, dtype) for a in large)
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_exact_data_make_every_order_of_summation_equal(kernel: Kernel) -> None:
     shape = dict.fromkeys(kernel.dimensions, 50)
-    inputs = make_inputs(kernel, shape, "float32", "exact", np.random.default_rng(0))
-    scalars = kernel.scalar_values("float32")
-    narrow = kernel.reference(*inputs.values(), *scalars)
-    wide = kernel.reference(*(a.astype(np.float64) for a in inputs.values()), *map(float, scalars))
-    assert np.array_equal(narrow.astype(np.float64), wide)
+    for dtype in kernel.dtypes:
+        inputs = make_inputs(kernel, shape, dtype, "exact", np.random.default_rng(0)).values()
+        sums: Any = element_type(accumulator(dtype)).type
+        expected = [_each(kernel.reference(*_as(inputs, kind), *map(kind, kernel.scalars.values())))
+                    for kind in (sums, np.float64)]  # fmt: skip
+        for narrow, wide in zip(*expected, strict=True):
+            assert np.array_equal(narrow.astype(np.float64), wide)
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_the_bound_has_the_shape_of_the_result_and_grows_with_u(kernel: Kernel) -> None:
     shape = dict.fromkeys(kernel.dimensions, 9)
-    inputs = make_inputs(kernel, shape, "float64", "rounding", np.random.default_rng(0))
-    arguments = (*inputs.values(), *kernel.scalar_values("float64"))
-    narrow = kernel.bound(shape, unit_roundoff("float32"), *arguments)
-    wide = kernel.bound(shape, unit_roundoff("float64"), *arguments)
-    assert narrow.shape == kernel.reference(*arguments).shape
-    assert np.all(narrow >= wide)
-    assert np.all(wide >= 0)
+    data = "rounding" if "rounding" in kernel.data else "exact"
+    inputs = make_inputs(kernel, shape, kernel.dtypes[-1], data, np.random.default_rng(0)).values()
+    arguments = (*_as(inputs, np.float64), *map(np.float64, kernel.scalars.values()))
+    results = _each(kernel.reference(*arguments))
+    narrow = _each(kernel.bound(shape, unit_roundoff("float32"), *arguments))
+    wide = _each(kernel.bound(shape, unit_roundoff("float64"), *arguments))
+    assert [bound.shape for bound in narrow] == [result.shape for result in results]
+    for larger, least in zip(narrow, wide, strict=True):
+        assert np.all(larger >= least)
+        assert np.all(least >= 0)
+
+
+def _each(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _as(arrays: Iterable[Any], kind: Any) -> list[Any]:
+    """Floating-point arrays in another type; indices as they are."""
+    return [array.astype(kind) if is_float(array.dtype) else array for array in arrays]
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
