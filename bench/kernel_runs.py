@@ -40,6 +40,9 @@ ROOF_REPEATS = 2
 CHECK_COPIES = 3
 """Arrays of the size of the largest that checking needs at once, beside those that are timed."""
 
+ADDED = ("float32", "float64")
+"""Types that a CPU's multiply-adders take."""
+
 Append = Callable[[Measurement, "NDArray[np.float64] | None"], None]
 Step = Callable[[str, int], None]
 
@@ -222,7 +225,8 @@ class _Run:
     def measure_roof(self, dtypes: Iterable[str]) -> None:
         """Measure the ceilings that these dtypes need."""
         self.step("roof", 0)
-        for row, samples in self._roofs.measure(dtypes, self.plan.stream_bytes):
+        added = [dtype for dtype in dtypes if dtype in ADDED]
+        for row, samples in self._roofs.measure(added, self.plan.stream_bytes):
             self.add(row, samples)
 
     def time(self, kernel: Kernel, dtype: str, shape: Shape) -> None:
@@ -254,7 +258,7 @@ class _Run:
             error_over_bound=max(self._worst[kernel.name, dtype], check.error_over_bound),
             verdict=verdict,
             reason=reason,
-            note=_place(kernel, dtype, shape),
+            note=_place(kernel, dtype, shape) + _step_text(kernel, shape, summary.median_s),
             started_at=started_at,
         )
         self.add(row, timed.samples.seconds)
@@ -302,6 +306,12 @@ def _place(kernel: Kernel, dtype: str, shape: Shape) -> str:
     if times >= BEYOND_CACHE:
         return f"arrays of {times:.0f} times the last-level cache"
     return f"arrays of {times:.2g} times the last-level cache: no memory ceiling applies"
+
+
+def _step_text(kernel: Kernel, shape: Shape, time_s: float) -> str:
+    """The time of a step of a kernel whose steps follow one another."""
+    steps = kernel.steps(shape) if kernel.steps else 0
+    return f"; {1e9 * time_s / steps:.4g} ns for each of {steps} steps, one after the other" if steps else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class MainJob:
 
     def _kernels(self, step: Step) -> Outcome:
         plan = self.preset.kernels
-        args = ["kernels", "run", *self._where(), *_rules(plan.precision, plan.row_budget_s)]
+        args = ["kernels", "run", *plan.names, *self._where(), *_rules(plan.precision, plan.row_budget_s)]
         for dtype in plan.dtypes:
             args += ["--dtype", dtype]
         counter = self.record.counter("kernels", step)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class KernelPlan:
     """How kernels are timed, and how far their GPU sources are verified."""
 
+    names: tuple[str, ...]
+    """Kernels by name; all of the catalogue where there are none."""
     dtypes: tuple[str, ...]
     precision: float
     """Half-width of the 95 % interval of the median at which sampling stops, as a share of the median."""
@@ -88,6 +90,7 @@ def _shared(
     )
 
 
+_STREAMS_AND_GEMM = ("add", "copy", "dot", "gemm", "scale", "triad")
 _REDUCING_ALL = ("all_reduce", "reduce_scatter", "all_gather")
 _OTHERS = ("broadcast", "reduce", "all_to_all", "all_to_all_v", "scatter", "gather")
 
@@ -97,7 +100,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "smoke",
             "does everything work, and is the data right: under a minute on two cores",
-            KernelPlan(("float32",), precision=0.05, row_budget_s=0.2, timeout_s=120),
+            KernelPlan(_STREAMS_AND_GEMM, ("float32",), precision=0.05, row_budget_s=0.2, timeout_s=120),
             PairPlan(precision=0.1, row_budget_s=0.05, timeout_s=60),
             _sweep(_REDUCING_ALL, ("float32",), ("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90)
             + _shared(("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90),
@@ -105,7 +108,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "quick",
             "figures to look at, of every collective: under five minutes on two cores",
-            KernelPlan(("float32", "float64"), precision=0.02, row_budget_s=1.0, timeout_s=300),
+            KernelPlan(_STREAMS_AND_GEMM, ("float32", "float64"), precision=0.02, row_budget_s=1.0, timeout_s=300),
             PairPlan(precision=0.05, row_budget_s=0.2, timeout_s=300),
             _sweep(_REDUCING_ALL, ("float32",), ("8", "16M", 8), precision=0.02, row_budget_s=0.15, timeout_s=300)
             + _sweep(_OTHERS, ("float32",), ("8", "2M", 64), precision=0.02, row_budget_s=0.1, timeout_s=300)
@@ -114,7 +117,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "full",
             "figures to keep: every size, more types, tight intervals; some hours on two cores",
-            KernelPlan(("float32", "float64"), precision=0.01, row_budget_s=5.0, timeout_s=1800),
+            KernelPlan((), ("float32", "float64"), precision=0.01, row_budget_s=5.0, timeout_s=1800),
             PairPlan(precision=0.02, row_budget_s=1.0, timeout_s=3600),
             _sweep(
                 _REDUCING_ALL, ("float32", "bfloat16"), ("8", "256M", 2), precision=0.01, row_budget_s=2.0,

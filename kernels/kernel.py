@@ -87,6 +87,8 @@ class Kernel:
     """fill(shape, dtype, class, rng) -> those inputs that are not any numbers: indices, or what a class needs here."""
     updates: Mapping[str, str] = field(default_factory=dict)
     """Output -> the input that it holds at the start, to be updated in place. That input is not passed to a launch."""
+    passes: bool = False
+    """Whether `bytes` counts several passes over arrays that a cache is meant to hold."""
     steps: Formula | None = None
     """Steps that follow one another (hops, launches), where the time of one is the figure; None elsewhere."""
     implementations: Mapping[str, Implementation]

@@ -16,6 +16,7 @@ from clusterbench.bench.cli import cli
 from clusterbench.bench.commands import kernels as command
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.kernel_runs import Plan, run_kernels, time_kernel
+from clusterbench.bench.presets import PRESETS, Preset
 from clusterbench.bench.roof_runs import RoofRuns
 from clusterbench.bench.sampling import Rules
 from clusterbench.kernels.backends import Backend, detect
@@ -228,6 +229,25 @@ def test_an_absent_back_end_is_a_row_that_says_what_to_install(monkeypatch: pyte
     row = next(row for row in rows if row.backend == "triton")
     assert (row.verdict, row.wrong) == ("INCONCLUSIVE", None)
     assert "extra `triton`" in row.reason
+
+
+def test_a_kernel_of_steps_says_what_one_takes_and_integers_have_no_multiply_add_peak() -> None:
+    rows = run_kernels(_plan("chase", "cache_sweep", dtypes=("int32",), size_bytes=4096))
+    assert {row.name for row in rows if row.suite == "roof"} == {"copy", "read"}
+    notes = {row.name: row.note for row in rows if row.suite == "kernels"}
+    assert "ns for each of 1023 steps, one after the other" in notes["chase"]
+    assert "steps" not in notes["cache_sweep"]
+
+
+def test_what_is_updated_in_place_is_timed_and_checked_on_new_data() -> None:
+    timed = time_kernel(KERNELS["nstream"], "float32", {"n": 1000}, _plan().rules, 3)
+    assert timed.recheck.reason == ""
+    assert timed.recheck.elements == 1000
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_presets_name_kernels_that_there_are(preset: Preset) -> None:
+    assert set(preset.kernels.names) <= set(KERNELS)
 
 
 def test_timing_leaves_a_check_of_the_timed_buffers() -> None:

@@ -65,7 +65,9 @@ def test_compulsory_traffic_is_each_array_once(kernel: Kernel) -> None:
     arrays = {**kernel.inputs, **kernel.outputs}
     large = [a for a in arrays if any(isinstance(d, str) for d in arrays[a])]  # a scalar result is not counted
     for dtype in kernel.dtypes:
-        assert kernel.traffic_bytes(shape, dtype) == sum(kernel.size_bytes(a, shape, dtype) for a in large)
+        once = sum(kernel.size_bytes(a, shape, dtype) for a in large)
+        found = kernel.traffic_bytes(shape, dtype)
+        assert found > 2 * once if kernel.passes else found == once
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
