@@ -1,7 +1,6 @@
 """The environment of a run, once a run: what a reader needs to believe or repeat the figures.
 
-Everything comes from an allow-list. A variable of the environment is recorded only if its name is listed here and does
-not look like a secret: result files are passed on.
+Everything comes from an allow-list: result files are passed on. `recorded_variables` has that of the variables.
 """
 
 from __future__ import annotations
@@ -15,12 +14,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import CLOCK_MONOTONIC, clock_getres
 from typing import Any
 
 from clusterbench.bench import hardware
+from clusterbench.bench.gpu_state import gpu_conditions
+from clusterbench.bench.host_settings import read_kernel_settings, read_limits
+from clusterbench.bench.network_cards import interfaces, rdma_ports
+from clusterbench.bench.recorded_variables import allowed_variables, redact
 from clusterbench.kernels import device
 
 PACKAGES = (
@@ -39,6 +44,10 @@ PACKAGES = (
     "numba-cuda",
     "cupy-cuda12x",
     "cupy-cuda13x",
+    "nvidia-nccl-cu12",
+    "nvidia-nccl-cu13",
+    "nvidia-cuda-runtime-cu12",
+    "nvidia-cuda-runtime",
     "nvidia-cuda-nvcc",
     "nvidia-cuda-nvrtc",
     "nvidia-nvvm",
@@ -46,24 +55,16 @@ PACKAGES = (
 )
 """Packages whose version can change a figure."""
 
-VARIABLE_PREFIXES = (
-    "NCCL_",
-    "RCCL_",
-    "UCX_",
-    "OMPI_MCA_",
-    "PMIX_",
-    "SLURM_",
-    "FI_",
-    "I_MPI_",
-    "MPICH_",
-    "MPIR_CVAR_",
-    "OMP_",
-    "NUMBA_",
-)
-VARIABLE_NAMES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASS|KEY|JWT|CRED|AUTH|COOKIE", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(\w+://[^/\s:@]*):[^@\s]*@")
+ROCM_VERSION = "/opt/rocm/.info/version"
+"""Where AMD's packages leave the version that all of them belong to, RCCL's too."""
+
+SAMPLING = {
+    "clock": "CLOCK_MONOTONIC",
+    "synchronisation": "a dissemination barrier before each sample of a collective; its time is the maximum over ranks",
+    "outliers": "none is left out",
+}
+"""What is alike for all rows; the rest is in each row: warm-up, samples, what a sample is, why sampling stopped."""
 
 
 def capture_environment(
@@ -85,10 +86,18 @@ def capture_environment(
         "host": describe_host(),
         "cpu": hardware.describe_cpu(),
         "memory": hardware.describe_memory(),
+        "kernel": asdict(read_kernel_settings()),
+        "limits": asdict(read_limits()),
+        "network": {
+            "interfaces": [asdict(card) for card in interfaces()],
+            "rdma_ports": [asdict(port) for port in rdma_ports()],
+        },
         "gpus": gpus,
         "gpus_found_by": gpus_found_by,
+        "gpus_at_start": [asdict(gpu) for gpu in gpu_conditions()],
         "versions": package_versions(),
         "suite": suite_revision(),
+        "sampling": SAMPLING | {"resolution_s": clock_getres(CLOCK_MONOTONIC)},
         "mpi": loaded_mpi() or dict(mpi or {}),
         "variables": allowed_variables(os.environ),
     }
@@ -113,20 +122,6 @@ def command_line(argv: Sequence[str] | None = None) -> str:
     return redact(shlex.join(words))
 
 
-def redact(text: str) -> str:
-    """`text` with the password of every URL replaced by ***."""
-    return _URL_PASSWORD.sub(r"\1:***@", text)
-
-
-def allowed_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that may be recorded: on the allow-list by prefix or name, and no secret by their name."""
-    return {
-        name: redact(value)
-        for name, value in sorted(environ.items())
-        if (name.startswith(VARIABLE_PREFIXES) or name in VARIABLE_NAMES) and not _SECRET_NAME.search(name)
-    }
-
-
 def describe_host() -> dict[str, Any]:
     """Host name, kernel, operating system, container hint and quota, and the load when this was called."""
     try:
@@ -145,14 +140,15 @@ def describe_host() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages of `PACKAGES`."""
+    """Versions of Python, of the installed packages of `PACKAGES`, and of ROCm."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    rocm = device.read_text(ROCM_VERSION)
+    return found | ({"rocm": rocm} if rocm else {})
 
 
 _BACKEND_PACKAGES = {

@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from clusterbench.bench.cgroups import memory_limits
+from clusterbench.bench.gpu_state import gpu_settings
+from clusterbench.bench.host_nvml import busid
+from clusterbench.bench.host_settings import PCI, device_node, read_cpu_settings, read_memory_settings
+from clusterbench.collectives.transports.shared_window import SHM
 from clusterbench.kernels import device
 from clusterbench.kernels.device import CPUS, read_text
 
@@ -27,9 +31,10 @@ _VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx5
 
 
 def describe_cpu() -> dict[str, Any]:
-    """Model, cores (and those this process may use), caches, NUMA nodes, governor and boost."""
+    """Model, cores (and those this process may use), caches, NUMA nodes, and how they are set up."""
     import psutil
 
+    settings = asdict(read_cpu_settings())
     info = read_text(device.CPUINFO) or ""
     fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", info, re.MULTILINE))
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
@@ -42,31 +47,11 @@ def describe_cpu() -> dict[str, Any]:
         "logical_cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
         "sockets": len(set(re.findall(r"^physical id\s*:\s*(\d+)", info, re.MULTILINE))) or None,
-        "smt": {"1": True, "0": False}.get(read_text(CPUS / "smt/active") or ""),
         "affinity": device.affinity(),
-        "max_mhz": _khz_to_mhz(read_text(CPUS / "cpu0/cpufreq/cpuinfo_max_freq")),
-        "governor": _governor(),
-        "boost": _boost(),
+        **settings,
         "caches": [asdict(cache) for cache in device.caches(CPUS, 0)],
         "numa": {node.name: read_text(node / "cpulist") for node in _sorted_nodes()},
     }
-
-
-def _khz_to_mhz(text: str | None) -> float | None:
-    return int(text) / 1000 if text and text.isdigit() else None
-
-
-def _governor() -> str | None:
-    found = {read_text(path) for path in CPUS.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
-    return ", ".join(sorted(str(name) for name in found)) or None
-
-
-def _boost() -> bool | None:
-    """Whether the processor may clock above its nominal frequency, or None where the kernel does not say."""
-    no_turbo = read_text(CPUS / "intel_pstate/no_turbo")
-    if no_turbo in ("0", "1"):
-        return no_turbo == "0"
-    return {"1": True, "0": False}.get(read_text(CPUS / "cpufreq/boost") or "")
 
 
 def _sorted_nodes() -> list[Path]:
@@ -74,18 +59,26 @@ def _sorted_nodes() -> list[Path]:
 
 
 def describe_memory() -> dict[str, Any]:
-    """Bytes of memory in total and available, the container's limit, and the huge page setting."""
+    """Bytes of memory in total and available, the container's limit, and how it is set up."""
     import psutil
 
     memory = psutil.virtual_memory()
-    huge = re.search(r"\[(\w+)\]", read_text("/sys/kernel/mm/transparent_hugepage/enabled") or "")
     limits = [limit.limit_bytes for limit in memory_limits() if limit.limit_bytes < memory.total]
     return {
         "total_bytes": memory.total,
         "available_bytes": memory.available,
         "cgroup_limit_bytes": min(limits, default=None),
-        "transparent_hugepages": huge[1] if huge else None,
+        "shared_memory_bytes": shared_memory_bytes(),
+        **asdict(read_memory_settings()),
     }
+
+
+def shared_memory_bytes(folder: Path = SHM) -> int | None:
+    """How large the file system is in which processes share memory; None where there is none."""
+    try:
+        return shutil.disk_usage(folder).total
+    except OSError:
+        return None
 
 
 def container_hint() -> str | None:
@@ -134,6 +127,8 @@ def _gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
                 "pci_id": _plain(pynvml.nvmlDeviceGetPciInfo(handle).busId),
                 "driver": driver,
                 "compute_capability": ".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
+                "numa_node": device_node(PCI / busid(pynvml.nvmlDeviceGetPciInfo(handle).busId)),
+                **gpu_settings(pynvml, handle),
             }
             for i, handle in enumerate(handles)
         ]

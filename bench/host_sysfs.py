@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clusterbench.bench.host_nvml import Gpu
+from clusterbench.bench.host_settings import numbers
 from clusterbench.collectives.topology.draft import Draft
 from clusterbench.collectives.topology.graph import Kind, Topology
 from clusterbench.collectives.topology.link_rates import Socket, nvlink, pcie_bandwidth, pcie_generations
@@ -89,7 +90,7 @@ def _add_nodes(host: _Host, socket: Socket, with_cores: bool) -> list[int]:
     """NUMA nodes, their cores if asked for, and the sockets between them; the vertices of the cores."""
     draft, cpus = host.draft, host.root / "devices/system/cpu"
     found = {
-        int(path.name[4:]): _numbers(read_text(path / "cpulist") or "")
+        int(path.name[4:]): numbers(read_text(path / "cpulist") or "")
         for path in host.root.glob("devices/system/node/node[0-9]*")
     }
     found = {node: listed for node, listed in sorted(found.items()) if listed}  # others are memory only
@@ -103,7 +104,7 @@ def _add_nodes(host: _Host, socket: Socket, with_cores: bool) -> list[int]:
         package = _integer(read_text(cpus / f"cpu{listed[0]}/topology/physical_package_id")) if listed else None
         packages.setdefault(max(0, package or 0), []).append(host.nodes[node])
         for cpu in listed if with_cores else ():
-            siblings = _numbers(read_text(cpus / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu))
+            siblings = numbers(read_text(cpus / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu))
             if cpu == min(siblings):
                 cores.append(draft.vertex(Kind.CPU, f"core{cpu}", str(host.root)))
                 draft.join(cores[-1], host.nodes[node], math.inf)
@@ -277,11 +278,3 @@ def _integer(text: str | None) -> int | None:
         return int(text or "", 0)
     except ValueError:
         return None
-
-
-def _numbers(text: str) -> list[int]:
-    """The numbers of a list such as `0-3,8`."""
-    found: list[int] = []
-    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
-        found += range(int(first), int(last or first) + 1)
-    return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.environment import capture_environment, command_line, new_run_id
+from clusterbench.bench.host_differences import host_differences
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.status_page import StatusPage
@@ -109,13 +110,14 @@ def recorded(
     """
     world.begin("opening the journal")
     device = agreed(world, lambda: cpu().name)
+    hosts = host_differences(world)
     journal: Journal | None = None
 
     def start() -> str:
         nonlocal journal
         if keeping.store:
             _load(keeping.store, None)
-        journal = Journal.create(keeping.folder, _new_run(world, keeping.run_id, seed), keeping.part or part)
+        journal = Journal.create(keeping.folder, _new_run(world, keeping.run_id, seed, hosts), keeping.part or part)
         return journal.run.run_id
 
     run_id = agreed(world, start)
@@ -177,14 +179,15 @@ def _load(url: str, journal: Path | None) -> None:
             store.load(journal)
 
 
-def _new_run(world: World, run_id: str | None, seed: int) -> Run:
+def _new_run(world: World, run_id: str | None, seed: int, hosts: dict[str, Any]) -> Run:
+    environment = capture_environment(pinning=world.as_row())
     return Run(
         run_id=run_id or new_run_id(),
         started_at=now_iso(),
         command=command_line(),
         status="running",
         seed=seed,
-        environment=capture_environment(pinning=world.as_row()),
+        environment=environment | ({"other_hosts": hosts} if hosts else {}),
     )
 
 

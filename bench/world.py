@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes, launch
 from clusterbench.bench.environment import thread_level_name
+from clusterbench.bench.gpu_state import gpu_uuids
+from clusterbench.bench.host_settings import nodes_of, numa_nodes
+from clusterbench.bench.rank_gpus import gpu_of
 from clusterbench.bench.status_page import StatusPage
 
 if TYPE_CHECKING:
@@ -66,6 +69,10 @@ class RankPlace:
     """The cores that it may run on; one where it is pinned."""
     pinned_by: str
     """`clusterbench`, `launcher` or empty."""
+    numa_nodes: tuple[int, ...] = ()
+    """Those that its cores belong to."""
+    gpu: str = ""
+    """UUID of the GPU that it would take; empty where NVML knows none."""
 
 
 def unwatched(doing: str, longer_s: float) -> None:
@@ -115,7 +122,15 @@ class World:
             "thread_level": self.thread_level,
             "yields": list(self.yields),
             "places": [
-                {"rank": p.rank, "host": p.host, "pid": p.pid, "cores": list(p.cores), "pinned_by": p.pinned_by}
+                {
+                    "rank": p.rank,
+                    "host": p.host,
+                    "pid": p.pid,
+                    "cores": list(p.cores),
+                    "pinned_by": p.pinned_by,
+                    "numa_nodes": list(p.numa_nodes),
+                    "gpu": p.gpu,
+                }
                 for p in self.places
             ],
         }
@@ -162,7 +177,18 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         os.sched_setaffinity(0, mine)
     local_rank, local_ranks = local.rank, local.size
     local.Free()
-    places = comm.allgather(RankPlace(comm.rank, host, os.getpid(), local_rank, tuple(sorted(mine)), pinned_by))
+    places = comm.allgather(
+        RankPlace(
+            rank=comm.rank,
+            host=host,
+            pid=os.getpid(),
+            local_rank=local_rank,
+            cores=tuple(sorted(mine)),
+            pinned_by=pinned_by,
+            numa_nodes=nodes_of(mine, numa_nodes()),
+            gpu=gpu_of(gpu_uuids(), os.environ.get("CUDA_VISIBLE_DEVICES"), local_rank),
+        )
+    )
     page = StatusPage.private() if watchdog is None else watchdog.page
     page.join(comm.rank, comm.size, f"core {', '.join(map(str, sorted(mine)))}")
     if watchdog is not None:

@@ -3,53 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.launch import speaks
+from clusterbench.bench.finding import Finding
+from clusterbench.bench.launch import launcher, speaks
 from clusterbench.bench.mpi_status import MpiStatus
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.options import FiniteRange, machine_options
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor: `state` is ok, info, warning or problem, or the mode of a back end."""
-
-    part: str
-    """`mpi`, `host`, `gpu` or `backend`."""
-    name: str
-    state: str
-    found: str
-    reason: str = ""
-    """Why it is so, or what to do."""
+if TYPE_CHECKING:
+    from clusterbench.bench.disturbances.facts import Facts
+    from clusterbench.bench.world import World
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Look for what spoils a measurement, too; under mpiexec on all ranks.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=FiniteRange(0.05, 600.0),
+    metavar="SECONDS",
+    help="How long --deep looks for other load, and then for noise.  [default: 1]",
+)
+@click.option("--strict", is_flag=True, help="Take warnings for a failure: exit code 4.")
 @machine_options
-def doctor(as_json: bool, as_csv: bool) -> int:
+def doctor(deep: bool, interval_s: float | None, strict: bool, as_json: bool, as_csv: bool) -> int:
     """Say what is here: MPI, cores, memory, GPUs and back ends, and what will be simulated and why.
 
     Two processes are really started by mpiexec. Ends with 1 where MPI does not work or where the mpiexec on the path
     does not belong to the MPI library that mpi4py loads.
+
+    --deep names what makes times unsteady or wrong, each with the command that mends it, which is not executed: shared
+    and oversubscribed cores, shared and far GPUs, other processes, clocks, quotas, swap, memory, the noise of each
+    core. `mpiexec -n N clusterbench doctor --deep` looks at N ranks where they would run.
     """
+    if interval_s is not None and not deep:
+        raise click.UsageError("--interval is of --deep, which was not given")
+    # Before MPI is loaded: it starts programs, which a rank must not.
+    looked = examine() if speaks() else None
+    world, facts = _look_deep(interval_s or 1.0) if deep else (None, None)
+    code = exit_codes.GOOD
+    if looked is not None:
+        environment, status = looked
+        findings = diagnose(environment, status, deep=deep)
+        spoilt = _disturbances(facts)
+        code = _code([*findings, *spoilt], strict)
+        if facts is not None:
+            environment["observed"] = asdict(facts)
+        _print(environment, findings, spoilt, code, as_json, as_csv)
+    return code if world is None else world.comm.bcast(code)
+
+
+def _look_deep(interval_s: float) -> tuple[World | None, Facts | None]:
+    """The world where a launcher started this, and what rank 0 knows of all ranks and hosts."""
+    from clusterbench.bench.disturbances.gathering import gather, gather_world
+
+    if launcher() is None:
+        return None, gather(interval_s)
+    from clusterbench.bench.world import join_world
+
+    world = join_world()
+    return world, gather_world(world, interval_s)
+
+
+def _disturbances(facts: Facts | None) -> list[Finding]:
+    if facts is None:
+        return []
+    from clusterbench.bench.disturbances.judged import judge
+
+    return judge(facts)
+
+
+def _code(findings: Sequence[Finding], strict: bool) -> int:
+    states = {finding.state for finding in findings}
+    if "problem" in states:
+        return exit_codes.FAILED
+    return exit_codes.BELOW if strict and "warning" in states else exit_codes.GOOD
+
+
+def _print(
+    environment: dict[str, Any],
+    findings: Sequence[Finding],
+    spoilt: Sequence[Finding],
+    code: int,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
     from clusterbench.bench import output
 
-    if not speaks():
-        return exit_codes.GOOD
-    environment, status = examine()
-    findings = diagnose(environment, status)
-    broken = any(finding.state == "problem" for finding in findings)
-    code = exit_codes.FAILED if broken else exit_codes.GOOD
+    rows = [asdict(finding) for finding in (*findings, *spoilt)]
     if as_json:
-        output.emit_json(_run_row(environment, findings, code), [asdict(finding) for finding in findings])
+        output.emit_json(_run_row(environment, findings, code), rows)
     elif as_csv:
-        output.emit_csv([asdict(finding) for finding in findings])
+        output.emit_csv(rows)
     else:
         print_findings(findings)
-    return code
+        if "observed" in environment:
+            print_disturbances(spoilt)
 
 
 def examine() -> tuple[dict[str, Any], MpiStatus]:
@@ -61,11 +114,12 @@ def examine() -> tuple[dict[str, Any], MpiStatus]:
     return capture_environment(mpi=status.as_row(), backends=backend_rows()), status
 
 
-def diagnose(environment: Mapping[str, Any], status: MpiStatus) -> list[Finding]:
-    """The findings in the order in which they are printed."""
+def diagnose(environment: Mapping[str, Any], status: MpiStatus, deep: bool = False) -> list[Finding]:
+    """The findings in the order in which they are printed; `deep` leaves what spoils a measurement to others."""
     return [
         *_mpi_findings(status),
         *_host_findings(environment),
+        *(() if deep else _unsteady(environment)),
         *_gpu_findings(environment),
         *(
             Finding("backend", row["backend"], row["mode"], row.get("version") or "", row.get("reason") or "")
@@ -92,6 +146,20 @@ def print_findings(findings: Sequence[Finding]) -> None:
                 click.echo(f"{state}: {finding.reason}")
     if not any(finding.state == "problem" for finding in findings):
         click.echo("MPI works here.")
+
+
+def print_disturbances(findings: Sequence[Finding]) -> None:
+    """Print what spoils a measurement: what was found, why it matters, and what mends it."""
+    click.echo("\nWhat spoils a measurement here")
+    for finding in findings:
+        if finding.state == "warning":
+            click.echo(f"\nwarning: {finding.name}: {finding.found}")
+            click.echo(f"  why:   {finding.reason}\n  mend:  {finding.mend}")
+    if not any(finding.state == "warning" for finding in findings):
+        click.echo("\nNothing was found.")
+    for finding in findings:
+        if finding.state != "warning":
+            click.echo(f"\n{finding.name}: {finding.found}" + (f" ({finding.reason})" if finding.reason else ""))
 
 
 def _mpi_findings(status: MpiStatus) -> list[Finding]:
@@ -123,7 +191,7 @@ def _host_findings(environment: Mapping[str, Any]) -> list[Finding]:
         for cache in cpu["caches"]
         if cache["type"] != "Instruction"
     ]
-    found = [
+    return [
         Finding("host", "name", "info", f"{host['name']}, {host['os']}, kernel {host['kernel']}"),
         Finding("host", "container", "info", host["container"] or "no sign of one"),
         Finding("host", "CPU", "info", f"{cpu['model'] or 'unknown model'} ({cpu['architecture']})"),
@@ -140,12 +208,12 @@ def _host_findings(environment: Mapping[str, Any]) -> list[Finding]:
         Finding("host", "governor", "info", cpu["governor"] or "not readable here"),
         Finding("host", "load", "info", f"{host['load_1min']:.2f} over the last minute"),
     ]
-    found += [Finding("host", "warning", "warning", "", text) for text in _unsteady(host, cpu, usable)]
-    return found
 
 
-def _unsteady(host: Mapping[str, Any], cpu: Mapping[str, Any], usable: int) -> list[str]:
-    """What makes times on this host vary from run to run."""
+def _unsteady(environment: Mapping[str, Any]) -> list[Finding]:
+    """What makes times on this host vary from run to run, as far as one look tells."""
+    host, cpu = environment["host"], environment["cpu"]
+    usable = len(cpu["affinity"])
     found = []
     if cpu["governor"] and cpu["governor"] != "performance":
         found.append(f"the frequency governor is {cpu['governor']}: times vary until it is `performance`")
@@ -155,7 +223,7 @@ def _unsteady(host: Mapping[str, Any], cpu: Mapping[str, Any], usable: int) -> l
         found.append("one usable core: two ranks share it, and their times say little")
     if host["cgroup_cores"] and host["cgroup_cores"] < usable:
         found.append(f"the container may use {host['cgroup_cores']:g} of {usable} cores: it is paused above that")
-    return found
+    return [Finding("host", "warning", "warning", "", text) for text in found]
 
 
 def _gpu_findings(environment: Mapping[str, Any]) -> list[Finding]:

@@ -116,8 +116,8 @@ def _launcher(asked: Sweep) -> Launcher:
 
 def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
     """Print what would be run."""
-    from clusterbench.bench.environment import redact
     from clusterbench.bench.output import emit_csv, emit_document
+    from clusterbench.bench.recorded_variables import redact
     from clusterbench.bench.sweep_script import command_text, duration_text
 
     left = job.left()
@@ -144,7 +144,7 @@ def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
 
 
 def _write_script(job: SweepJob, path: Path) -> int:
-    from clusterbench.bench.environment import redact
+    from clusterbench.bench.recorded_variables import redact
     from clusterbench.bench.sweep_script import batch_script, write_script
 
     if redact(job.record.url) != job.record.url:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench import environment, hardware
+from clusterbench.bench import environment, hardware, recorded_variables
 from clusterbench.bench.output import json_value
 from clusterbench.kernels import device
 
@@ -34,7 +34,7 @@ def test_no_variable_off_the_allow_list_is_recorded(monkeypatch: pytest.MonkeyPa
     assert "hunter2" not in text
     assert captured["variables"]["NCCL_ALGO"] == "Ring"
     assert captured["variables"]["CUDA_VISIBLE_DEVICES"] == "0,1"
-    allowed = (*environment.VARIABLE_PREFIXES, *environment.VARIABLE_NAMES)
+    allowed = (*recorded_variables.VARIABLE_PREFIXES, *recorded_variables.VARIABLE_NAMES)
     assert [name for name in captured["variables"] if not name.startswith(allowed)] == []
     # Not by way of another section either.
     assert os.environ["PATH"] not in text
@@ -43,7 +43,7 @@ def test_no_variable_off_the_allow_list_is_recorded(monkeypatch: pytest.MonkeyPa
 def test_a_password_in_a_url_is_not_recorded() -> None:
     argv = ["/venv/bin/clusterbench", "run", "--store", "postgresql://bench:s3cret@db/results"]
     assert environment.command_line(argv) == "clusterbench run --store postgresql://bench:***@db/results"
-    kept = environment.allowed_variables({"NCCL_X": "http://a:s3cret@h"})
+    kept = recorded_variables.allowed_variables({"NCCL_X": "http://a:s3cret@h"})
     assert kept == {"NCCL_X": "http://a:***@h"}
 
 

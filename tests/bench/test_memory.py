@@ -8,19 +8,13 @@ from typing import Any
 
 import psutil
 import pytest
+from file_tree import write
 
 from clusterbench.bench.cgroups import MemoryLimit, memory_limits
 from clusterbench.bench.memory import free_bytes, refuse_too_large
 from clusterbench.bench.world import AgreedError, RankPlace, World
 
 MIB = 1 << 20
-
-
-def write(root: Path, files: dict[str, object]) -> None:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n")
 
 
 def group(folder: str, limit: object, used: int, inactive: int = 0) -> dict[str, object]:
