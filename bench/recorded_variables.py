@@ -44,22 +44,24 @@ LONGEST = 4096
 
 _SECRET_WORD = r"(?:TOKEN|SECRET|PASS|PWD|KEY|JWT|CRED|AUTH|COOKIE|CERT|SIGNATURE)"
 _SECRET_NAME = re.compile(_SECRET_WORD, re.IGNORECASE)
-_REPLACED = (
-    # `user:password@host`, with a scheme before it or not; up to the last @, as passwords may hold one.
-    (re.compile(r"([\w+.-]{1,32}://[^\s:@/=]{0,256}:|[^\s:@/=]{0,256}:(?!//))\S*@"), rf"\1{HIDDEN}@"),
-    # `scheme://token@host`; a short name in small letters is a user.
-    (
-        re.compile(rf"([\w+.-]{{1,32}}://)(?!(?:[a-z_][a-z0-9_-]{{0,15}}|[^\s@]*:{re.escape(HIDDEN)})@)\S*@"),
-        rf"\1{HIDDEN}@",
-    ),
-    # `password=...`, `api-key: ...`, `--token ...`, `Bearer ...`
-    (re.compile(rf"([\w.-]{{0,64}}{_SECRET_WORD}[\w.-]{{0,64}}[\"']?\s*[=:]\s*)\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(rf"(--?[\w.-]{{0,64}}{_SECRET_WORD}[\w.-]{{0,64}}\s+|\bBearer\s+)\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    # Tokens by the beginning that their makers give them: JSON web tokens, GitHub, GitLab, Slack, Hugging Face.
-    (re.compile(r"\b(?:eyJ|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|hf_)\S{8,}|-----BEGIN.*", re.DOTALL), HIDDEN),
-    # Long words of letters and digits; masks of cores (0x...) are none, and GPUs' UUIDs have hyphens.
-    (re.compile(r"(?<![A-Za-z0-9+])(?!0x)(?=[A-Za-z+]*\d)(?=[\d+]*[A-Za-z])[A-Za-z0-9+]{24,}"), HIDDEN),
+_NAMED = rf"[\w.-]{{0,64}}{_SECRET_WORD}[\w.-]{{0,64}}"
+_SECRETS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        # `user:password@host`, with a scheme before it or not; up to the last @, as passwords may hold one.
+        r"(?:[\w+.-]{1,32}://[^\s:@/=]{0,256}:|[^\s:@/=]{0,256}:(?!//))(?P<secret>\S*)@",
+        # `scheme://token@host`; a short name in small letters is a user.
+        r"[\w+.-]{1,32}://(?![a-z_][a-z0-9_-]{0,15}@|[^\s@]*:)(?P<secret>\S*)@",
+        # `password=...`, `"api-key": ...`, `--token ...`, `Bearer ...`
+        rf"(?i:{_NAMED}[\"']?\s*[=:]\s*)(?P<secret>\S+)",
+        rf"(?i:--?{_NAMED}\s+|\bBearer\s+)(?P<secret>\S+)",
+        # Tokens by the beginning that their makers give them: JSON web tokens, GitHub, GitLab, Slack, Hugging Face.
+        r"(?P<secret>\b(?:eyJ|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|hf_)\S{8,}|-----BEGIN.*)",
+        # Long words of letters and digits; masks of cores (0x...) are none, and GPUs' UUIDs have hyphens.
+        r"(?P<secret>(?<![A-Za-z0-9+])(?!0x)(?=[A-Za-z+]*\d)(?=[\d+]*[A-Za-z])[A-Za-z0-9+]{24,})",
+    )
 )
+"""All are looked for in the text as it was, so that what one hides does not hide from another that it is a secret."""
 
 
 def allowed_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -79,6 +81,10 @@ def redact(text: str) -> str:
     """`text` with `***` for what looks like a secret: users' passwords in URLs, values of keys that are named so, and
     long opaque words.
     """
-    for pattern, hidden in _REPLACED:
-        text = pattern.sub(hidden, text)
-    return text
+    spans = sorted(match.span("secret") for pattern in _SECRETS for match in pattern.finditer(text))
+    shown, at, hidden_to = [], 0, -1
+    for start, end in spans:
+        if start > hidden_to:
+            shown += [text[at:start], HIDDEN]
+        hidden_to = at = max(end, hidden_to)
+    return "".join([*shown, text[at:]])

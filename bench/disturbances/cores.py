@@ -13,6 +13,7 @@ _BINDING = {
     "Slurm": "srun --cpu-bind=cores ...",
 }
 """How each launcher binds every rank to a core of its own."""
+_FEWER = "mpiexec -n {} ...   (or as many as the cores of all hosts)"
 _NAMED = 8
 """More cores or ranks than this are counted."""
 
@@ -26,7 +27,7 @@ def oversubscribed(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "ranks", "oversubscription", "warning", f"{len(ranks)} ranks on {usable} cores of {host.host}",
                 "ranks take turns on a core: times are those of the scheduler, a slice of some milliseconds a step",
-                f"mpiexec -n {usable} ...   (or as many as the cores of all hosts)",
+                _FEWER.format(usable),
             )  # fmt: skip
 
 
@@ -34,8 +35,9 @@ def overlapping(facts: Facts) -> Iterator[Finding]:
     """Cores that several ranks may run on."""
     for host in facts.hosts:
         sharing: dict[tuple[int, ...], list[int]] = {}
+        here, usable = facts.ranks_of(host), usable_cores(host)
         for core in host.cores:
-            ranks = tuple(rank.rank for rank in facts.ranks_of(host) if core in rank.cores)
+            ranks = tuple(rank.rank for rank in here if core in rank.cores)
             if len(ranks) > 1:
                 sharing.setdefault(ranks, []).append(core)
         if sharing:
@@ -44,7 +46,7 @@ def overlapping(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "ranks", "shared cores", "warning", f"{'; '.join(parts[:_NAMED])}{more} of {host.host}",
                 "ranks that share a core wait for each other, however many others are free",
-                _BINDING.get(facts.launcher, "taskset -c CORE ..."),
+                _FEWER.format(usable) if len(here) > usable else _BINDING.get(facts.launcher, "taskset -c CORE ..."),
             )  # fmt: skip
 
 

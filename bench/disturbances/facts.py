@@ -36,6 +36,17 @@ class BusyProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherLoad:
+    """Who else computed, over an interval in which we did not."""
+
+    busy: tuple[BusyProcess, ...]
+    """The busiest first."""
+    unseen_cores: float
+    """What the cores did beyond all processes that can be seen from here: those of other containers, those that have
+    ended meanwhile, and interrupts."""
+
+
+@dataclass(frozen=True, slots=True)
 class CoreNoise:
     """What a loop of fixed work took on one core; see `noise.py`."""
 
@@ -74,11 +85,12 @@ class HostFacts:
     """Between the two readings of the counters."""
     before: Counters
     after: Counters
-    busy: tuple[BusyProcess, ...]
-    """The busiest first."""
+    load: OtherLoad
     gpus: tuple[GpuCondition, ...] = ()
     gpu_nodes: dict[str, int] = field(default_factory=dict)
     """The NUMA node of each GPU by its UUID, where it is known."""
+    nvidia_gpus: int = 0
+    """As many as NVIDIA's driver has, whether NVML can be asked or not."""
     rdma_ports: tuple[RdmaPort, ...] = ()
     card_nodes: tuple[int, ...] = ()
     """The NUMA nodes of the network cards that are up; empty where one of them is not known."""

@@ -7,13 +7,14 @@ import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from clusterbench.bench import launch
 from clusterbench.bench.cgroups import cpu_quota
 from clusterbench.bench.disturbances.counters import read_counters
-from clusterbench.bench.disturbances.facts import BusyProcess, Counters, Facts, HostFacts, RankFacts
+from clusterbench.bench.disturbances.facts import Counters, Facts, HostFacts, OtherLoad, RankFacts
 from clusterbench.bench.disturbances.processes import other_load, related
 from clusterbench.bench.gpu_state import gpu_conditions, gpu_uuids
 from clusterbench.bench.host_settings import (
@@ -35,13 +36,17 @@ if TYPE_CHECKING:
     from clusterbench.bench.world import World
 
 
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+"""A folder for each GPU of NVIDIA's driver."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """What was seen when the interval began."""
 
     at_s: float
     counters: Counters
-    busy: tuple[BusyProcess, ...]
+    load: OtherLoad
 
 
 def gather(interval_s: float) -> Facts:
@@ -115,9 +120,10 @@ def _end(begun: _Begun, cores: tuple[int, ...], own: Sequence[int]) -> HostFacts
         interval_s=interval_s,
         before=begun.counters,
         after=after,
-        busy=begun.busy,
+        load=begun.load,
         gpus=tuple(replace(gpu, processes=tuple(p for p in gpu.processes if p not in family)) for gpu in gpus),
         gpu_nodes={uuid: node for uuid, node in nodes.items() if node is not None},
+        nvidia_gpus=len(list(NVIDIA_GPUS.glob("*"))),
         rdma_ports=rdma_ports(),
         card_nodes=_card_nodes(),
     )

@@ -25,5 +25,7 @@ def unread(host: HostFacts) -> Iterator[Finding]:
         "clock source": host.kernel.clock_source,
     }
     missing = [name for name, value in known.items() if value is None]
+    if host.nvidia_gpus and not host.gpus:
+        missing.append(f"{host.nvidia_gpus} GPUs (pip install nvidia-ml-py)")
     if missing:
         yield Finding("host", "not readable", "info", ", ".join(missing), "a container or a virtual machine hides it")

@@ -15,10 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench.disturbances.facts import BusyProcess, CoreNoise, Counters, Facts, HostFacts, RankFacts
+from clusterbench.bench.disturbances.facts import (
+    BusyProcess,
+    CoreNoise,
+    Counters,
+    Facts,
+    HostFacts,
+    OtherLoad,
+    RankFacts,
+)
 from clusterbench.bench.disturbances.judged import judge
 from clusterbench.bench.disturbances.noise import HICCUP, judged, measure_noise
-from clusterbench.bench.disturbances.processes import CpuTime, busy_between, other_load, related
+from clusterbench.bench.disturbances.processes import CpuTime, busy_between, other_load, related, unseen_between
 from clusterbench.bench.finding import Finding
 from clusterbench.bench.gpu_state import GpuCondition
 from clusterbench.bench.host_settings import CpuSettings, KernelSettings, Limits, MemorySettings
@@ -45,7 +53,7 @@ QUIET = HostFacts(
     interval_s=2.0,
     before=COUNTED,
     after=COUNTED,
-    busy=(),
+    load=OtherLoad((), 0.02),
     gpus=(GPU, replace(GPU, index=1, uuid="GPU-b")),
     gpu_nodes={"GPU-a": 0, "GPU-b": 1},
     rdma_ports=(PORT,),
@@ -88,9 +96,16 @@ SPOILT: list[tuple[str, dict[str, Any], str, str]] = [
     ("CPU quota", {"after": counted(throttled=7)}, "paused 7 times in 2.0 s", "CPUQuota="),
     (
         "other load",
-        {"busy": (BusyProcess(8, "make", 0.07), BusyProcess(9, "cc1", 0.04))},
-        "0.11 of 4 cores: make (pid 8) 0.07, cc1 (pid 9) 0.04",
+        {"load": OtherLoad((BusyProcess(8, "make", 0.07), BusyProcess(9, "cc1", 0.04)), 0.03)},
+        "0.14 of 4 cores: make (pid 8) 0.07, cc1 (pid 9) 0.04",
         "ps -o pid,user,etime,args -p 8,9 ",
+    ),
+    ("other load", {"load": OtherLoad((), 0.6)}, "0.60 of 4 cores: what cannot be seen from here 0.60", "top "),
+    (
+        "other load",
+        {"load": OtherLoad(tuple(BusyProcess(n, "a", 0.5) for n in range(7)), 0.0)},
+        "3.50 of 4 cores: a (pid 0) 0.50, a (pid 1) 0.50, a (pid 2) 0.50, a (pid 3) 0.50, a (pid 4) 0.50, 2 more",
+        "ps -o pid,user,etime,args -p 0,1,2,3,4 ",
     ),
     ("stolen time", {"after": counted(steal_s=0.4)}, "5.0% of the cores' time", "dedicated cores"),
     ("swap", {"swap_used_bytes": GIB}, "1.00 GiB in use", "swapoff -a && swapon -a"),
@@ -133,7 +148,7 @@ def test_what_spoils_a_host_is_named_with_what_mends_it(
 
 HARMLESS: list[dict[str, Any]] = [
     {"quota_cores": 4.0},
-    {"busy": (BusyProcess(8, "systemd", 0.05),)},
+    {"load": OtherLoad((BusyProcess(8, "systemd", 0.05),), 0.04)},
     {"after": counted(steal_s=0.02)},
     {"swap_used_bytes": 100 << 20},
     {"after": counted(memory_stall_s=0.01)},
@@ -159,6 +174,9 @@ def test_what_cannot_be_read_is_said() -> None:
     assert told.state == "info"
     assert "governor, turbo, thermal throttling, pauses by CPU quota" in told.found
     assert "clock source" not in told.found
+    no_nvml = replace(QUIET, gpus=(), gpu_nodes={}, nvidia_gpus=8)
+    (told,) = [finding for finding in judge(Facts((no_nvml,), ())) if finding.name == "not readable"]
+    assert told.found == "8 GPUs (pip install nvidia-ml-py)"
 
 
 def test_more_ranks_than_cores_are_named_and_the_cores_that_they_share() -> None:
@@ -171,6 +189,7 @@ def test_more_ranks_than_cores_are_named_and_the_cores_that_they_share() -> None
         "mpiexec -n 2",
     )
     assert (second.name, second.found) == ("shared cores", "ranks 0, 2 on core 0 of node01")
+    assert second.mend == first.mend  # binding helps nobody where there are too few
 
 
 def test_a_quota_makes_ranks_too_many_too() -> None:
@@ -260,6 +279,9 @@ def test_time_between_two_readings_is_that_of_the_same_process() -> None:
     }
     found = busy_between(before, after, 2.0, frozenset({5}))
     assert found == (BusyProcess(4, "d", 0.75), BusyProcess(1, "a", 0.5), BusyProcess(2, "new b", 0.25))
+    # All five together, our own too, used 5.01 seconds.
+    assert unseen_between(before, after, 2.0, 5.01) == unseen_between(before, after, 2.0, 4.9) == 0
+    assert unseen_between(before, after, 2.0, 8.01) == 1.5
 
 
 def test_a_busy_process_is_named_unless_it_is_one_s_own() -> None:
@@ -268,8 +290,8 @@ def test_a_busy_process_is_named_unless_it_is_one_s_own() -> None:
         try:
             assert child.pid in related([os.getpid()])
             assert os.getppid() in related([os.getpid()])
-            seen = {process.pid for process in other_load(0.5, [])}
+            seen = {process.pid for process in other_load(0.5, []).busy}
             assert child.pid in seen
-            assert child.pid not in {process.pid for process in other_load(0.2, [os.getpid()])}
+            assert child.pid not in {process.pid for process in other_load(0.2, [os.getpid()]).busy}
         finally:
             child.kill()

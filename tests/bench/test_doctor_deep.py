@@ -57,7 +57,7 @@ def test_the_document_has_what_was_observed_of_every_rank(crowded: dict[str, Any
     assert all(len(rank["noise"]) == len(rank["cores"]) == 1 for rank in observed["ranks"])
     pids = {rank["pid"] for rank in observed["ranks"]}
     (host,) = observed["hosts"]
-    assert pids.isdisjoint(process["pid"] for process in host["busy"])
+    assert pids.isdisjoint(process["pid"] for process in host["load"]["busy"])
     assert host["interval_s"] >= 0.2
     assert crowded["run"]["exit_code"] == 0
 
