@@ -68,10 +68,10 @@ def measure_noise(cores: Sequence[int], duration_s: float) -> tuple[CoreNoise, .
         thread.start()
     for thread in threads:
         thread.join()
-    return tuple(judged(core, found[core]) for core in cores if core in found and len(found[core]))
+    return tuple(figures(core, found[core]) for core in cores if core in found and len(found[core]))
 
 
-def judged(core: int, durations_ns: NDArray[np.int64]) -> CoreNoise:
+def figures(core: int, durations_ns: NDArray[np.int64]) -> CoreNoise:
     """The figures of a core from the times of its quanta, of which there is at least one."""
     shortest = int(durations_ns.min())
     median, p99 = np.percentile(durations_ns, (50, 99))

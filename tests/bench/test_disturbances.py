@@ -25,7 +25,7 @@ from clusterbench.bench.disturbances.facts import (
     RankFacts,
 )
 from clusterbench.bench.disturbances.judged import judge
-from clusterbench.bench.disturbances.noise import HICCUP, judged, measure_noise
+from clusterbench.bench.disturbances.noise import HICCUP, figures, measure_noise
 from clusterbench.bench.disturbances.processes import CpuTime, busy_between, other_load, related, unseen_between
 from clusterbench.bench.finding import Finding
 from clusterbench.bench.gpu_state import GpuCondition
@@ -249,7 +249,7 @@ def test_noisy_cores_are_counted_and_the_worst_is_named_with_its_rank() -> None:
 
 @given(st.lists(st.integers(100_000, 1_000_000), min_size=1, max_size=200))
 def test_the_figures_of_a_core_are_those_of_its_samples(durations: list[int]) -> None:
-    found = judged(5, np.array(durations, np.int64))
+    found = figures(5, np.array(durations, np.int64))
     shortest = min(durations)
     assert (found.core, found.samples) == (5, len(durations))
     assert found.shortest_s == pytest.approx(shortest * 1e-9)
