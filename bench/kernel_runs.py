@@ -109,21 +109,35 @@ def stream_bytes() -> int:
     return min(BEYOND_CACHE * device.cpu().cache_bytes, room)
 
 
-def run_kernels(plan: Plan, *, step: Step | None = None, append: Append | None = None) -> list[Measurement]:
+def roof_runs(plan: Plan) -> RoofRuns:
+    """The ceilings of a plan's run, none of which is measured yet."""
+    return RoofRuns(plan.rules, replace(_base(plan), suite="roof", backend="numba"), device.cpu().cores)
+
+
+def _base(plan: Plan) -> Measurement:
+    return Measurement(
+        run_id=plan.run_id, suite="kernels", name="", host=socket.gethostname(), device=device.cpu().name
+    )
+
+
+def run_kernels(
+    plan: Plan, *, step: Step | None = None, append: Append | None = None, roofs: RoofRuns | None = None
+) -> list[Measurement]:
     """Do a plan; every row goes to `append` with its samples when it is finished, and all are returned.
 
-    `step(what, advance)` hears what is done now. Raises `KernelError`, before anything runs, where a problem does not
-    fit into memory.
+    `step(what, advance)` hears what is done now. What `roofs` has of ceilings is not measured again for every plan.
+    Raises `KernelError`, before anything runs, where a problem does not fit into memory.
     """
-    run = _Run(plan, step or (lambda what, advance: None), append or (lambda row, samples: None))
+    run = _Run(plan, step or (lambda what, advance: None), append or (lambda row, samples: None), roofs)
     shapes = {(kernel.name, dtype): plan.shape(kernel, dtype) for kernel, dtype in plan.problems()}
     backends = detect()
     refused = run.verify_cpu(backends["numba"])
     if plan.verify:
         run.verify_sources([backend for name, backend in backends.items() if name != "numba"])
     timed = [(kernel, dtype) for kernel, dtype in plan.problems() if (kernel.name, dtype) not in refused]
-    if timed:
-        run.measure_roof(sorted({dtype for _, dtype in timed}))
+    missing = {dtype for _, dtype in timed} - set(run.roof.flop_per_s)
+    if missing:
+        run.measure_roof(sorted(missing))
     for kernel, dtype in timed:
         run.time(kernel, dtype, shapes[kernel.name, dtype])
     return run.rows
@@ -132,16 +146,14 @@ def run_kernels(plan: Plan, *, step: Step | None = None, append: Append | None =
 class _Run:
     """The state of one `run_kernels`: the rows so far and the roof so far."""
 
-    def __init__(self, plan: Plan, step: Step, append: Append) -> None:
+    def __init__(self, plan: Plan, step: Step, append: Append, roofs: RoofRuns | None) -> None:
         self.plan = plan
         self.step = step
         self.rows: list[Measurement] = []
         self._append = append
         self._worst: dict[tuple[str, str], float] = {}
-        self._base = Measurement(
-            run_id=plan.run_id, suite="kernels", name="", host=socket.gethostname(), device=device.cpu().name
-        )
-        self._roofs = RoofRuns(plan.rules, replace(self._base, suite="roof", backend="numba"), device.cpu().cores)
+        self._base = _base(plan)
+        self._roofs = roofs or roof_runs(plan)
 
     def add(self, row: Measurement, samples: NDArray[np.float64] | None = None) -> None:
         self.rows.append(row)

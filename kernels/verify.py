@@ -65,6 +65,8 @@ class Check:
     """Whether the type was modelled, as the interpreter lacks it."""
     error: str = ""
     """What was raised."""
+    first: str = ""
+    """The first wrong element, with what was found and expected, in words."""
 
     @property
     def alarm(self) -> bool:
@@ -89,7 +91,8 @@ class Check:
         if self.damaged:
             found.append(f"{self.damaged} elements of inputs or guard zones overwritten")
         if self.wrong:
-            found.append(f"{self.wrong} of {self.elements} elements wrong")
+            first = f", the first: {self.first}" if self.first else ""
+            found.append(f"{self.wrong} of {self.elements} elements wrong{first}")
         if self.error_over_bound > 1:
             found.append(f"error is {self.error_over_bound:.3g} of its bound")
         if self.alarm:
@@ -169,8 +172,12 @@ def _compare_exactly(
     wide = element_type(accumulator(base.dtype)).type  # in which any sum of exact data is exact
     expected = _each(kernel.reference(*_widened(kernel, base.dtype, inputs, wide)))
     # A zero may have either sign: which one depends on the order of a sum.
-    wrong = sum(int(np.count_nonzero(_wide(out, wide) != right)) for out, right in zip(outputs, expected, strict=True))
-    return replace(base, wrong=wrong, error_over_bound=math.inf if wrong else 0.0)
+    wrong, first = 0, ""
+    for name, out, right in zip(kernel.outputs, outputs, expected, strict=True):
+        differs = _wide(out, wide) != right
+        wrong += int(np.count_nonzero(differs))
+        first = first or _first(name, differs, out, right)
+    return replace(base, wrong=wrong, error_over_bound=math.inf if wrong else 0.0, first=first)
 
 
 def _compare_by_bound(
@@ -182,19 +189,30 @@ def _compare_by_bound(
     own = _each(kernel.bound(shape, unit_roundoff(base.dtype), *arguments))
     reference = _each(kernel.bound(shape, unit_roundoff(wide), *arguments))
     terms = kernel.terms({**shape, "s": 1})
-    wrong, worst = 0, 0.0
+    wrong, worst, said = 0, 0.0, ""
     for name, out, right, bound, slack in zip(kernel.outputs, outputs, expected, own, reference, strict=True):
         underflow = terms * smallest_subnormal(kernel.type_of(name, base.dtype))
         ratio = _ratio(_wide(out, wide), right, bound + slack + underflow)
-        wrong += int(np.count_nonzero(~(ratio <= 1)))
+        beyond = ~(ratio <= 1)
+        wrong += int(np.count_nonzero(beyond))
         worst = max(worst, float(np.max(ratio)))
-    found = replace(base, wrong=wrong, error_over_bound=worst)
+        said = said or _first(name, beyond, out, right)
+    found = replace(base, wrong=wrong, error_over_bound=worst, first=said)
     if kernel.spread is None or base.data != "rounding":
         return found
     first = next(iter(kernel.outputs))
     unit = unit_roundoff(kernel.type_of(first, base.dtype)) * np.asarray(kernel.spread(shape, *arguments))
     errors = np.where(unit > 0, (_wide(outputs[0], wide) - expected[0]) / unit, 0)
     return replace(found, rms=float(np.sqrt(np.mean(np.square(errors)))), rms_limit=ALARM + math.sqrt(terms))
+
+
+def _first(name: str, wrong: Array, out: Array, right: Array) -> str:
+    """The first wrong element of an output in words; empty where there is none."""
+    if not np.any(wrong):
+        return ""
+    place = np.unravel_index(int(np.argmax(wrong)), np.shape(wrong))
+    where = ",".join(str(int(i)) for i in place)
+    return f"{name}[{where}] is {np.asarray(out)[place]}, expected {np.broadcast_to(right, np.shape(out))[place]}"
 
 
 def _ratio(out: Array, right: Array, bound: Array) -> Array:

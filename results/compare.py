@@ -144,6 +144,7 @@ def compare(
     *,
     unit: Unit = "launch",
     design: Design | None = None,
+    among: int = 0,
 ) -> Comparison:
     """Compare side B with side A, the base.
 
@@ -154,6 +155,7 @@ def compare(
     seed: of the bootstrap, so that the same sides always give the same answer.
     unit: `sample` lets the samples within a launch decide where both sides have one launch only.
     design: how the launches lie in time; by default interleaved where their starts say so (`launches.interleaved`).
+    among: how many rows are compared in all, where these are only some of them: p-values are adjusted over so many.
 
     Raises `CompareError` where rows differ in what must be alike, or the sides have no row in common.
     """
@@ -168,7 +170,7 @@ def compare(
     if not pairs:
         raise CompareError(f"runs {a.name} and {b.name} have no row in common")
     sides = [(groups_a[x], groups_b[y]) for x, y in pairs]
-    found = estimates([(_timed(x), _timed(y)) for x, y in sides], tolerance, seed, unit, design)
+    found = estimates([(_timed(x), _timed(y)) for x, y in sides], tolerance, seed, unit, design, among)
     rows = [_compared(keys, side, estimate) for keys, side, estimate in zip(pairs, sides, found, strict=True)]
     matched_a, matched_b = {key for key, _ in pairs}, {key for _, key in pairs}
     return Comparison(

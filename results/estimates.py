@@ -106,7 +106,9 @@ class _Tested:
         self.spread += spread.tolist()
 
 
-def estimates(sides: Sides, tolerance: float, seed: int, unit: Unit, design: Design | None) -> list[Estimate]:
+def estimates(
+    sides: Sides, tolerance: float, seed: int, unit: Unit, design: Design | None, among: int = 0
+) -> list[Estimate]:
     """The estimate of each row from the launches with a time on its two sides; arguments as of `compare.compare`."""
     found = [Estimate(_median(a), _median(b), (len(a), len(b))) for a, b in sides]
     tested, few = _Tested(), []
@@ -132,7 +134,7 @@ def estimates(sides: Sides, tolerance: float, seed: int, unit: Unit, design: Des
     _look_inside(found, sides, single, seed, tested if unit == "sample" else None)
     if unit == "launch":
         few += single
-    _judge(found, tested, few, tolerance, design)
+    _judge(found, tested, few, tolerance, design, among)
     return found
 
 
@@ -199,10 +201,12 @@ def _look_inside(found: list[Estimate], sides: Sides, rows: list[int], seed: int
     tested.add(known, 2 * ndtr(-z), np.full(len(known), np.nan))
 
 
-def _judge(found: list[Estimate], tested: _Tested, few: list[int], tolerance: float, design: Design | None) -> None:
+def _judge(
+    found: list[Estimate], tested: _Tested, few: list[int], tolerance: float, design: Design | None, among: int
+) -> None:
     """Adjust the p-values over all rows, decide, and say of the rest how many launches it takes."""
-    rows = len(tested.rows) + len(few)
-    p = adjusted(np.array(tested.p))
+    rows = max(len(tested.rows) + len(few), among)
+    p = adjusted(np.array(tested.p), among)
     significant = int(np.count_nonzero(p <= FALSE_DISCOVERIES))
     # The level at which one more row would be significant, as the procedure steps up.
     level = FALSE_DISCOVERIES * min(significant + 1, rows) / max(rows, 1)

@@ -82,11 +82,14 @@ def _signed_rank(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.minimum(p, 1.0)
 
 
-def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p-values adjusted by Benjamini and Hochberg: the least false discovery rate at which each row is significant."""
+def adjusted(p: NDArray[np.float64], among: int = 0) -> NDArray[np.float64]:
+    """p-values adjusted by Benjamini and Hochberg: the least false discovery rate at which each row is significant.
+
+    `among` is how many rows there are in all, where that is more: the others count as not significant.
+    """
     rows = len(p)
     order = np.argsort(p)
-    stepped = p[order] * rows / np.arange(1, rows + 1)
+    stepped = p[order] * max(rows, among) / np.arange(1, rows + 1)
     result = np.empty(rows)
     result[order] = np.minimum.accumulate(stepped[::-1])[::-1]
     return np.minimum(result, 1.0)

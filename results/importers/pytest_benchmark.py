@@ -8,16 +8,26 @@
 Times are seconds of one call; a sample is a round, the mean of `iterations` calls. Where the rounds are in the file
 (`data`) they are the row's samples. A row's name is the full one without its parameters, which are its shape.
 
+What this suite measured itself (`bench/pytest_plugin`) is in the file as it is, and read back as it was:
+
+    {"clusterbench": {"run": {fields of Run}}, "benchmarks": [{..., "extra_info": {"clusterbench":
+        {"schema_version": 1, "rows": [{fields of Measurement}, ...]}}}]}
+
+The rounds are the samples of its rows, one row after the other. The run is named by the file, as any that is imported.
+
 Source: Metadata.as_dict in pytest_benchmark/stats.py, and session.py, of pytest-benchmark 5.2.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from clusterbench.results.columns import checked_row
 from clusterbench.results.imported_values import json_document, listed, number, whole
 from clusterbench.results.importing import (
     Failures,
@@ -27,7 +37,7 @@ from clusterbench.results.importing import (
     Source,
     no_result,
 )
-from clusterbench.results.record import Measurement
+from clusterbench.results.record import SCHEMA_VERSION, Measurement, RecordError, Run
 from clusterbench.results.statistics import summarise
 
 _KEYS = ('"machine_info"', '"benchmarks"')
@@ -47,6 +57,11 @@ def _read(source: Source) -> Imported:
     rows: list[Measurement] = []
     samples: list[Samples | None] = []
     for place, benchmark in enumerate(listed(document, "benchmarks")):
+        own = _own_rows(benchmark, f"benchmarks[{place}]", failures)
+        if own is not None:
+            rows += [replace(row, run_id=run_id) for row, _ in own]
+            samples += [seconds for _, seconds in own]
+            continue
         found = _row(benchmark, f"benchmarks[{place}]", failures)
         if found is not None:
             fields, seconds = found
@@ -60,7 +75,49 @@ def _read(source: Source) -> Imported:
         versions={"pytest-benchmark": str(document.get("version", ""))[:_LONGEST_TEXT]},
         started_at=started_at[:_LONGEST_TEXT] if isinstance(started_at, str) else "",
     )
-    return Imported(run, tuple(rows), tuple(samples))
+    return Imported(_as_it_was(run, document.get("clusterbench"), failures), tuple(rows), tuple(samples))
+
+
+def _as_it_was(run: Run, found: object, failures: Failures) -> Run:
+    """`run` with what the file says of the run that its rows are of."""
+    if not isinstance(found, dict):
+        return run
+    try:
+        row = checked_row(Run, found.get("run"))
+        if not isinstance(row.get("environment"), dict):
+            raise RecordError("environment is no object")
+        was = Run.from_row({**row, "failures": ()})
+    except (RecordError, TypeError) as error:
+        failures.add("clusterbench", f"{error}; left out")
+        return replace(run, failures=failures.all())
+    environment = {**was.environment, **run.environment, "versions": _versions(was) | run.environment["versions"]}
+    return replace(run, started_at=was.started_at, command=was.command, seed=was.seed, environment=environment)
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    versions = run.environment.get("versions")
+    return versions if isinstance(versions, dict) else {}
+
+
+def _own_rows(benchmark: object, where: str, failures: Failures) -> list[tuple[Measurement, Samples | None]] | None:
+    """The rows of a benchmark that this suite measured, with their samples; None where they are none of its."""
+    extra = benchmark.get("extra_info") if isinstance(benchmark, dict) else None
+    own = extra.get("clusterbench") if isinstance(extra, dict) else None
+    if not isinstance(benchmark, dict) or not isinstance(own, dict):
+        return None
+    try:
+        version = own.get("schema_version")
+        if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:
+            raise RecordError(f"schema_version is {version!r:.40}; this clusterbench reads 1 to {SCHEMA_VERSION}")
+        rows = [Measurement.from_row(checked_row(Measurement, row)) for row in listed(own, "rows")]
+    except RecordError as error:
+        failures.add(where, f"{error}; read as any benchmark")
+        return None
+    stats = benchmark.get("stats")
+    seconds = _samples(stats.get("data")) if isinstance(stats, dict) else None
+    if not rows or seconds is None or len(seconds) != sum(row.n for row in rows):
+        return [(row, None) for row in rows] or None
+    return list(zip(rows, np.split(seconds, np.cumsum([row.n for row in rows])[:-1]), strict=True))
 
 
 def _machine(info: object) -> tuple[str, str]:
@@ -78,7 +135,9 @@ def _row(benchmark: object, where: str, failures: Failures) -> tuple[dict[str, A
     if not isinstance(benchmark, dict) or not isinstance(stats, dict):
         failures.add(where, "no statistics; left out")
         return None
-    name, shape = _name_and_shape(benchmark)
+    name, shape = name_and_shape(
+        str(benchmark.get("fullname") or benchmark.get("name") or ""), benchmark.get("param"), benchmark.get("params")
+    )
     median, rounds, iterations = number(stats.get("median")), whole(stats.get("rounds")), whole(stats.get("iterations"))
     seconds = _samples(stats.get("data"))
     if seconds is None and (not name or not median or not rounds):
@@ -106,14 +165,16 @@ def _row(benchmark: object, where: str, failures: Failures) -> tuple[dict[str, A
     }, seconds
 
 
-def _name_and_shape(benchmark: dict[str, Any]) -> tuple[str, str]:
-    """`tests/test_sums.py::test_sum` and `n=8,dtype=float32`."""
-    full = str(benchmark.get("fullname") or benchmark.get("name") or "")
-    param, params = benchmark.get("param"), benchmark.get("params")
+def name_and_shape(full: str, param: object, params: object) -> tuple[str, str]:
+    """`tests/test_sums.py::test_sum` and `n=8,dtype=float32`.
+
+    Of the full name of a test, the text of its parameters, and its parameters by name, of which there may be none.
+    """
     name = full.removesuffix(f"[{param}]") if param else full
-    if isinstance(params, dict) and params:
+    if isinstance(params, Mapping) and params:
         shape = ",".join(
-            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in params.items()
+            f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+            for key, value in params.items()
         )
     else:
         shape = str(param or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_a_mutant_is_rejected(name: str, checks: dict[str, list[Check]]) -> None
     assert checks[name]
     assert [check.error for check in checks[name] if check.error] == []
     assert any(not check.passed for check in checks[name])
+
+
+def test_the_first_wrong_element_is_named_with_what_was_expected(checks: dict[str, list[Check]]) -> None:
+    swapped = [check for check in checks["triad_swapped_operands"] if not check.passed]
+    assert {check.data for check in swapped} == {"exact", "rounding"}
+    for check in swapped:
+        assert re.search(r"elements wrong, the first: a\[\d+\] is \S+, expected \S+", check.reason), check.reason
 
 
 def test_the_mutation_score_is_one_hundred_per_cent(

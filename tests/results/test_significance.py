@@ -96,6 +96,13 @@ def test_adjusted_p_values_select_what_the_step_up_procedure_selects(values: lis
     assert np.all(found >= p * (1 - 1e-12))
 
 
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=10), st.integers(0, 30))
+def test_rows_that_are_compared_elsewhere_count_as_not_significant(values: list[float], more: int) -> None:
+    p = np.array(values)
+    together = adjusted(np.concatenate([p, np.ones(more)]))[: len(p)]
+    assert np.allclose(adjusted(p, len(p) + more), together)
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(("spread", "tolerance"), [(0.02, 0.02), (0.02, 0.05), (0.05, 0.05)])
 def test_as_many_launches_as_are_said_to_be_needed_find_the_change(
