@@ -214,15 +214,19 @@ class CollectiveRuns:
         request, ranks = self.request, self.world.size
         problem, size_bytes = request.problem(point.count, ranks), request.size_bytes(point.count, ranks)
         call = self._prepare(point, problem, size_bytes)
-        verified = self._verify(call, point.way, problem, size_bytes)
-        data.fill(problem, call.buffers.send, self.world.rank)
-        call.load()
+        account = self.world.account
+        with account.checking():
+            verified = self._verify(call, point.way, problem, size_bytes)
+            data.fill(problem, call.buffers.send, self.world.rank)  # what the last result will be held against
+            call.load()
         block = in_pieces(lambda samples, batch: Block(*call.time(samples, batch)), alive)
         samples = sample(block, request.rules, self.overhead_s, self.world.comm.bcast)
+        account.loops_s += samples.spent_s
         alive()
         if point.placement == "out_of_place" and request.check and not verified.reason:
             # The input is unchanged, so the result of the last timed call is still to be what it was to be.
-            verified = verify_last(self.world.comm, call, problem, verified)
+            with account.checking():
+                verified = verify_last(self.world.comm, call, problem, verified)
         return self._row(point, asked, samples, verified), samples.seconds
 
     def _verify(self, call: AnyCall, way: Way, problem: data.Problem, size_bytes: int) -> Verified:

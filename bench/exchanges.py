@@ -110,23 +110,26 @@ def measure(
     call = _prepared(mpi, e, room, e.window, apart=False)
     wrong: list[tuple[int, int, WrongBits]] = []
     if check_seed is not None:
-        apart = _prepared(mpi, e, room, e.checked, apart=True)
-        point_to_point.fill(room.send[: e.size_bytes * e.checked], e.itemsize, world.rank, check_seed)
-        _spoil(e, room, e.checked, check_seed)
-        apart.run()
-        wrong = _wrong(world, e, room, e.checked, check_seed)
-        _spoil(e, room, 1, check_seed)
+        with world.account.checking():
+            apart = _prepared(mpi, e, room, e.checked, apart=True)
+            point_to_point.fill(room.send[: e.size_bytes * e.checked], e.itemsize, world.rank, check_seed)
+            _spoil(e, room, e.checked, check_seed)
+            apart.run()
+            wrong = _wrong(world, e, room, e.checked, check_seed)
+            _spoil(e, room, 1, check_seed)
 
     def block(samples: int, batch: int) -> Block:
         return _together(world, e, *call.time(samples, batch))
 
     taken = sample(in_pieces(block, alive), rules, overhead_s, lambda done: _agree(world, e, done))
+    world.account.loops_s += taken.spent_s
     taken = replace(taken, seconds=taken.seconds / e.messages)
     if check_seed is None:
         return Found(taken, None)
     before, when = any(found.count for _, _, found in wrong), ""
     if not before:  # what was sent is unchanged, so what arrived last must still be right
-        wrong, when = _wrong(world, e, room, 1, check_seed), "after timing, "
+        with world.account.checking():
+            wrong, when = _wrong(world, e, room, 1, check_seed), "after timing, "
     return Found(taken, sum(found.count for _, _, found in wrong), *_said(wrong, e, when))
 
 

@@ -22,6 +22,7 @@ from clusterbench.bench.environment import command_line
 from clusterbench.bench.launch import Finished
 from clusterbench.bench.output import note, shows_progress
 from clusterbench.bench.summary import print_summary
+from clusterbench.bench.time_account import JOB, Spent, process_age_s, together, with_time
 from clusterbench.results.journal import (
     Journal,
     JournalContents,
@@ -115,6 +116,7 @@ class JobRecord:
         anything is measured, where the results could not be kept.
         """
         Store.open(self.url, writable=True).close()
+        startup_s, earlier = process_age_s(), set(self._paths())
         with self._alone(), self._opened() as journal:
             self.journal = journal
             with self._interruptible():
@@ -123,14 +125,17 @@ class JobRecord:
             with self._interruptible():
                 self.attempt("store", self._load)
                 self.attempt("report", self._write_report)
+            parts = [part.run for part in self.contents() if part.path not in earlier]
+            spent = together(parts, process_age_s(), startup_s)
+            journal.run = with_time(journal.run, JOB, spent)
             self.write()
         contents = self.contents()
-        if any(outcome.failure for outcome in self.outcomes):
-            self._load_again(contents)
+        failed = any(outcome.failure for outcome in self.outcomes)
+        self._load_again(contents if failed else [part for part in contents if part.path == journal.path])
         merged = merge_runs([part.run for part in contents])
         rows = tuple(row for part in contents for row in part.measurements)
         if self.tables:
-            self._print_end(merged, rows)
+            self._print_end(merged, rows, spent)
         return Done(merged, rows, self.exit_code)
 
     def attempt(self, part: str, action: Callable[[], Outcome]) -> None:
@@ -302,9 +307,10 @@ class JobRecord:
         write_report(self.report, [run], frame, shown.drawn, shown.not_drawn)
         return Outcome(exit_codes.GOOD)
 
-    def _print_end(self, run: Run, rows: Sequence[Measurement]) -> None:
+    def _print_end(self, run: Run, rows: Sequence[Measurement], spent: Spent) -> None:
         print_summary(rows, run.failures)
-        click.echo(f"\nStore:  {self.url if '://' in self.url and not self.url.startswith('sqlite') else self._file()}")
+        click.echo(f"\nTime:   {spent.line()}")
+        click.echo(f"Store:  {self.url if '://' in self.url and not self.url.startswith('sqlite') else self._file()}")
         click.echo(f"Report: {self.report if self.report.exists() else 'not written'}")
 
     def _file(self) -> str:

@@ -20,6 +20,7 @@ from clusterbench.bench.judge import BEYOND_CACHE, Bound, Roof, is_beyond, judge
 from clusterbench.bench.python_timing import measured, python_block, reading_s
 from clusterbench.bench.roof_runs import RoofRuns
 from clusterbench.bench.sampling import Rules, Samples, sample
+from clusterbench.bench.time_account import TimeAccount
 from clusterbench.kernels import device, roofline
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.conversion import rounded
@@ -109,9 +110,9 @@ def stream_bytes() -> int:
     return min(BEYOND_CACHE * device.cpu().cache_bytes, room)
 
 
-def roof_runs(plan: Plan) -> RoofRuns:
+def roof_runs(plan: Plan, account: TimeAccount) -> RoofRuns:
     """The ceilings of a plan's run, none of which is measured yet."""
-    return RoofRuns(plan.rules, replace(_base(plan), suite="roof", backend="numba"), device.cpu().cores)
+    return RoofRuns(plan.rules, replace(_base(plan), suite="roof", backend="numba"), device.cpu().cores, account)
 
 
 def _base(plan: Plan) -> Measurement:
@@ -121,19 +122,27 @@ def _base(plan: Plan) -> Measurement:
 
 
 def run_kernels(
-    plan: Plan, *, step: Step | None = None, append: Append | None = None, roofs: RoofRuns | None = None
+    plan: Plan,
+    *,
+    step: Step | None = None,
+    append: Append | None = None,
+    roofs: RoofRuns | None = None,
+    account: TimeAccount | None = None,
 ) -> list[Measurement]:
     """Do a plan; every row goes to `append` with its samples when it is finished, and all are returned.
 
-    `step(what, advance)` hears what is done now. What `roofs` has of ceilings is not measured again for every plan.
-    Raises `KernelError`, before anything runs, where a problem does not fit into memory.
+    `step(what, advance)` hears what is done now. What `roofs` has of ceilings is not measured again for every plan;
+    `account` is told what time is spent on. Raises `KernelError`, before anything runs, where a problem does not fit
+    into memory.
     """
-    run = _Run(plan, step or (lambda what, advance: None), append or (lambda row, samples: None), roofs)
+    account = account or TimeAccount()
+    run = _Run(plan, step or (lambda what, advance: None), append or (lambda row, samples: None), roofs, account)
     shapes = {(kernel.name, dtype): plan.shape(kernel, dtype) for kernel, dtype in plan.problems()}
     backends = detect()
-    refused = run.verify_cpu(backends["numba"])
-    if plan.verify:
-        run.verify_sources([backend for name, backend in backends.items() if name != "numba"])
+    with account.checking():
+        refused = run.verify_cpu(backends["numba"])
+        if plan.verify:
+            run.verify_sources([backend for name, backend in backends.items() if name != "numba"])
     timed = [(kernel, dtype) for kernel, dtype in plan.problems() if (kernel.name, dtype) not in refused]
     missing = {dtype for _, dtype in timed} - set(run.roof.flop_per_s)
     if missing:
@@ -146,14 +155,15 @@ def run_kernels(
 class _Run:
     """The state of one `run_kernels`: the rows so far and the roof so far."""
 
-    def __init__(self, plan: Plan, step: Step, append: Append, roofs: RoofRuns | None) -> None:
+    def __init__(self, plan: Plan, step: Step, append: Append, roofs: RoofRuns | None, account: TimeAccount) -> None:
         self.plan = plan
         self.step = step
         self.rows: list[Measurement] = []
         self._append = append
         self._worst: dict[tuple[str, str], float] = {}
         self._base = _base(plan)
-        self._roofs = roofs or roof_runs(plan)
+        self._account = account
+        self._roofs = roofs or roof_runs(plan, account)
 
     def add(self, row: Measurement, samples: NDArray[np.float64] | None = None) -> None:
         self.rows.append(row)
@@ -245,7 +255,7 @@ class _Run:
         """Time one kernel on the CPU, check its buffers again, and judge the row."""
         self.step(f"time {kernel.name} {dtype}", 1)
         started_at = now_iso()
-        timed = time_kernel(kernel, dtype, shape, self.plan.rules, self.plan.seed)
+        timed = time_kernel(kernel, dtype, shape, self.plan.rules, self.plan.seed, self._account)
         summary = summarise(timed.samples.seconds)
         bound = self._bound(kernel, dtype, shape, summary)
         check = timed.recheck
@@ -334,7 +344,9 @@ class Timed:
     recheck: Check
 
 
-def time_kernel(kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: int) -> Timed:
+def time_kernel(
+    kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: int, account: TimeAccount | None = None
+) -> Timed:
     """Time the CPU's implementation on zero-mean data, then check it on the same arrays with new, exact data."""
     launch = kernel.implementations["numba"].launch
     types = {name: kernel.type_of(name, dtype) for name in (*kernel.inputs, *kernel.outputs)}
@@ -354,15 +366,18 @@ def time_kernel(kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: in
         else:
             array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
     arguments = (*arrays.values(), *kernel.scalar_values(dtype))
+    account = account or TimeAccount()
     samples = sample(python_block(lambda: launch(*arguments)), rules, reading_s())
-    for name, out in zip(kernel.outputs, outputs, strict=True):
-        out[...] = poison(types[name])
-    inputs = make_inputs(kernel, shape, dtype, "exact", rng)
-    for name, fresh in inputs.items():
-        arrays[holder[name]][...] = fresh
-    launch(*arguments)
-    base = Check(kernel.name, "numba", dtype, shape_text(shape), "exact")
-    return Timed(samples, recheck(kernel, base, shape, inputs, outputs))
+    account.loops_s += samples.spent_s
+    with account.checking():
+        for name, out in zip(kernel.outputs, outputs, strict=True):
+            out[...] = poison(types[name])
+        inputs = make_inputs(kernel, shape, dtype, "exact", rng)
+        for name, fresh in inputs.items():
+            arrays[holder[name]][...] = fresh
+        launch(*arguments)
+        base = Check(kernel.name, "numba", dtype, shape_text(shape), "exact")
+        return Timed(samples, recheck(kernel, base, shape, inputs, outputs))
 
 
 def _placed(extent: tuple[int, ...], dtype: str) -> Array:

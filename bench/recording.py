@@ -20,11 +20,13 @@ from clusterbench.bench.host_differences import host_differences
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.status_page import StatusPage
+from clusterbench.bench.time_account import with_time
 from clusterbench.bench.watchdog import FORWARDING_S, Watchdog, silent
 from clusterbench.bench.world import AgreedError, World, WorldError, agreed, await_all, join_world
 from clusterbench.kernels.device import cpu
 from clusterbench.results.journal import Journal, JournalWriteError, now_iso
 from clusterbench.results.record import Measurement, Run
+from clusterbench.results.statistics import MIN_SAMPLES_CI95, median_ranks
 
 Finished = Callable[[Measurement, NDArray[float64]], None]
 Step = Callable[[str, int], None]
@@ -135,6 +137,8 @@ def recorded(
         with watchdog.whole:
             watchdog.last_words = silent
             if journal:
+                part_name = journal.path.stem.removeprefix(f"{journal.run.run_id}.")
+                journal.run = with_time(journal.run, part_name, world.account.spent())
                 journal.finish(code, said)
 
     def finished(row: Measurement, seconds: NDArray[float64]) -> None:
@@ -150,6 +154,8 @@ def recorded(
 
     watchdog.last_words = last_words
     shown = bar.enter_context(progress(part, steps))
+    median_ranks(MIN_SAMPLES_CI95)  # imports what the first row would import
+    world.account.ready()
     try:
         for _ in measure(run_id, device, finished, step):
             pass

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clusterbench.bench.judge import Roof
 from clusterbench.bench.python_timing import measured, python_block, reading_s
 from clusterbench.bench.sampling import Rules, sample
+from clusterbench.bench.time_account import TimeAccount
 from clusterbench.kernels import roofline
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
@@ -38,11 +39,12 @@ RoofRow = tuple[Measurement, "NDArray[np.float64]"]
 class RoofRuns:
     """The ceilings measured so far; measuring again keeps the better, and a wrong result is no ceiling."""
 
-    def __init__(self, rules: Rules, base: Measurement, threads: int) -> None:
+    def __init__(self, rules: Rules, base: Measurement, threads: int, account: TimeAccount) -> None:
         iterations = None if rules.iterations is None else max(LEAST_ITERATIONS, rules.iterations)
         self._rules = replace(rules, budget_s=max(LEAST_BUDGET_S, rules.budget_s), iterations=iterations)
         self._base = base
         self._threads = threads
+        self._account = account
         self.roof = Roof()
 
     def measure(self, dtypes: Iterable[str], array_bytes: int) -> list[RoofRow]:
@@ -100,6 +102,7 @@ class RoofRuns:
     def _row(self, name: str, dtype: str, call: Callable[[], object]) -> RoofRow:
         started_at = now_iso()
         samples = sample(python_block(call), self._rules, reading_s())
+        self._account.loops_s += samples.spent_s
         row = measured(self._base, samples, summarise(samples.seconds))
         return replace(row, name=name, dtype=dtype, note=RATE, started_at=started_at), samples.seconds
 

@@ -30,7 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.record import Measurement
-from clusterbench.results.statistics import MIN_SAMPLES_CI95, Summary, half_width, median_interval
+from clusterbench.results.statistics import (
+    MIN_SAMPLES_CI95,
+    Summary,
+    half_width,
+    median,
+    median_interval,
+    median_ranks,
+)
 
 OVERHEADS_PER_SAMPLE = 100
 """A sample lasts at least this many times the timer's overhead (Hoefler and Belli, SC'15: resolution << time)."""
@@ -78,6 +85,8 @@ class Samples:
     batch: int
     warmup: int
     stop: Stop
+    spent_s: float = 0.0
+    """Of all blocks, those of the warm-up too."""
 
 
 def with_samples(row: Measurement, samples: Samples, summary: Summary, unit: str) -> Measurement:
@@ -97,9 +106,10 @@ def sample(
     `agree` makes one decision of all ranks' out of this one's: the interval comes from library functions whose last bit
     may differ between unlike processors, and ranks that disagree about the end would wait for each other.
     """
-    batch, warmup, warm_s = _calibrate(block, rules, overhead_s)
+    batch, warmup, warm_s, warming_s = _calibrate(block, rules, overhead_s)
     if rules.iterations is not None:
-        return Samples(block(rules.iterations, batch).seconds, batch, warmup, "fixed")
+        done = block(rules.iterations, batch)
+        return Samples(done.seconds, batch, warmup, "fixed", warming_s + done.elapsed_s)
     taken: list[NDArray[np.float64]] = []
     total, spent_s = 0, 0.0
     target = FIRST_SAMPLES
@@ -112,9 +122,9 @@ def sample(
         spent_s += result.elapsed_s
         seconds = np.concatenate(taken)
         if agree(_is_precise(seconds, rules.precision)):
-            return Samples(seconds, batch, warmup, "precision")
+            return Samples(seconds, batch, warmup, "precision", warming_s + spent_s)
         if spent_s >= rules.budget_s or total >= MAX_SAMPLES:
-            return Samples(seconds, batch, warmup, "budget")
+            return Samples(seconds, batch, warmup, "budget", warming_s + spent_s)
         # No more than the rest of the budget can hold, going by what a sample has cost so far.
         affordable = int((rules.budget_s - spent_s) / (spent_s / total))
         target = min(int(total * GROWTH) + 1, total + max(1, affordable), MAX_SAMPLES)
@@ -126,32 +136,48 @@ def in_pieces(block: Callable[[int, int], Block], alive: Callable[[], None]) -> 
     So a long block, which is one compiled loop that nothing interrupts, is not taken for one that hangs.
     """
 
+    call_s = PIECE_S / FIRST_SAMPLES
+    """By the last piece; all ranks got the same times, so they cut alike."""
+
     def cut(samples: int, batch: int) -> Block:
+        nonlocal call_s
         taken: list[NDArray[np.float64]] = []
-        spent_s, left, piece = 0.0, samples, FIRST_SAMPLES
+        spent_s, left = 0.0, samples
+        piece = max(1, min(MAX_SAMPLES, int(PIECE_S / (call_s * batch))))
         while left > 0:
             alive()
             done = block(min(piece, left), batch)
             taken.append(done.seconds)
             spent_s += done.elapsed_s
             left -= len(done.seconds)
-            # All ranks got the same times, so they cut alike.
-            piece = max(1, min(2 * piece, int(len(done.seconds) * PIECE_S / max(done.elapsed_s, 1e-9))))
+            call_s = max(done.elapsed_s, 1e-9) / (len(done.seconds) * batch)
+            piece = max(1, min(2 * piece, int(PIECE_S / (call_s * batch))))
         return Block(np.concatenate(taken), spent_s)
 
     return cut
 
 
 def _is_precise(seconds: NDArray[np.float64], precision: float) -> bool:
-    interval = median_interval(seconds)
-    if interval is None:
+    ranks = median_ranks(len(seconds))
+    if ranks is None:
         return False
-    arm = half_width(float(np.median(seconds)), *interval)
+    middle_s = median(seconds)
+    # No interval is narrower than that of independent samples, which is found in a tenth of the time.
+    ordered = np.partition(seconds, ranks)
+    if not _is_within(middle_s, (float(ordered[ranks[0]]), float(ordered[ranks[1]])), precision):
+        return False
+    return _is_within(middle_s, median_interval(seconds), precision)
+
+
+def _is_within(median_s: float, interval: tuple[float, float] | None, precision: float) -> bool:
+    arm = None if interval is None else half_width(median_s, *interval)
     return arm is not None and arm <= precision
 
 
-def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: float) -> tuple[int, int, float]:
-    """Warm up, and find how many calls make a sample. Returns the batch, the calls spent, and seconds a sample.
+def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: float) -> tuple[int, int, float, float]:
+    """Warm up, and find how many calls make a sample.
+
+    Returns the batch, the calls spent, seconds a sample, and seconds spent.
 
     There are two blocks at least: the first holds what only a first call costs, and nothing is decided by it alone.
     """
@@ -162,7 +188,7 @@ def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: flo
         calls += samples * batch
         spent_s += result.elapsed_s
         blocks += 1
-        current = float(np.median(result.seconds))
+        current = median(result.seconds)
         fastest = min(fastest, current)
         batch = _batch_for(fastest, overhead_s)
         if rules.warmup is not None:
@@ -173,7 +199,7 @@ def _calibrate(block: Callable[[int, int], Block], rules: Rules, overhead_s: flo
             ends = settled or spent_s >= rules.budget_s / 10
             samples = min(2 * samples, 1000)
         if ends and blocks > 1:
-            return batch, calls, fastest * batch
+            return batch, calls, fastest * batch, spent_s
         previous = current
 
 

@@ -21,6 +21,7 @@ from clusterbench.bench.gpu_state import gpu_uuids
 from clusterbench.bench.host_settings import nodes_of, numa_nodes
 from clusterbench.bench.rank_gpus import gpu_of
 from clusterbench.bench.status_page import StatusPage
+from clusterbench.bench.time_account import TimeAccount
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -95,6 +96,8 @@ class World:
     """The watchdog's `feed`; see `begin`."""
     page: StatusPage = field(default_factory=StatusPage.private)
     """Where this rank tells what it is at."""
+    account: TimeAccount = field(default_factory=TimeAccount)
+    """What this rank's time goes into."""
 
     @property
     def rank(self) -> int:

@@ -308,6 +308,7 @@ def _joined(*reasons: str) -> str:
 def environment_differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[tuple[str, Any, Any], ...]:
     """Values of the environments that differ, by dotted name, with those of a moment (load, free memory).
 
+    What the time of a run went into, which no two runs share, is left out.
     Of several runs the value is the one that all have, or the list of those that they have.
     """
     flat_a, flat_b = _environment(a), _environment(b)
@@ -316,7 +317,7 @@ def environment_differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[tuple[s
 
 
 def _environment(runs: Sequence[Run]) -> dict[str, Any]:
-    flats = [_flat(run.environment) for run in runs]
+    flats = [_flat({name: part for name, part in run.environment.items() if name != "time"}) for run in runs]
     result: dict[str, Any] = {}
     for name in dict.fromkeys(name for flat in flats for name in flat):
         values: list[Any] = []

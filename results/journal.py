@@ -166,7 +166,7 @@ class Journal:
             left = memoryview(line)
             while left:
                 left = left[os.write(self._descriptor, left) :]
-            os.fsync(self._descriptor)
+            os.fdatasync(self._descriptor)  # the data and their length: no time stamps, which cost as much again
         except OSError as error:
             self._cut_back()
             raise JournalWriteError(f"{self.path}: cannot write: {error.strerror or error}") from error
@@ -228,7 +228,11 @@ def _row_record(
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    return json.dumps(spelled(record), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    try:
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # numbers that JSON cannot spell, which are rare, and samples are many
+        text = json.dumps(spelled(record), separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def _sync_folder(folder: Path) -> None:

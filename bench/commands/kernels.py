@@ -172,17 +172,21 @@ def _run(plan: Plan, run: Run, folder: Path, strict: bool) -> tuple[list[Measure
     """Run. Returns the rows, the journal with the run as it ended, and the exit code."""
     from clusterbench.bench.judge import exit_code
     from clusterbench.bench.kernel_runs import run_kernels as run_plan
+    from clusterbench.bench.time_account import TimeAccount, with_time
     from clusterbench.results.journal import Journal
 
+    account = TimeAccount()
     with Journal.create(folder, run, "kernels") as journal, progress("kernels", plan.steps()) as step:
         try:
-            rows = run_plan(plan, step=step, append=journal.append)
+            account.ready()
+            rows = run_plan(plan, step=step, append=journal.append, account=account)
         except BaseException as error:
             code = getattr(error, "exit_code", exit_codes.FAILED)
             journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
             raise
         code = exit_code(rows, strict=strict)
         failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
+        journal.run = with_time(journal.run, "kernels", account.spent())
         journal.finish(code, failures)
     return rows, journal, code
 

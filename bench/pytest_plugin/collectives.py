@@ -68,8 +68,10 @@ def measure_collective(session: BenchmarkSession, asked: Asked, only_check: bool
         args += ["--placement", asked.placement, "--transport", asked.transport, "--buffers", asked.buffers]
         args += ["--topology", asked.topology] if asked.topology else []
         _supervised(session, asked, python([*args, "--seed", "0", *journal]), only_check)
-        folder = Path(scratch) if only_check else session.folder
-        (path,) = folder.glob(f"*.{part}.jsonl")
+        if only_check:
+            (path,) = Path(scratch).glob("*.jsonl")
+        else:
+            path = session.folder / f"{session.journal.run.run_id}.{part}.jsonl"
         contents = read_journal(path)
     return _one(
         asked,

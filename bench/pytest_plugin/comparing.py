@@ -116,9 +116,8 @@ def _words(row: ComparedRow) -> str:
         interval = "" if row.ratio.low is None else f" [{row.ratio.low:.3f}, {row.ratio.high:.3f}]"
         said.append(f"{row.ratio.value:.3f}{interval} times as long")
         said.append(f"{time_text(row.a_s)} us, then {time_text(row.b_s)} us")
-    said.append(f"{row.launches[0]} launches, then {row.launches[1]}")
     if row.p is not None:
-        said.append(f"p = {row.p:.2g}")
+        said.append(f"{row.launches[0]} launches, then {row.launches[1]}; p = {row.p:.2g}")
     if row.reason:
         said.append(row.reason)
     return "; ".join(said)

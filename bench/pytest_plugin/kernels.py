@@ -10,6 +10,7 @@ import click
 from clusterbench.bench.kernel_runs import Plan, roof_runs, run_kernels
 from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
 from clusterbench.bench.sizes import SIZE
+from clusterbench.bench.time_account import TimeAccount
 from clusterbench.kernels import device
 from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import choose, choose_dtypes, discover
@@ -51,7 +52,7 @@ def measure_kernel(
             verify=False,
         )
         if session.roofs is None:
-            session.roofs = roof_runs(plan)
+            session.roofs = roof_runs(plan, TimeAccount())
         found: list[Result] = []
 
         def append(row: Measurement, samples: NDArray[float64] | None) -> None:

@@ -26,6 +26,7 @@ _TITLES = {
     "other_hosts": "Where other hosts differ",
     "sampling": "Sampling",
     "topology": "Topology",
+    "time": "Time, by part",
     "versions": "Software",
     "suite": "This suite",
     "variables": "Environment variables",

@@ -19,6 +19,7 @@ from clusterbench.bench.kernel_runs import Plan, run_kernels, time_kernel
 from clusterbench.bench.presets import PRESETS, Preset
 from clusterbench.bench.roof_runs import RoofRuns
 from clusterbench.bench.sampling import Rules
+from clusterbench.bench.time_account import TimeAccount
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
@@ -216,7 +217,7 @@ def test_a_copy_that_does_nothing_after_a_right_one_is_no_ceiling(monkeypatch: p
             real(a, b, part)
 
     monkeypatch.setattr(kernel_runs.roofline, "copy", lazy)
-    runs = RoofRuns(FEW, Measurement(run_id="r", suite="roof", name=""), 2)
+    runs = RoofRuns(FEW, Measurement(run_id="r", suite="roof", name=""), 2, TimeAccount())
     row = next(row for row, _ in runs.measure([], 1 << 21) if row.name == "copy")
     assert (row.verdict, row.wrong) == ("FAIL", 1)
     assert runs.roof.copy_bytes_per_s == 0

@@ -51,6 +51,12 @@ def keep_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of a test that runs under xdist are none of xdist's, under which nothing would be timed."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 def session(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResult:
     """Run a test file with the plugin, with little patience for samples."""
     pytester.makepyfile(text)
@@ -243,6 +249,12 @@ def test_it(collective_benchmark, algorithm):
     )
     done.assert_outcomes(failed=2)
     done.stdout.fnmatch_lines([f"*all_reduce: FAIL: {wrong}", f"*all_reduce: {dead.text}"])
+    for _ in range(2):  # journals of other runs lie beside those of this one
+        done = pytester.runpytest(*PLUGIN, *QUICK, f"--clusterbench-store={STORE}")
+        done.stdout.fnmatch_lines([f"*all_reduce: FAIL: {wrong}", f"*all_reduce: {dead.text}"])
+    with Store.open(STORE) as store:
+        assert store.frame(verdict="FAIL").groupby("run_id").size().tolist() == [3, 3]
+        assert {run.exit_code for run in store.runs()} == {3}
 
 
 @pytest.mark.parametrize(
