@@ -148,7 +148,7 @@ class BenchmarkSession:
         return self._load(sorted(self.folder.glob(f"{self._journal.run.run_id}.*.jsonl")))
 
     def _load(self, journals: Sequence[Path]) -> bool:
-        from clusterbench.bench.environment import redact
+        from clusterbench.bench.recorded_variables import redact
         from clusterbench.results.databases import StoreError
         from clusterbench.results.store import Store
 
