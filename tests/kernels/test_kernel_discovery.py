@@ -82,7 +82,7 @@ def test_an_unknown_kernel_or_dtype_names_the_nearest() -> None:
     kernels = discover()
     with pytest.raises(KernelError, match="did you mean 'triad'"):
         choose(kernels, ["traid"])
-    with pytest.raises(KernelError, match="expected one of add, argmax, .*copy, "):
+    with pytest.raises(KernelError, match=r"expected one of add, argmax, .*copy, "):
         choose(kernels, ["xyzzy"])
     with pytest.raises(KernelError, match="did you mean 'float32'"):
         choose_dtypes(list(kernels.values()), ["flot32"])
