@@ -52,7 +52,8 @@ def import_files(paths: Sequence[Path], asked: Asked, *, as_json: bool, as_csv: 
     """Import files one after the other, and show their rows; what was skipped is said on standard error, by line.
 
     A file that is refused is said and left out. Returns the exit code: 3 where data are wrong or a row cannot be, else
-    2 where a file was refused, else 0. Raises `TopologyError` for a topology that is none, and `StoreError`.
+    2 where a file was refused, else 0. Raises `TopologyError` for a topology that is none, and `JournalError`,
+    `JournalWriteError` and `StoreError` where the rows cannot be kept.
     """
     topology = topology_from(asked.topology) if asked.topology else None
     refused = 0
@@ -69,8 +70,6 @@ def import_files(paths: Sequence[Path], asked: Asked, *, as_json: bool, as_csv: 
     journals = [
         write_journal(asked.journals, one.run, zip(one.measurements, one.samples, strict=True)) for _, one in found
     ]
-    with Store.open(asked.url) as store:
-        new = sum(store.load(journal) for journal in journals)
     rows = [row for _, one in found for row in one.measurements]
     if as_json:
         runs = [one.run.as_row() for _, one in found]
@@ -80,6 +79,9 @@ def import_files(paths: Sequence[Path], asked: Asked, *, as_json: bool, as_csv: 
     else:
         for path, one in found:
             _print(path, one)
+    with Store.open(asked.url) as store:  # last: whatever becomes of it, the rows have been shown
+        new = sum(store.load(journal) for journal in journals)
+    if not (as_json or as_csv):
         click.echo(f"{new} new rows from {len(found)} files in {asked.url}")
     code = judge.exit_code(rows)
     return code if code == exit_codes.WRONG_DATA else exit_codes.USAGE if refused else code

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -315,6 +316,13 @@ class JobRecord:
 
     def _file(self) -> str:
         return self.url.removeprefix("sqlite:///")
+
+
+def passed_on(done: Finished) -> None:
+    """Show what a part that failed printed: where the disk is full, what it measured last is nowhere else."""
+    if done.exit_code == exit_codes.FAILED and done.stdout.strip():
+        sys.stderr.write(done.stdout)
+        sys.stderr.flush()
 
 
 def judged(part: str, done: Finished, timeout_s: float) -> Outcome:

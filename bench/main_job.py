@@ -12,7 +12,7 @@ from typing import Self
 from clusterbench.bench import exit_codes
 from clusterbench.bench.commands.doctor import diagnose, examine, print_findings
 from clusterbench.bench.environment import new_run_id
-from clusterbench.bench.job_record import Done, JobRecord, Outcome, Step, judged
+from clusterbench.bench.job_record import Done, JobRecord, Outcome, Step, judged, passed_on
 from clusterbench.bench.launch import run_group
 from clusterbench.bench.launchers import MPIEXEC, RANK_PLACEMENTS, Launcher, find_launcher
 from clusterbench.bench.output import progress
@@ -84,6 +84,7 @@ class MainJob:
             args += ["--dtype", dtype]
         counter = self.record.counter("kernels", step)
         done = run_group(python(args), timeout_s=plan.timeout_s, on_wait=counter)
+        passed_on(done)
         return judged("kernels", done, plan.timeout_s)
 
     def _pairs(self, step: Step) -> Outcome:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.job_record import JobRecord, Outcome, Step, judged
+from clusterbench.bench.job_record import JobRecord, Outcome, Step, judged, passed_on
 from clusterbench.bench.supervisor import Fault, supervise
 from clusterbench.results.journal import Journal, ended, now_iso
 from clusterbench.results.record import Run
@@ -72,6 +72,8 @@ def measure_world(
         if done.fault is None:
             return judged(part.title, done.finished, timeout_s)
         fault = done.fault
+        if fault.final:
+            passed_on(done.finished)
         outcome = Outcome(fault.exit_code if fault.exit_code else exit_codes.FAILED, f"{part.title}: {fault.text}")
         _mark(record, part, fault, outcome, [path for path in record.journals_of(part.name) if path not in before])
         lost_rows += fault.row is not None

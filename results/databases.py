@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 from pathlib import Path
 from typing import ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7101989)"}
 """What lets one process alone make tables, until its transaction ends; the number only has to be always the same."""
@@ -15,11 +18,30 @@ _SILENT_S = 30
 """Seconds without a word from a server after which it is asked whether it is there, and again without an answer after
 which it is given up. Without this a server whose host went down would be waited for for hours."""
 
+_DISK_FULL = "53100"
+"""SQLSTATE of PostgreSQL (manual, appendix A, "PostgreSQL Error Codes")."""
+
 
 class StoreError(RuntimeError):
     """A store that cannot be opened, read or written: the message names it, what was found and what to do."""
 
     exit_code: ClassVar[int] = 2
+
+
+class StoreFailedError(StoreError):
+    """A store that failed while it was in use: no room is left for it, or its server went away."""
+
+    exit_code: ClassVar[int] = 1
+
+
+def refusal(error: DatabaseError) -> tuple[type[StoreError], str]:
+    """What an error of a database is for whoever uses a store, and why it is one, in a line."""
+    cause = error.orig
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return StoreFailedError, os.strerror(errno.ENOSPC)
+    lines = str(cause).strip().splitlines()
+    failed = error.connection_invalidated or getattr(cause, "sqlstate", None) == _DISK_FULL
+    return StoreFailedError if failed else StoreError, lines[0] if lines else type(error).__name__
 
 
 def engine(url: str, create: bool, lock_wait_s: float) -> sa.Engine:

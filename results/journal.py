@@ -17,6 +17,7 @@ History: version 1 is the first.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -48,7 +49,7 @@ class JournalError(ValueError):
 
 
 class JournalWriteError(OSError):
-    """A line that could not be written to the disk; everything before it is safe."""
+    """What could not be written to the disk; everything before it is safe."""
 
     exit_code: ClassVar[int] = 1
 
@@ -81,7 +82,8 @@ class Journal:
     def create(cls, folder: Path, run: Run, part: str = "") -> Self:
         """Start `folder/<run_id>[.part].jsonl`; a number is added where that file exists, as nothing is overwritten.
 
-        Raises `JournalError` where the run id or the part is no file name, or the folder cannot be written.
+        Raises `JournalError` where the run id or the part is no file name, or the folder cannot be written, and
+        `JournalWriteError` where there is no room for the first line: then there is no journal.
         """
         for text in (run.run_id, *([part] if part else [])):
             if not _RUN_ID.fullmatch(text):
@@ -97,13 +99,14 @@ class Journal:
                     continue
                 _lock(folder / name, descriptor)
                 journal = cls(folder / name, descriptor, run, uuid.uuid4().hex)
-                journal._write_run()
+                journal._begin()
                 _sync_folder(folder)
                 return journal
-        except JournalWriteError as error:
-            raise JournalError(str(error)) from error
+        except JournalWriteError:
+            raise
         except OSError as error:
-            raise JournalError(f"{folder}: cannot write a journal there: {error.strerror or error}") from error
+            kind = _kind(error)
+            raise kind(f"{folder}: cannot write a journal there: {error.strerror or error}") from error
         raise JournalError(f"{folder}: {_NAMES_TRIED} journals of run {run.run_id} are there already")
 
     @classmethod
@@ -157,6 +160,14 @@ class Journal:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def _begin(self) -> None:
+        try:
+            self._write_run()
+        except JournalWriteError:
+            self.path.unlink(missing_ok=True)
+            self.close()
+            raise
+
     def _write_run(self) -> None:
         self._write(_run_record(self.run, self._id))
 
@@ -181,6 +192,11 @@ class Journal:
             return  # the reader skips the half line; the first error is the one to report
 
 
+def _kind(error: BaseException | None) -> type[JournalError | JournalWriteError]:
+    """A folder that no journal can be written to is a mistake of whoever named it; one that is full is none."""
+    return JournalWriteError if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else JournalError
+
+
 def _lock(path: Path, descriptor: int) -> None:
     """Keep other processes from going on with a journal while this one has it open."""
     try:
@@ -197,7 +213,7 @@ def write_journal(
     """Write a journal at once, of rows with their samples in seconds, for what was measured elsewhere.
 
     The run id must follow from the rows: it is also the journal's, and `folder/<run_id>.jsonl` is replaced. Raises
-    `JournalError` where that cannot be written.
+    `JournalError` where that cannot be written, and `JournalWriteError` where there is no room for it.
     """
 
     def write(temporary: Path) -> None:
@@ -211,7 +227,8 @@ def write_journal(
     try:
         write_whole(path, write)
     except ExportError as error:
-        raise JournalError(str(error)) from error
+        kind = _kind(error.__cause__)
+        raise kind(str(error)) from error
     return path
 
 

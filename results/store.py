@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from clusterbench.results.columns import checked_row, columns_of, spelled, typed
-from clusterbench.results.databases import LOCK_SCHEMA, StoreError, engine
+from clusterbench.results.databases import LOCK_SCHEMA, StoreError, engine, refusal
 from clusterbench.results.journal import JournalContents, merge_runs, read_journal
 from clusterbench.results.migrations import STORE_VERSION, lacks_columns, migrate
 from clusterbench.results.record import Measurement, RecordError, Run, instant
@@ -334,8 +334,8 @@ class Store:
         try:
             yield
         except DatabaseError as error:
-            reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
-            raise StoreError(
+            kind, reason = refusal(error)
+            raise kind(
                 f"{self.url}: the store {what}: {reason}. Journals are not touched; load them again with "
                 "`clusterbench results load JOURNAL... --store URL`"
             ) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from clusterbench.bench.output import emit_csv, emit_json, print_table, progress
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
     from clusterbench.bench.kernel_runs import Plan
     from clusterbench.results.journal import Journal
     from clusterbench.results.record import Measurement, Run
@@ -148,14 +152,16 @@ def run_kernels(
     )
     if url is not None:
         _open_store(url).close()
-    rows, finished, code = _run(plan, run, journal, strict)
-    run = finished.run
-    if as_json:
-        emit_json(run.as_row(), [row.as_row() for row in rows])
-    elif as_csv:
-        emit_csv([row.as_row() for row in rows])
-    else:
-        _print_rows(rows, plan.seed)
+
+    def show(run: Run, rows: list[Measurement]) -> None:
+        if as_json:
+            emit_json(run.as_row(), [row.as_row() for row in rows])
+        elif as_csv:
+            emit_csv([row.as_row() for row in rows])
+        else:
+            _print_rows(rows, plan.seed)
+
+    finished, code = _run(plan, run, journal, strict, show)
     if url is not None:
         with _open_store(url) as store:
             store.load(finished.path)
@@ -168,27 +174,39 @@ def _open_store(url: str) -> Store:
     return Store.open(url, writable=True)
 
 
-def _run(plan: Plan, run: Run, folder: Path, strict: bool) -> tuple[list[Measurement], Journal, int]:
-    """Run. Returns the rows, the journal with the run as it ended, and the exit code."""
+def _run(
+    plan: Plan, run: Run, folder: Path, strict: bool, show: Callable[[Run, list[Measurement]], None]
+) -> tuple[Journal, int]:
+    """Run, and show the rows, also where it fails. Returns the journal with the run as it ended, and the exit code."""
     from clusterbench.bench.judge import exit_code
     from clusterbench.bench.kernel_runs import run_kernels as run_plan
     from clusterbench.bench.time_account import TimeAccount, with_time
-    from clusterbench.results.journal import Journal
+    from clusterbench.results.journal import Journal, JournalWriteError
 
     account = TimeAccount()
-    with Journal.create(folder, run, "kernels") as journal, progress("kernels", plan.steps()) as step:
+    measured: list[Measurement] = []
+
+    def finished(row: Measurement, samples: NDArray[float64] | None) -> None:
+        measured.append(row)  # shown even where it cannot be written
+        journal.append(row, samples)
+
+    with Journal.create(folder, run, "kernels") as journal:
         try:
-            account.ready()
-            rows = run_plan(plan, step=step, append=journal.append, account=account)
+            with progress("kernels", plan.steps()) as step:
+                account.ready()
+                rows = run_plan(plan, step=step, append=finished, account=account)
+            code = exit_code(rows, strict=strict)
+            failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
+            journal.run = with_time(journal.run, "kernels", account.spent())
+            journal.finish(code, failures)
         except BaseException as error:
-            code = getattr(error, "exit_code", exit_codes.FAILED)
-            journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
+            with suppress(JournalWriteError):  # the first error is the one to tell
+                code = getattr(error, "exit_code", exit_codes.FAILED)
+                journal.finish(code, [f"kernels: {str(error) or type(error).__name__}"])
+            show(journal.run, measured)
             raise
-        code = exit_code(rows, strict=strict)
-        failures = [f"{r.name} {r.dtype} {r.backend}: {r.reason}" for r in rows if r.verdict in ("FAIL", "INVALID")]
-        journal.run = with_time(journal.run, "kernels", account.spent())
-        journal.finish(code, failures)
-    return rows, journal, code
+    show(journal.run, rows)
+    return journal, code
 
 
 _ROOF_COLUMNS = ("ceiling", "type", "GB/s", "GFLOP/s", "samples", "how")

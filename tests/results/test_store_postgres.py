@@ -114,7 +114,7 @@ def test_a_server_that_goes_away_while_it_is_loaded_costs_nothing(
         holder.close()
         with pytest.raises(StoreError, match=r"cannot be written: .*results load JOURNAL") as caught:
             loading.result(60)
-        assert caught.value.exit_code == 2
+        assert caught.value.exit_code == 1
         with pytest.raises(StoreError, match="cannot be read"):
             store.frame()
         server.start()
