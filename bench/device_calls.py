@@ -47,6 +47,7 @@ class DeviceCalls:
         if uses_library and transport != NCCL:
             _all_can(world, lambda: device.refuse_unreduced(problems[0].dtype, problems[0].op))
         self.module: ArrayModule = _all_can(world, lambda: cupy_module(local_rank))
+        world.page.join(world.rank, world.size, f"{self.module.device}, {self.module.bus}")
         self.shared = shared_by([(place.host, bus) for place, bus in
                                  zip(world.places, world.comm.allgather(self.module.bus), strict=True)])  # fmt: skip
         """Words for what ranks share a GPU; empty where each has its own."""

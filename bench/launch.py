@@ -224,10 +224,12 @@ def run_group(
     on_wait: Callable[[], None] | None = None,
     quiet: bool = False,
     give_up: Callable[[], bool] | None = None,
+    takes: Callable[[str], bool] | None = None,
 ) -> Finished:
     """`run_mpiexec` for any command line: a process group of its own, stopped as a whole.
 
-    `give_up` is asked as often as `on_wait` is called, and where it says so all is stopped as at the time-out.
+    `give_up` is asked as often as `on_wait` is called, and where it says so all is stopped as at the time-out. `takes`
+    is given the lines of standard error first; one that it takes is neither kept nor shown.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LEAKS)}
     try:
@@ -246,7 +248,7 @@ def run_group(
     lines: tuple[list[str], list[str]] = ([], [])
     readers = [
         threading.Thread(target=_collect, args=(process.stdout, lines[0], on_line), daemon=True),
-        threading.Thread(target=_collect, args=(process.stderr, lines[1], _pass_on), daemon=True),
+        threading.Thread(target=_collect, args=(process.stderr, lines[1], _pass_on, takes), daemon=True),
     ]
     with _terminated_as_interrupt():
         try:
@@ -287,8 +289,15 @@ def _wait(
             on_wait()
 
 
-def _collect(stream: IO[str] | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:
+def _collect(
+    stream: IO[str] | None,
+    lines: list[str],
+    on_line: Callable[[str], None] | None,
+    takes: Callable[[str], bool] | None = None,
+) -> None:
     for line in stream or ():
+        if takes is not None and takes(line):
+            continue
         lines.append(line)
         if on_line is not None:
             on_line(line.rstrip("\n"))

@@ -66,6 +66,8 @@ def keeping_options(command: Command) -> Command:
         click.option("--part", hidden=True, help="What the journal is named by, beside others of the run."),
         click.option("--status-pages", hidden=True, type=click.Path(file_okay=False, path_type=Path),
                      help="Folder in memory, in which each rank tells a supervisor what it is at."),
+        click.option("--silence", type=TIMEOUT, default=0.0, hidden=True,
+                     help="Seconds without progress after which the supervisor of other hosts is told so; 0: never."),
         click.option("--journal", type=click.Path(file_okay=False, path_type=Path),
                      default="clusterbench-out/journals", show_default=True,
                      help="Folder of the journal, which gets every row at once."),

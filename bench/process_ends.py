@@ -6,6 +6,7 @@ import os
 import select
 import threading
 from collections.abc import Iterable
+from time import time
 from types import TracebackType
 from typing import Self
 
@@ -20,8 +21,10 @@ class ProcessEnds:
     """
 
     def __init__(self) -> None:
-        self.order: list[int] = []
-        """Who has ended, the first one first: an epoll hands out what has become ready in that order."""
+        self.times: dict[int, float] = {}
+        """Who has ended, the first one first, and when, Unix time: an epoll hands out what is ready in that order."""
+        self.news = threading.Event()
+        """Set where one has ended; for whoever waits to clear."""
         self._epoll = select.epoll()
         self._pids: dict[int, int] = {}
         self._seen: set[int] = set()
@@ -59,4 +62,6 @@ class ProcessEnds:
             ended = [descriptor for descriptor, _ in self._epoll.poll(_LOOK_S)]
             for descriptor in ended:
                 self._epoll.unregister(descriptor)
-                self.order.append(self._pids[descriptor])
+                self.times.setdefault(self._pids[descriptor], time())
+            if ended:
+                self.news.set()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clusterbench.bench import exit_codes
 from clusterbench.bench.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.host_differences import host_differences
+from clusterbench.bench.host_watch import pages_elsewhere, start_watcher
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.status_page import StatusPage
@@ -60,12 +61,12 @@ def guarded(
 ) -> int:
     """Join MPI and call `action` on all ranks under a watchdog: its exit code.
 
-    `options` are those of `bench.options.keeping_options`, of which the time-out and the folder of status pages are
-    read here; `environment` as in `join_world`. What `action` raises on one rank ends all, as the others may wait for
-    it inside MPI, except `AgreedError` and `WorldError`, which every rank raises by itself. Nothing may have imported
-    numba.
+    `options` are those of `bench.options.keeping_options`, of which the time-out and what a supervisor asks for
+    are read here; `environment` as in `join_world`. What `action` raises on one rank ends all, as the others may wait
+    for it inside MPI, except `AgreedError` and `WorldError`, which every rank raises by itself. Nothing may have
+    imported numba.
     """
-    with Watchdog(options["timeout"], _page(options["status_pages"])) as watchdog:
+    with Watchdog(options["timeout"], _page(options["status_pages"], options["silence"])) as watchdog:
         try:
             world = join_world(environment, watchdog)
             code = action(world, watchdog)
@@ -82,15 +83,20 @@ def guarded(
             _abort(error)
 
 
-def _page(folder: Path | None) -> StatusPage | None:
-    """This rank's page for a supervisor, whose folder is on one host only; None where there is nobody to read it."""
-    if folder is None or not folder.is_dir():
+def _page(folder: Path | None, silence_s: float) -> StatusPage | None:
+    """This rank's page for a supervisor; None where there is none. On another host than its own, a watcher reads it."""
+    if folder is None:
         return None
+    is_elsewhere = not folder.is_dir()
     try:
-        return StatusPage.create(folder)
+        own = pages_elsewhere(folder) if is_elsewhere else folder
+        page = StatusPage.create(own)
+        if is_elsewhere:
+            start_watcher(own, silence_s)
     except OSError as error:
         note(f"no status page in {folder}: {error.strerror or error}; what a rank is at will not be known")
         return None
+    return page
 
 
 def recorded(

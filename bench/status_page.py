@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import mmap
 import os
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import monotonic_ns
 from typing import Self
@@ -132,8 +133,20 @@ class RankStatus:
     steps: int
     doing: str
     error: str
-    row: Measurement | None
-    """What is known of the row that it measures; None between two, and where that is too long for the page."""
+    content: bytes = field(repr=False)
+    """The page itself."""
+    process: str = ""
+    """What has become of its process, see `host_watch`; empty where it runs, or nobody has looked."""
+    ended_s: float = math.inf
+    """When its process was seen to have ended, Unix time of its host."""
+
+    @property
+    def row(self) -> Measurement | None:
+        """What is known of the row that it measures; None between two, and where that is too long for the page."""
+        try:
+            return Measurement.from_row(checked_row(Measurement, json.loads(_text_of(self.content, _ROW))))
+        except (ValueError, RecordError):  # a rank that was ended while it wrote
+            return None
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -155,42 +168,37 @@ def read_pages(folder: Path) -> list[RankStatus]:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with suppress(OSError):
-            status = _read(path.read_bytes())
+            status = parsed(path.read_bytes())
             if status is not None:
                 found.append(status)
     return sorted(found, key=lambda status: (status.rank, status.pid))
 
 
-def _read(content: bytes) -> RankStatus | None:
+def parsed(content: bytes) -> RankStatus | None:
+    """What a page says; None where it is none, or is being made."""
     if len(content) != PAGE_BYTES:
         return None
     numbers = memoryview(content)[:128].cast("q")
     if numbers[VERSION] != LAYOUT:
         return None
-    host, device, doing, error, row = (
-        content[start : start + room].partition(b"\0")[0].decode(errors="replace")
-        for start, room in (_HOST, _DEVICE, _DOING, _ERROR, _ROW)
-    )
     return RankStatus(
         rank=numbers[RANK],
         ranks=numbers[RANKS],
         pid=numbers[PID],
-        host=host,
-        device=device,
+        host=_text_of(content, _HOST),
+        device=_text_of(content, _DEVICE),
         state=numbers[STATE],
         rows=numbers[ROWS],
         silent_s=(monotonic_ns() - numbers[ALIVE_NS]) * 1e-9,
         calls=numbers[CALLS],
         step=numbers[STEP],
         steps=numbers[STEPS],
-        doing=doing,
-        error=error,
-        row=_row(row),
+        doing=_text_of(content, _DOING),
+        error=_text_of(content, _ERROR),
+        content=content,
     )
 
 
-def _row(text: str) -> Measurement | None:
-    try:
-        return Measurement.from_row(checked_row(Measurement, json.loads(text)))
-    except (ValueError, RecordError):  # a rank that was ended while it wrote
-        return None
+def _text_of(content: bytes, where: tuple[int, int]) -> str:
+    start, room = where
+    return content[start : start + room].partition(b"\0")[0].decode(errors="replace")

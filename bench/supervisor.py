@@ -2,7 +2,8 @@
 
 Ranks that wait for one that is stopped, or gone, cannot say so themselves while they are inside MPI, and a launcher
 notices only some of it. Each rank tells what it is at in a page of memory (`status_page`); this reads the pages of the
-ranks on its own host. For ranks on other hosts their own watchdogs speak, so there it waits until these have spoken.
+ranks on its own host, and is told of those on others by a watcher there (`host_watch`). Where it is told nothing it
+waits until the ranks' own watchdogs have spoken.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pathlib import Path
 from time import monotonic
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.host_watch import GONE, MARK, MEMORY, is_amiss, look, status_of
 from clusterbench.bench.launch import Finished, run_group
 from clusterbench.bench.process_ends import ProcessEnds
-from clusterbench.bench.status_page import ENDED, RAISED, RankStatus, read_pages
+from clusterbench.bench.status_page import ENDED, RAISED, RankStatus
 from clusterbench.results.record import Measurement
 
 GONE_S = 3.0
@@ -31,7 +33,6 @@ ELSEWHERE_S = 20.0
 MOST_NAMED = 8
 """Ranks that are named one by one."""
 
-_MEMORY = Path("/dev/shm")
 _SIGNALLED = (
     # MPICH and Intel MPI; Open MPI; Slurm.
     re.compile(r"(?:RANK\s+(?P<rank>\d+)\s+)?PID\s+(?P<pid>\d+)\s+RUNNING AT"),
@@ -75,22 +76,20 @@ def supervise(
     with _status_pages() as folder, ProcessEnds() as ends:
         watch = _Watch(folder, ends, silence_s, monotonic() + timeout_s, f"not done after {timeout_s:g} s")
         own_s = silence_s + ELSEWHERE_S if silence_s else 0.0
+        asked = ["--status-pages", str(folder), "--silence", f"{silence_s:g}", "--timeout", f"{own_s:g}"]
         finished = run_group(
-            [*command, "--status-pages", str(folder), "--timeout", f"{own_s:g}"],
-            timeout_s=math.inf,
-            on_wait=on_wait,
-            give_up=watch.give_up,
+            [*command, *asked], timeout_s=math.inf, on_wait=on_wait, give_up=watch.give_up, takes=watch.takes
         )
         fault = watch.fault
         if fault is None and finished.exit_code != exit_codes.GOOD:
-            fault = _post_mortem(read_pages(folder), ends, finished)
+            fault = _post_mortem(watch.pages(), finished)
     return Supervised(finished, fault)
 
 
 @contextmanager
 def _status_pages() -> Iterator[Path]:
     """A new folder, in memory where the host has such a file system."""
-    place = _MEMORY if _MEMORY.is_dir() else None
+    place = MEMORY if MEMORY.is_dir() else None
     try:
         folder = Path(tempfile.mkdtemp(prefix="clusterbench-", dir=place))
     except OSError:
@@ -110,16 +109,34 @@ class _Watch:
     silence_s: float
     deadline_s: float
     too_late: str
-    gone: dict[int, float] = field(default_factory=dict)
+    gone: dict[tuple[str, int], float] = field(default_factory=dict)
     """When each process was first seen to be gone."""
+    told: dict[str, dict[int, RankStatus]] = field(default_factory=dict)
+    """Of each other host what its watcher has told last."""
     fault: Fault | None = None
+
+    def takes(self, line: str) -> bool:
+        """Take a line of standard error where it is a watcher's."""
+        if not line.startswith(MARK):
+            return False
+        page = status_of(line)
+        if page is not None:
+            self.told.setdefault(page.host, {})[page.pid] = page
+        return True
+
+    def pages(self) -> list[RankStatus]:
+        """The ranks of this host, and those of hosts where something is amiss, as far as it was told."""
+        found = look(self.folder, self.ends)
+        for host in self.told.values():
+            there = list(host.values())  # at once: another thread takes what is told
+            found += there if any(is_amiss(page, self.silence_s) for page in there) else []
+        return sorted(found, key=lambda page: (page.rank, page.pid))
 
     def give_up(self) -> bool:
         """Whether the world is to be ended; `fault` says why."""
-        pages = read_pages(self.folder)
-        self.ends.watch(page.pid for page in pages)
+        pages = self.pages()
         allowed_s = self.silence_s
-        if any(page.ranks > len(pages) for page in pages):
+        if not pages or max(page.ranks for page in pages) > len(pages):
             allowed_s += 2 * ELSEWHERE_S
         silent = [page for page in pages if page.silent_s > allowed_s]
         if self.silence_s and silent:
@@ -133,32 +150,18 @@ class _Watch:
 
     def _long_gone(self, pages: Sequence[RankStatus]) -> bool:
         now_s = monotonic()
-        gone = {page.pid for page in pages if page.state != ENDED and _state(page) == "gone"}
-        self.gone = {pid: self.gone.get(pid, now_s) for pid in gone}
+        gone = {(page.host, page.pid) for page in pages if page.process == GONE}
+        self.gone = {who: self.gone.get(who, now_s) for who in gone}
         return any(now_s - since_s > GONE_S for since_s in self.gone.values())
-
-
-def _state(page: RankStatus) -> str:
-    """What has become of a rank's process: `gone`, `stopped`, or empty where it runs."""
-    import psutil
-
-    try:
-        status = psutil.Process(page.pid).status()
-    except psutil.Error:
-        return "gone"
-    if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-        return "gone"
-    return "stopped" if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP) else ""
 
 
 def _fault(exit_code: int, what: str, pages: Sequence[RankStatus]) -> Fault:
     """A fault of ranks that are still there, or were a moment ago."""
-    states = {page.pid: "" if page.state == ENDED else _state(page) for page in pages}
-    missing = [page for page in pages if page.state == RAISED or states[page.pid]]
+    missing = [page for page in pages if page.state == RAISED or page.process]
     farthest = max((page.place for page in pages), default=None)
     behind = [page for page in pages if page.place != farthest]
     named = missing or behind or list(pages)
-    said = [what, *(_named(page, states[page.pid]) for page in named[:MOST_NAMED])]
+    said = [what, *map(_named, named[:MOST_NAMED])]
     if len(named) > MOST_NAMED:
         said.append(f"and {len(named) - MOST_NAMED} ranks more")
     waiting = [page for page in pages if page not in named]
@@ -166,20 +169,20 @@ def _fault(exit_code: int, what: str, pages: Sequence[RankStatus]) -> Fault:
         said.append(_waiting(waiting))
     elsewhere = max((page.ranks for page in pages), default=0) - len(pages)
     if elsewhere > 0:
-        said.append(f"{elsewhere} ranks are on other hosts than {socket.gethostname()}")
+        said.append(f"nothing is known of {elsewhere} ranks on other hosts than {socket.gethostname()}")
     culprit = f"rank {named[0].rank}" if named and named[0].rank >= 0 else ""
     row, raised = _row(pages), any(page.state == RAISED for page in pages)
     return Fault(exit_code, "; ".join(said), culprit, row, final=raised and row is None)
 
 
-def _named(page: RankStatus, state: str) -> str:
+def _named(page: RankStatus) -> str:
     """One rank that did not arrive: who, where, what has become of it, and how far it had come."""
     who = f"rank {page.rank}" if page.rank >= 0 else "a rank that had not joined yet"
     device = f", {page.device}" if page.device else ""
     if page.state == RAISED:
         became = f"ended by itself: {page.error}"
-    elif state:
-        became = f"is {state}"
+    elif page.process:
+        became = f"is {page.process}"
     else:
         became = "is computing, or waits for something outside of MPI" if page.step == 0 else "waits"
     return f"{who} (pid {page.pid} on {page.host}{device}) {became}, {page.where()}"
@@ -203,25 +206,26 @@ def _row(pages: Sequence[RankStatus]) -> Measurement | None:
     return raised[0].row if raised else max(pages, key=lambda page: page.place).row if pages else None
 
 
-def _post_mortem(pages: Sequence[RankStatus], ends: ProcessEnds, finished: Finished) -> Fault | None:
+def _post_mortem(pages: Sequence[RankStatus], finished: Finished) -> Fault | None:
     """The fault of a world that its launcher ended; None where its ranks ended by themselves, each with its words."""
-    unfinished = [page for page in pages if page.state != ENDED]
+    unfinished = [replace(page, process=GONE) for page in pages if page.state != ENDED]
     if not unfinished:
         return None
     raised = [page for page in unfinished if page.state == RAISED]
     if raised:
         first = raised[0]
         code = finished.exit_code
-        return Fault(code, _named(first, "gone"), f"rank {first.rank}", first.row, final=first.row is None)
+        return Fault(code, _named(first), f"rank {first.rank}", first.row, final=first.row is None)
     # What launchers say is asked last: MPICH names the lowest of all ranks that ended, of which it ended most itself.
-    by_pid = {page.pid: page for page in unfinished}
-    ended = [by_pid[pid] for pid in ends.order if pid in by_pid][:1]
-    killed = ended or _signalled(unfinished, f"{finished.stdout}\n{finished.stderr}")
+    # Between hosts the order is that of their clocks.
+    ended = min(unfinished, key=lambda page: page.ended_s)
+    text = f"{finished.stdout}\n{finished.stderr}"
+    killed = [ended] if ended.ended_s < math.inf else _signalled(unfinished, text)
     what = (
         "a rank ended before it was done" if killed else "the launcher ended it, and does not say because of which rank"
     )
     named = killed or unfinished
-    said = [what, *(_named(page, "gone") for page in named[:MOST_NAMED])]
+    said = [what, *map(_named, named[:MOST_NAMED])]
     waiting = [page for page in unfinished if page not in named]
     said += [_waiting(waiting)] if waiting else []
     return Fault(exit_codes.FAILED, "; ".join(said), f"rank {named[0].rank}" if killed else "", _row(pages))

@@ -6,47 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mpi
 import psutil
 import pytest
+from sweeps import SLOW, journals, places, started, sweep_file, swept, wait_for
 
 from clusterbench.bench import exit_codes
-from clusterbench.results.journal import JournalContents, read_journal
 from clusterbench.results.store import Store
 
 pytestmark = pytest.mark.mpi
-
-FAST = """
-seed = 5
-launches = {launches}
-timeout_s = {timeout_s}
-
-[[measure]]
-collectives = "all_reduce"
-algorithms = ["library", "ring"]
-sizes = ["8", "64", "4K"]
-ranks = {ranks}
-placement = "out-of-place"
-{rules}
-
-[[measure]]
-collectives = "broadcast"
-algorithms = "chain"
-sizes = "1K"
-ranks = 2
-placement = "out-of-place"
-samples = 4
-warmup = 1
-"""
-FIXED = "samples = 4\nwarmup = 1"
-SLOW = "precision = 0.0001\nbudget_s = 0.6"
-"""Long enough for something to be done to a rank in the middle."""
 
 
 @pytest.fixture(scope="module")
@@ -58,66 +28,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
         mpi.document(mpi.clusterbench(2, "collectives", "run", collective, *few, timeout_s=300))
 
 
-def sweep_file(folder: Path, ranks: int = 2, launches: int = 1, timeout_s: int = 60, rules: str = FIXED) -> Path:
-    path = folder / "night.toml"
-    path.write_text(FAST.format(ranks=ranks, launches=launches, timeout_s=timeout_s, rules=rules))
-    return path
-
-
-@contextmanager
-def started(path: Path, *options: str, program: str = "") -> Iterator[subprocess.Popen[str]]:
-    """The sweep in a session of its own, as a terminal starts it; whatever is left of it is ended."""
-    run = ["-c", program] if program else ["-m", "clusterbench.bench"]
-    command = [sys.executable, *run, "sweep", str(path), "--out", str(path.parent / "out"), *options]
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and whatever they start as well.
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-    finally:
-        signal.signal(signal.SIGINT, ours)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
-
-
-def swept(path: Path, *options: str) -> tuple[int, str, str]:
-    with started(path, *options) as process:
-        out, err = process.communicate(timeout=240)
-    return process.returncode, out, err
-
-
-def journals(path: Path) -> list[JournalContents]:
-    return [read_journal(one) for one in sorted((path.parent / "out" / "journals").glob("*.jsonl"))]
-
-
-def measuring(path: Path) -> JournalContents | None:
-    """The journal of the world of all_reduce, once it has measured two rows."""
-    for one in (path.parent / "out" / "journals").glob("*all_reduce*.jsonl"):
-        if one.read_text().count('"measurement"') >= 2:
-            return read_journal(one)
-    return None
-
-
-def wait_for(there: Callable[[], JournalContents | None], process: subprocess.Popen[str]) -> JournalContents:
-    until = time.monotonic() + 120
-    while True:
-        found = there()
-        if found is not None:
-            return found
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until, "it never came so far"
-        time.sleep(0.05)
-
-
-def places(contents: JournalContents) -> dict[int, int]:
-    return {place["rank"]: place["pid"] for place in contents.run.environment["pinning"]["places"]}
-
-
 @pytest.mark.parametrize(
     ("name", "ranks"), [("SIGKILL", 2), ("SIGSTOP", 3), pytest.param("SIGKILL", 4, marks=pytest.mark.slow)]
 )
@@ -126,7 +36,7 @@ def test_a_rank_that_is_killed_or_stopped_costs_its_row_only(
 ) -> None:
     path = sweep_file(tmp_path, ranks, timeout_s=10, rules=SLOW)
     with started(path) as process:
-        pids = places(wait_for(lambda: measuring(path), process))
+        pids = places(wait_for(path, process))
         victim = ranks - 1
         os.kill(pids[victim], getattr(signal, name))
         out, err = process.communicate(timeout=240)
@@ -172,7 +82,7 @@ def test_launches_of_a_point_are_rows_of_one_run_and_the_document_has_all(tmp_pa
 def test_what_was_interrupted_goes_on_and_nothing_is_measured_twice(tmp_path: Path) -> None:
     path = sweep_file(tmp_path, rules=SLOW)
     with started(path) as process:
-        before = wait_for(lambda: measuring(path), process)
+        before = wait_for(path, process)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=120)
     assert process.returncode == exit_codes.FAILED
@@ -195,7 +105,7 @@ def test_what_was_interrupted_goes_on_and_nothing_is_measured_twice(tmp_path: Pa
 def test_a_sweep_that_was_killed_itself_goes_on(tmp_path: Path) -> None:
     path = sweep_file(tmp_path, rules=SLOW)
     with started(path) as process:
-        contents = wait_for(lambda: measuring(path), process)
+        contents = wait_for(path, process)
         below = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         for child in below:  # nobody is left to end them
@@ -292,7 +202,7 @@ def test_a_full_disk_is_said_costs_nothing_that_was_written_and_the_rest_is_meas
 def test_a_second_call_that_goes_on_with_the_same_sweep_is_refused(tmp_path: Path) -> None:
     path = sweep_file(tmp_path, rules=SLOW)
     with started(path) as process:
-        wait_for(lambda: measuring(path), process)
+        wait_for(path, process)
         code, _, err = swept(path, "--resume")
         assert code == exit_codes.USAGE
         assert "another process is writing to this journal" in err

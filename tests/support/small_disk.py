@@ -26,9 +26,15 @@ exit $code
 """
 
 
+def mount_way() -> tuple[str, ...]:
+    """What a command is led by that gets mounts of its own. Skips the test where that is not permitted."""
+    if not _way():
+        pytest.skip("mount namespaces are not permitted here: a disk or host of its own cannot be had")
+    return _way()
+
+
 @cache
 def _way() -> tuple[str, ...]:
-    """How a mount namespace is made here; empty where it is not permitted."""
     for way in _WAYS:
         try:
             mounted = subprocess.run([*way, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
@@ -44,12 +50,11 @@ def on_small_disk(folder: Path, command: Sequence[str], *, used_bytes: int = 0, 
 
     What the command wrote to it is in `folder/kept` afterwards. Skips the test where this may not mount anything.
     """
-    if not _way():
-        pytest.skip("mount namespaces are not permitted here: nothing was tested on a full disk")
+    way = mount_way()
     for name in ("disk", "kept"):
         (folder / name).mkdir()
     places = [str(folder / "disk"), str(used_bytes), str(folder / "kept")]
     inside = ["bash", "-c", _INSIDE, "inside", str(folder), *places, *command]
-    done = run_group([*_way(), *inside], timeout_s=timeout_s)
+    done = run_group([*way, *inside], timeout_s=timeout_s)
     assert done.exit_code != 97, done.stderr
     return done
