@@ -5,10 +5,15 @@ The journals say how far a sweep has come. One that goes on measures what has no
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
+from time import monotonic
 from typing import Any
+
+import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.job_record import Done, JobRecord, Outcome, Step
@@ -16,9 +21,13 @@ from clusterbench.bench.launchers import Launcher
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.sweep_file import Sweep, SweepFileError
 from clusterbench.bench.sweep_plan import Launch, Plan
+from clusterbench.bench.sweep_times import COLUMNS, Times, duration_text, times
 from clusterbench.bench.world_runs import measure_world
+from clusterbench.collectives.collective import collective
+from clusterbench.results.databases import StoreError
 from clusterbench.results.journal import Journal, JournalContents, JournalError, read_journal, start_order
-from clusterbench.results.record import COMPLETE_CODES, Run
+from clusterbench.results.record import COMPLETE_CODES, Run, instant
+from clusterbench.results.store import Store
 
 NEVER_S = 1e9
 """A world may take as long as something goes on in it."""
@@ -31,12 +40,21 @@ class SweepJob:
 
     sweep: Sweep
     plan: Plan
+    known: Times
+    """By which the plan expects its times."""
     launcher: Launcher
     record: JobRecord
+    starts_s: list[float] = field(default_factory=list)
+    """What each launch of this call took beside its points."""
 
     def run(self) -> Done:
         """Launch all that is not complete; raises what `JobRecord.keep` does."""
-        return self.record.keep(self._measure)
+        expected_s, began_s = sum(launch.expected_s for launch in self.left()), monotonic()
+        done = self.record.keep(self._measure)
+        if self.record.tables:
+            took_s = monotonic() - began_s
+            click.echo(f"Time:   {duration_text(expected_s)} expected, {duration_text(took_s)} taken")
+        return done
 
     def left(self) -> list[Launch]:
         """The launches that are not complete, in their order."""
@@ -71,7 +89,22 @@ class SweepJob:
             return self.launcher.line(launch.ranks, launch.rank_placement, args)
 
         silence_s = self.sweep.timeout_s
-        return measure_world(self.record, launch.part, line, timeout_s=NEVER_S, silence_s=silence_s, step=step)
+        began_s, before = monotonic(), self.record.journals_of(launch.part.name)
+        outcome = measure_world(self.record, launch.part, line, timeout_s=NEVER_S, silence_s=silence_s, step=step)
+        made = [path for path in self.record.journals_of(launch.part.name) if path not in before]
+        if outcome.exit_code in COMPLETE_CODES and len(made) == 1:
+            self._count_start(monotonic() - began_s, read_journal(made[0]))
+        return outcome
+
+    def _count_start(self, took_s: float, contents: JournalContents) -> None:
+        """Take down what a launch took beside its points, for whoever asks how long the next sweep will take."""
+        first = instant(contents.measurements[0].started_at) if contents.measurements else None
+        end, journal = instant(contents.run.finished_at), self.record.journal
+        if first is None or end is None or journal is None:
+            return
+        self.starts_s.append(max(0.0, took_s - (end - first)))
+        about = {**journal.run.environment.get("sweep", {}), "start_s": round(median(self.starts_s), 3)}
+        journal.run = replace(journal.run, environment={**journal.run.environment, "sweep": about})
 
     def _journals(self, launch: Launch) -> list[JournalContents]:
         return [read_journal(path) for path in self.record.journals_of(launch.part.name)]
@@ -86,6 +119,22 @@ class SweepJob:
                         journal.update(replace(journal.run, status="stopped", exit_code=None, failures=()))
                 elif code:
                     self.record.outcomes.append(Outcome(code, "; ".join(failures)))
+
+
+def known_times(url: str, sweep: Sweep, launcher: Launcher) -> Times:
+    """What the store, where there is one, tells of how long this machine takes for what a sweep asks."""
+    asked: dict[str, Any] = {
+        "name": sorted({collective(name).name for block in sweep.blocks for name in block.collectives}),
+        "dtype": sorted({dtype for block in sweep.blocks for dtype in block.types}),
+        "ranks": sorted({ranks for block in sweep.blocks for ranks in block.ranks}),
+        "host": list(launcher.hosts) or [socket.gethostname()],
+    }
+    try:
+        with Store.open(url, create=False) as store:
+            rows = store.frame(suite="collectives", evidence="measured", origin="own", columns=COLUMNS, **asked)
+            return times(rows, [run for run in store.runs() if run.environment.get("sweep")])
+    except StoreError:  # there is none yet; whether one can be had is said before anything is measured
+        return Times()
 
 
 def is_complete(journals: Sequence[JournalContents]) -> bool:

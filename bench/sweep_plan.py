@@ -7,6 +7,7 @@ all of them a second time: what changes on the machine meanwhile meets every poi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,16 +17,13 @@ import numpy as np
 from clusterbench.bench.launchers import Launcher
 from clusterbench.bench.names import ALL, BEST
 from clusterbench.bench.sweep_file import Block, Sweep, SweepFileError
+from clusterbench.bench.sweep_times import Point, Times
 from clusterbench.bench.world_runs import Part
 from clusterbench.collectives.algorithm import LIBRARY, Spec, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import Collective, collective
 from clusterbench.collectives.discovery import algorithm, algorithms, suitable
 from clusterbench.collectives.transports.library import works_in_place
 
-START_S = 8.0
-"""Until a world measures its first point: starting Python, MPI and the compiled loops on a busy host."""
-OVER_BUDGET = 1.2
-"""What a point takes of its time budget at most, about: a tenth of warm-up, and the checks of its data."""
 MOST_LAUNCHES = 100_000
 
 
@@ -38,7 +36,9 @@ class Launch:
     rank_placement: str
     points: int
     expected_s: float
-    """About how long it takes at most."""
+    """About how long it takes."""
+    by: Counter[str]
+    """By what the times of its points are known, see `sweep_times`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def expected_s(self) -> float:
-        """About how long it takes at most."""
+        """About how long it takes."""
         return sum(launch.expected_s for launch in self.launches)
 
 
@@ -72,16 +72,20 @@ class _World:
     algorithms: tuple[str, ...]
 
 
-def plan(sweep: Sweep, launcher: Launcher, seed: int) -> Plan:
-    """The plan of a sweep; the same for the same file, launcher and seed. Raises `SweepFileError`."""
+def plan(sweep: Sweep, launcher: Launcher, seed: int, known: Times | None = None) -> Plan:
+    """The plan of a sweep; the same for the same file, launcher and seed, but for the times that are expected.
+
+    `known` is what is known of the machine. Raises `SweepFileError`.
+    """
     left_out: dict[str, None] = {}
     worlds = [world for block in sweep.blocks for world in _worlds(sweep, block, launcher, left_out)]
+    expected = [_expected(world, known or Times()) for world in worlds]
     most = max((world.block.launches for world in worlds), default=0)
     launches: list[Launch] = []
     for number in range(1, most + 1):
         for index in np.random.default_rng((seed, number)).permutation(len(worlds)):
             if number <= worlds[index].block.launches:
-                launches.append(_launch(sweep, worlds[index], int(index) + 1, number, seed))
+                launches.append(_launch(sweep, worlds[index], int(index) + 1, number, seed, expected[index]))
         if len(launches) > MOST_LAUNCHES:
             raise SweepFileError(f"{sweep.path}: more than {MOST_LAUNCHES} launches; expected fewer")
     if not launches:
@@ -156,7 +160,9 @@ def _together(specs: Sequence[Spec]) -> Iterator[list[Spec]]:
         yield list(specs)
 
 
-def _launch(sweep: Sweep, world: _World, number: int, launch: int, seed: int) -> Launch:
+def _launch(
+    sweep: Sweep, world: _World, number: int, launch: int, seed: int, expected: tuple[float, Counter[str]]
+) -> Launch:
     block, what = world.block, world.what
     # The traffic of an all_to_all_v is drawn by the seed, and is the same in all its launches.
     own_seed = seed if what.uneven else (seed + launch) % 2**32
@@ -176,13 +182,30 @@ def _launch(sweep: Sweep, world: _World, number: int, launch: int, seed: int) ->
     lie = "" if world.rank_placement == "block" else f" {world.rank_placement}"
     title = f"{what.name} {world.dtype}{over}{memory}, {world.ranks} ranks{lie}, launch {launch} of {block.launches}"
     name = f"{number:04d}-{what.name}-{world.dtype}-{world.ranks}ranks-launch{launch}"
-    points = _points(world)
-    expected_s = START_S + points * block.budget_s * OVER_BUDGET
-    return Launch(Part(name, title, tuple(args)), world.ranks, world.rank_placement, points, expected_s)
+    expected_s, by = expected
+    part = Part(name, title, tuple(args))
+    return Launch(part, world.ranks, world.rank_placement, by.total(), expected_s, by)
 
 
-def _points(world: _World) -> int:
-    """How many rows a world makes, or about that many: sizes that come to as many elements are one."""
-    count = sum(1 + len(suitable(world.what, world.ranks)) if name == ALL else 1 for name in world.algorithms)
-    both = world.block.placement == "both" and works_in_place(world.what)
-    return count * len(world.block.sizes) * (2 if both else 1)
+def _expected(world: _World, known: Times) -> tuple[float, Counter[str]]:
+    """How long a launch of a world takes, about, and by what the time of each of its points is known."""
+    expected_s, by = known.start_s, Counter[str]()
+    for point in _points(world):
+        point_s, source = known.point(world.block, point)
+        expected_s += point_s
+        by[source] += 1
+    return expected_s, by
+
+
+def _points(world: _World) -> Iterator[Point]:
+    """The rows that a world makes, or about those: sizes that come to as many elements are one."""
+    names = [
+        name
+        for text in world.algorithms
+        for name in ((LIBRARY, *suitable(world.what, world.ranks)) if text == ALL else (text,))
+    ]
+    both = {"out-of-place": ("out_of_place",), "in-place": ("in_place",)}
+    placements = both.get(world.block.placement, ("out_of_place", "in_place"))
+    placements = placements if works_in_place(world.what) else placements[:1]
+    for name, size, placement in product(names, world.block.sizes, placements):
+        yield Point(world.what, name, world.transport, world.dtype, placement, world.ranks, size)

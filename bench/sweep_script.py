@@ -9,6 +9,7 @@ from pathlib import Path
 from clusterbench.bench.sweep_file import SweepFileError
 from clusterbench.bench.sweep_job import SweepJob
 from clusterbench.bench.sweep_plan import Launch
+from clusterbench.bench.sweep_times import duration_text
 from clusterbench.bench.world_runs import python, world_args
 
 TIME_FACTOR, TIME_MARGIN_S = 1.5, 600.0
@@ -19,13 +20,6 @@ def command_text(job: SweepJob, launch: Launch) -> str:
     """The command line of a launch, as one would type it."""
     args = python(world_args(job.record, launch.part))
     return shlex.join(job.launcher.line(launch.ranks, launch.rank_placement, args))
-
-
-def duration_text(time_s: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
-    if time_s < 90:
-        return f"{time_s:.0f} s"
-    return f"{time_s / 60:.0f} min" if time_s < 5400 else f"{time_s / 3600:.1f} h"
 
 
 def batch_script(job: SweepJob) -> str:
@@ -44,7 +38,7 @@ def batch_script(job: SweepJob) -> str:
         "#SBATCH --requeue",
         *([f"#SBATCH --nodelist={','.join(hosts)}"] if hosts else []),
         "",
-        f"# {len(job.plan.launches)} launches, {job.plan.points} rows, {duration_text(job.plan.expected_s)} at most",
+        f"# {len(job.plan.launches)} launches, {job.plan.points} rows, about {duration_text(job.plan.expected_s)}",
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
     ]
     sweep = ["sweep", str(job.sweep.path), "--out", str(job.record.out), "--store", job.record.url, "--resume"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Folder for journals, store and report.",
 )
 @click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
-@click.option("--dry-run", is_flag=True, help="Print the commands and the time that they take at most; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the commands and the time that they take; run nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on with the last sweep of FILE in OUT; what is complete is not run again."
 )
@@ -85,7 +85,7 @@ def _job(asked: Sweep, out: Path, url: str | None, resume: bool, tables: bool) -
     from clusterbench.bench.environment import new_run_id
     from clusterbench.bench.job_record import JobRecord
     from clusterbench.bench.output import note
-    from clusterbench.bench.sweep_job import SweepJob, earlier_run
+    from clusterbench.bench.sweep_job import SweepJob, earlier_run, known_times
     from clusterbench.bench.sweep_plan import plan
 
     earlier = earlier_run(asked, out / "journals") if resume else None
@@ -100,10 +100,11 @@ def _job(asked: Sweep, out: Path, url: str | None, resume: bool, tables: bool) -
         tables=tables,
     )
     starts = _launcher(asked)
-    planned = plan(asked, starts, record.seed)
+    known = known_times(record.url, asked, starts)
+    planned = plan(asked, starts, record.seed, known)
     for text in planned.left_out:
         note(f"left out: {text}")
-    return SweepJob(asked, planned, starts, record)
+    return SweepJob(asked, planned, known, starts, record)
 
 
 def _launcher(asked: Sweep) -> Launcher:
@@ -116,9 +117,12 @@ def _launcher(asked: Sweep) -> Launcher:
 
 def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
     """Print what would be run."""
+    from collections import Counter
+
     from clusterbench.bench.output import emit_csv, emit_document
     from clusterbench.bench.recorded_variables import redact
-    from clusterbench.bench.sweep_script import command_text, duration_text
+    from clusterbench.bench.sweep_script import command_text
+    from clusterbench.bench.sweep_times import BUDGET, duration_text, in_words
 
     left = job.left()
     rows = [
@@ -127,17 +131,22 @@ def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
             "ranks": launch.ranks,
             "points": launch.points,
             "expected_s": launch.expected_s,
+            "expected_by": launch.by if as_json else in_words(job.known, launch.by),
             "command": redact(command_text(job, launch)),
         }
         for launch in left
     ]
     if as_json:
-        emit_document({"launches": rows, "left_out": list(job.plan.left_out)})
+        start = {"start_s": job.known.start_s, "start_known": job.known.start_known}
+        emit_document({"launches": rows, "left_out": list(job.plan.left_out), **start})
     elif as_csv:
         emit_csv(rows)
     else:
-        points, expected_s = (sum(getattr(one, name) for one in left) for name in ("points", "expected_s"))
-        click.echo(f"# {len(left)} launches, {points} rows, at most about {duration_text(expected_s)}")
+        expected_s = sum(launch.expected_s for launch in left)
+        by = sum((launch.by for launch in left), Counter[str]())
+        most = "at most " if by.total() == by[BUDGET] else ""
+        click.echo(f"# {len(left)} launches, {by.total()} rows, {most}about {duration_text(expected_s)}")
+        click.echo(f"# {in_words(job.known, by)}")
         for row, launch in zip(rows, left, strict=True):
             click.echo(f"# {row['launch']}: {row['points']} rows, {duration_text(launch.expected_s)}\n{row['command']}")
     return exit_codes.GOOD

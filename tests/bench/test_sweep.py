@@ -70,6 +70,9 @@ def test_launches_of_a_point_are_rows_of_one_run_and_the_document_has_all(tmp_pa
     document = json.loads(out)
     assert document["run"]["environment"]["sweep"]["content"]["seed"] == 5
     assert document["run"]["status"] == "finished"
+    assert 0 < document["run"]["environment"]["sweep"]["start_s"] < 60
+    (again,) = json.loads(swept(sweep_file(tmp_path, launches=1), "--dry-run", "--json")[1])["launches"][:1]
+    assert again["expected_by"].keys() == {"earlier rows"}
     points: dict[tuple[str, str, int], int] = {}
     for row in document["rows"]:
         key = row["name"], row["algorithm"], row["count"]
