@@ -60,15 +60,10 @@ def list_results(
             _print_runs(store, as_json, as_csv)
             return exit_codes.GOOD
         run = store.find_run(run_text) if run_text is not None else None
-        asked: dict[str, Any] = {
-            **chosen(where),
-            **({"run_id": run.run_id} if run else {}),
-            **({"suite": suite} if suite else {}),
-        }
+        asked = _asked(store, run.run_id if run else None, suite, where)
         at_most = limit if limit or as_json or as_csv else SHOWN_ROWS
         frame = store.frame(**asked, limit=at_most)
-        if len(frame) == at_most and (found := store.count(**asked)) > len(frame):
-            note(f"the first {len(frame)} of {found} rows; more with --limit")
+        _say_if_cut(store, asked, len(frame), at_most)
     if as_json:
         emit_json(run.as_row() if run else {}, plain_rows(frame))
     elif as_csv:
@@ -76,6 +71,22 @@ def list_results(
     else:
         _print_rows(frame, f"run {run.run_id}" if run else f"suite {suite}" if suite else "all runs")
     return exit_codes.GOOD
+
+
+def _asked(
+    store: Store, run_text: str | None, suite: str | None, where: tuple[tuple[str, list[Any]], ...]
+) -> dict[str, Any]:
+    """The fields of the rows that are asked for, as `Store.frame` takes them."""
+    return {
+        **chosen(where),
+        **({"run_id": store.find_run(run_text).run_id} if run_text is not None else {}),
+        **({"suite": suite} if suite else {}),
+    }
+
+
+def _say_if_cut(store: Store, asked: dict[str, Any], rows: int, at_most: int | None) -> None:
+    if rows == at_most and (found := store.count(**asked)) > rows:
+        note(f"the first {rows} of {found} rows; more with --limit")
 
 
 def _print_runs(store: Store, as_json: bool, as_csv: bool) -> None:
@@ -160,7 +171,17 @@ def import_results(
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--run", "run_text", metavar="RUN", help="Only this run: its id, a unique beginning, latest, previous.")
 @suite_option
-def export(url: str, file_format: Any, output: Path, run_text: str | None, suite: str | None) -> int:
+@where_option
+@click.option("--limit", type=click.IntRange(1), help="Rows at most; all by default.")
+def export(
+    url: str,
+    file_format: Any,
+    output: Path,
+    run_text: str | None,
+    suite: str | None,
+    where: tuple[tuple[str, list[Any]], ...],
+    limit: int | None,
+) -> int:
     """Write measurements to a file for other programs; seconds, bytes, bytes/s.
 
     nccl-json is JSON with the keys and units of nccl-tests, a file for each collective, algorithm and number of ranks.
@@ -170,8 +191,9 @@ def export(url: str, file_format: Any, output: Path, run_text: str | None, suite
     from clusterbench.results.store import Store
 
     with Store.open(url, create=False) as store:
-        run_id = store.find_run(run_text).run_id if run_text is not None else None
-        frame = store.frame(run_id=run_id, suite=suite)
+        asked = _asked(store, run_text, suite, where)
+        frame = store.frame(**asked, limit=limit)
+        _say_if_cut(store, asked, len(frame), limit)
         if file_format == NCCL_JSON:
             runs = {run.run_id: run for run in store.runs()}
             paths, left_out = export_nccl_json(frame, store.samples(frame.index), runs, output)

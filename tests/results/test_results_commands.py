@@ -104,6 +104,35 @@ def test_export_writes_what_was_asked_for(store: str, call: Call, tmp_path: Path
     assert set(pd.read_parquet(target)["run_id"]) == {"base"}
 
 
+@pytest.mark.parametrize("file_format", ["csv", "nccl-json"])
+def test_export_takes_the_rows_that_list_shows(store: str, call: Call, tmp_path: Path, file_format: str) -> None:
+    where = (
+        "--where",
+        "name=all_reduce",
+        "--where",
+        "size_bytes=512",
+        "--where",
+        "size_bytes=4K",
+        "--suite",
+        "collectives",
+    )
+    shown = json.loads(call("results", "list", "--store", store, "--run", "base", *where, "--json")[1])["rows"]
+    target = tmp_path / "rows"
+    ask = "results", "export", "--store", store, "--run", "base", *where, "--format", file_format, "--output", target
+    code, out, err = call(*ask)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{len(shown)} rows in ")
+    if file_format == "csv":
+        rows = list(csv.DictReader(io.StringIO(target.read_text())))
+        assert [(row["algorithm"], int(row["size_bytes"])) for row in rows] == [
+            (row["algorithm"], row["size_bytes"]) for row in shown
+        ]
+    code, out, err = call(*ask, "--limit", 3)
+    assert (code, err) == (0, f"clusterbench: the first 3 of {len(shown)} rows; more with --limit\n")
+    assert out.startswith("3 rows in ")
+    assert call(*ask, "--where", "nam=x")[0] == 2
+
+
 def test_compare_ends_with_4_on_a_regression_and_with_0_on_none(store: str, call: Call) -> None:
     inside = "--store", store, "--unit", "sample"
     code, out, _ = call("results", "compare", "base", "latest", *inside)
