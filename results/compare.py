@@ -278,8 +278,8 @@ def _compared(keys: tuple[Key, Key], sides: tuple[list[Launch], list[Launch]], e
     differences = _differences(*keys) if keys[0] != keys[1] else []
     differing = "; ".join(f"{name} {x} against {y}" for name, x, y in differences)
     verdict_a, verdict_b = (gravest(row.verdict for row in rows) for rows in sides)
-    verdicts = f"verdict {verdict_a or 'none'}, then {verdict_b or 'none'}"
     fell = verdict_b in _BROKEN and verdict_a not in _BROKEN
+    verdicts = f"verdict {verdict_a or 'none'}, then {verdict_b or 'none'}" if fell or estimate.ratio is None else ""
     a_s, b_s = estimate.a_s, estimate.b_s
     if estimate.ratio is None:
         rose = verdict_a in _BROKEN and verdict_b == "PASS"
@@ -294,7 +294,7 @@ def _compared(keys: tuple[Key, Key], sides: tuple[list[Launch], list[Launch]], e
         ratio=estimate.ratio,
         change="worse" if fell else estimate.change,
         launches=estimate.launches,
-        reason=_joined(verdicts if fell else "", estimate.reason, differing),
+        reason=_joined(verdicts, estimate.reason, differing),
         test=TESTS[estimate.design] if estimate.design else "",
         p=estimate.p,
         needed=estimate.needed,

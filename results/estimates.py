@@ -33,15 +33,17 @@ from clusterbench.results.statistics import (
     RESAMPLES,
     Change,
     Ratio,
-    bootstrap_ratio,
     effective_counts,
     median_resamples,
+    percentile_interval,
 )
 
 Unit = Literal["launch", "sample"]
 """What decides where both sides have a single launch: nothing, or the samples within it."""
 
 _Z95 = 1.959964
+_AT_ONCE = 32
+"""Rows whose resamples are made together: they fit the cache, which those of thousands do not."""
 
 
 class Launch(NamedTuple):
@@ -181,18 +183,29 @@ def _look_inside(found: list[Estimate], sides: Sides, rows: list[int], seed: int
     from scipy.special import ndtr
 
     alone = [launches[0] for i in rows for launches in sides[i]]
-    spreads = _launch_resamples(alone, [(seed, side) for _ in rows for side in (0, 1)])
-    widths, known = [], []
-    for i, spread_a, spread_b in zip(rows, spreads[::2], spreads[1::2], strict=True):
-        ratio = found[i].ratio
-        if ratio is None or spread_a is None or spread_b is None:
-            found[i].reason = f"fewer than {MIN_SAMPLES_CI95} samples"
+    counts = _effective(alone)
+    known: list[int] = []
+    widths: list[tuple[float, float, float]] = []
+    for start in range(0, len(rows), _AT_ONCE):
+        ratios: list[NDArray[np.float64]] = []
+        values: list[float] = []
+        for place, i in enumerate(rows[start : start + _AT_ONCE], start):
+            a, b = (_resamples(alone[2 * place + side], (seed, side), counts[2 * place + side]) for side in (0, 1))
+            ratio = found[i].ratio
+            if ratio is None or a is None or b is None:
+                found[i].reason = f"fewer than {MIN_SAMPLES_CI95} samples"
+                continue
+            known.append(i)
+            values.append(ratio.value)
+            ratios.append(b / a)
+        if not ratios:
             continue
-        ratio = bootstrap_ratio(spread_a, spread_b, ratio.value)
-        found[i].ratio = ratio
-        found[i].reason = "the interval is that of samples within a launch"
-        known.append(i)
-        widths.append((ratio.value, ratio.low, ratio.high))
+        lows, highs = (ends.tolist() for ends in percentile_interval(np.stack(ratios)))
+        for i, value, low, high in zip(known[-len(ratios) :], values, lows, highs, strict=True):
+            width = value, min(low, value), max(high, value)
+            found[i].ratio = Ratio(*width)
+            found[i].reason = "the interval is that of samples within a launch"
+            widths.append(width)
     if tested is None or not known:
         return
     value, low, high = np.log(np.array(widths, np.float64)).T
@@ -252,12 +265,6 @@ def _median(launches: Launches) -> float | None:
     return median([launch.median_s for launch in launches]) if launches else None
 
 
-def _launch_resamples(launches: Launches, streams: Sequence[tuple[int, int]]) -> list[NDArray[np.float64] | None]:
-    """Resampled medians of each launch: from raw samples; else from the stored interval, as that of a log-normal."""
-    counts = _effective(launches)
-    return [_resamples(*each) for each in zip(launches, streams, counts, strict=True)]
-
-
 def _effective(launches: Launches) -> list[float | None]:
     """How many independent samples each launch is worth; None of those whose samples are not to be used."""
     result: list[float | None] = [None] * len(launches)
@@ -274,6 +281,7 @@ def _effective(launches: Launches) -> list[float | None]:
 
 
 def _resamples(launch: Launch, stream: tuple[int, int], effective: float | None) -> NDArray[np.float64] | None:
+    """Resampled medians of a launch: from raw samples; else from the stored interval, as that of a log-normal."""
     if effective is not None and launch.samples is not None:
         return median_resamples(launch.samples, stream, effective=effective)
     if launch.exact:
