@@ -38,7 +38,8 @@ class Store:
 
     def __init__(self, connected: sa.Engine) -> None:
         self._engine = connected
-        self.url = connected.url.render_as_string(hide_password=True)
+        shown = connected.url.set(drivername=connected.url.get_backend_name())  # without the name of the driver
+        self.url = shown.render_as_string(hide_password=True)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, writable: bool = False, lock_wait_s: float = 10.0) -> Self:

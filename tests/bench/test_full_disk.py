@@ -130,7 +130,7 @@ def test_an_import_shows_its_rows_and_names_the_store_or_the_journal_that_is_ful
         assert said(done, text).startswith(f"clusterbench: {journal if where == 'journal' else store}")
         assert not list((folder / "kept").rglob("*.jsonl*"))  # no half of one
         if where == "store":
-            assert "6 rows, run nccl-tests-" in done.stdout
+            assert "clusterbench report --run nccl-tests-" in done.stdout
             (path,) = (folder / "j").glob("*.jsonl")
             with Store.open(f"sqlite:///{folder}/other.db") as other:
                 assert other.load(path) == 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import importer_files
 import numpy as np
 import pandas as pd
 import pytest
 from postgres import MISSING, Server, binaries
+from sweeps import journals, sweep_file
 
 from clusterbench.bench.cli import main
 from clusterbench.results.databases import StoreError
@@ -175,3 +179,76 @@ def test_commands_work_on_a_server(
     assert "4 rows" in call("results", "list", "--store", url, "--run", "base", *where)[1]
     code, out = call("results", "compare", "base", "slower", "--store", url, "--unit", "sample")
     assert (code, "76 worse" in out) == (4, True)
+
+
+KILLER = """
+import os, signal, sys
+from clusterbench.bench import cli
+from clusterbench.results.store import Store
+
+load_rows = Store._load_rows
+
+def killed(store, connection, contents, key):
+    found = load_rows(store, connection, contents, key)
+    os.kill(int(sys.argv[1]), signal.SIGQUIT)
+    return found
+
+Store._load_rows = killed
+cli.main(sys.argv[2:])
+"""
+"""The command line; the server of the process that comes first is killed while the first rows are being loaded."""
+
+
+def with_a_killer(server: Server, *args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLER, str(server.pid), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_an_import_whose_server_is_killed_keeps_its_journal_and_is_loaded_when_it_is_called_again(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "nccl-tests.out"
+    log.write_text(importer_files.EXAMPLES["nccl-tests"])
+    ask = "results", "import", log, "--journal", tmp_path / "journals", "--store", url
+    done = with_a_killer(server, *ask)
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"clusterbench: postgresql://tester@127.0.0.1:{server.port}/")
+    assert "the store cannot be written: " in line
+    assert "clusterbench results load JOURNAL" in line
+    assert "clusterbench report --run nccl-tests-" in done.stdout  # the rows are shown all the same
+    (journal,) = (tmp_path / "journals").iterdir()
+    assert len(read_journal(journal).measurements) == 6
+    server.stop()
+    server.start()
+    with Store.open(url) as store:
+        assert len(store.frame()) == 0  # all of a journal or nothing
+    again = [sys.executable, "-m", "clusterbench.bench", *map(str, ask)]
+    for new in (6, 0):
+        done = subprocess.run(again, capture_output=True, text=True, timeout=240, check=False)
+        assert (done.returncode, f"{new} new rows" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_a_sweep_whose_server_is_killed_keeps_its_journals_and_is_loaded_later(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    path = sweep_file(tmp_path)
+    done = with_a_killer(server, "sweep", path, "--out", tmp_path / "out", "--store", url)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "clusterbench: store: postgresql://tester@127.0.0.1" in done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+    contents = journals(path)
+    assert sum(len(one.measurements) for one in contents) == 7
+    (run,) = [one.run for one in contents if "sweep" in one.run.environment]
+    assert any("the store cannot be written" in failure for failure in run.failures)
+    server.stop()
+    server.start()
+    paths = [one.path for one in contents]
+    with Store.open(url) as store:
+        assert load_all(store, paths)[0] == 7
+        assert load_all(store, paths) == (0, ())
+        assert len(store.frame()) == 7
+        assert [found.run_id for found in store.runs()] == [run.run_id]

@@ -80,6 +80,13 @@ class Server:
                 raise RuntimeError((self._folder / "log").read_text(errors="replace")[-2000:])
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: connections are ended; by SIGQUIT at once, as in a crash."""
         if self._process is not None and self._process.poll() is None:
