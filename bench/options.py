@@ -76,6 +76,14 @@ def keeping_options(command: Command) -> Command:
     return command
 
 
+def job_options(command: Command) -> Command:
+    """Give a command that starts ranks itself where it keeps all that it makes, as `out` and `url`."""
+    store = click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
+    out = click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("clusterbench-out"),
+                       show_default=True, help="Folder for journals, store and report.")  # fmt: skip
+    return out(store(command))
+
+
 def machine_options(command: Command) -> Command:
     """Give a command `--json` and `--csv`, as its parameters `as_json` and `as_csv`; both at once are a usage error."""
     csv = click.option("--csv", "as_csv", is_flag=True, callback=_alone, help="Print the rows as CSV.")
@@ -131,6 +139,7 @@ class Where(click.ParamType[tuple[str, list[Any]]]):
 store_option = click.option(
     "--store", "url", default="sqlite:///clusterbench-out/results.db", show_default=True, help="URL of the store."
 )
+strict_option = click.option("--strict", is_flag=True, help="End with 1 where nothing can be told of a row.")
 suite_option = click.option("--suite", type=click.Choice(SUITES), help="Only rows of this suite.")
 where_option = click.option(
     "--where", type=Where(), multiple=True, metavar="FIELD=VALUE[,...]", help="Only rows with these values; repeatable."

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,10 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.launchers import KINDS, MPIEXEC, RANK_PLACEMENTS, HostsError, host_names
 from clusterbench.bench.names import DTYPE, OPERATIONS
 from clusterbench.bench.sizes import SIZE, sweep
+from clusterbench.bench.toml_file import read_toml, unknown_key
 from clusterbench.collectives.algorithm import parse_specs
 from clusterbench.collectives.collective import collective
 
-LARGEST_FILE_BYTES = 1 << 20
 PLACEMENTS = ("both", "out-of-place", "in-place")
 TRANSPORTS = ("auto", "mpi", "shared", "hybrid", "nccl")
 BUFFERS = ("host", "registered", "device")
@@ -104,18 +103,7 @@ class Sweep:
 
 def read_sweep(path: Path) -> Sweep:
     """Read a file. Raises `SweepFileError`."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise SweepFileError(f"{path}: cannot read it: {error.strerror or error}") from error
-    if len(text) > LARGEST_FILE_BYTES:
-        raise SweepFileError(f"{path}: more than {LARGEST_FILE_BYTES >> 20} MiB; expected a sweep")
-    try:
-        content = tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SweepFileError(f"{path}: no TOML: {error or 'nested too deeply'}") from error
-    return sweep_of(path, content)
+    return sweep_of(path, read_toml(path, "a sweep", SweepFileError))
 
 
 def sweep_of(path: Path, content: Mapping[str, Any]) -> Sweep:
@@ -198,31 +186,22 @@ class _Table:
 
     def finish(self) -> None:
         """Refuse what was not taken."""
-        for key in self._content:
-            if key not in self._known:
-                (nearest,) = difflib.get_close_matches(key, self._known, 1, 0.0)
-                raise self.error(key, f"unknown; the nearest known key is {nearest!r}")
+        unknown = unknown_key(self._content, self._known)
+        if unknown:
+            raise self.error("", unknown)
 
     def error(self, key: str, text: str) -> SweepFileError:
-        """An error about a key."""
-        where = f"{self._name}: " if self._name else ""
-        return SweepFileError(f"{self._path}: {where}{key}: {text}")
+        """An error about a key, or where that is empty about the table."""
+        where = "".join(f"{name}: " for name in (self._name, key) if name)
+        return SweepFileError(f"{self._path}: {where}{text}")
 
 
 _KINDS = {bool: "a truth value", int: "an integer", float: "a number", str: "a text", list: "a list", dict: "a table"}
 
 
 def _found(value: Any) -> str:
-    kinds = {
-        bool: "a truth value",
-        int: "an integer",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "a table",
-    }
     shown = repr(value)
-    return f"{kinds.get(type(value), 'a time')} ({shown if len(shown) <= 40 else shown[:37] + '...'})"
+    return f"{_KINDS.get(type(value), 'a time')} ({shown if len(shown) <= 40 else shown[:37] + '...'})"
 
 
 def _text(value: Any) -> str:
@@ -321,9 +300,9 @@ def _sizes(value: Any) -> tuple[int, ...]:
         sizes: tuple[int, ...] = _list_of(_size)(value)
         return sizes
     known = ("min", "max", "factor", "step")
-    for key in value:
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}; the nearest known one is {_nearest(key, known)!r}")
+    unknown = unknown_key(value, known)
+    if unknown:
+        raise ValueError(unknown)
     if "min" not in value:
         raise ValueError("min is missing; expected a size")
     first = _size(value["min"])
@@ -335,10 +314,6 @@ def _sizes(value: Any) -> tuple[int, ...]:
     if factor is not None and step is not None:
         raise ValueError("factor and step are both given; expected one of them")
     return tuple(sweep(first, last, factor, step))
-
-
-def _nearest(key: str, known: tuple[str, ...]) -> str:
-    return difflib.get_close_matches(key, known, 1, 0.0)[0]
 
 
 def _hosts(value: Any) -> tuple[str, ...]:

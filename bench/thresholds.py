@@ -17,10 +17,8 @@ that a valid row of the same point has beaten, as where switches reduce.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
@@ -31,6 +29,7 @@ import click
 from clusterbench.bench.names import DTYPE, MESSAGES
 from clusterbench.bench.output import rate_text, size_text, time_text
 from clusterbench.bench.sizes import SIZE
+from clusterbench.bench.toml_file import read_toml, unknown_key
 from clusterbench.collectives.collective import UnknownCollectiveError, collective
 from clusterbench.results import notes, rates
 from clusterbench.results.columns import plain_rows
@@ -39,7 +38,6 @@ from clusterbench.results.record import EVIDENCE
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-LARGEST_FILE_BYTES = 1 << 20
 SUITES = ("collectives", "point-to-point")
 """The suites whose rows have thresholds."""
 
@@ -140,17 +138,7 @@ class Check:
 
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     """The thresholds of a file, in its order. Raises `ThresholdError`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise ThresholdError(f"{path}: cannot read the thresholds: {error.strerror or error}") from error
-    if len(data) > LARGEST_FILE_BYTES:
-        raise ThresholdError(f"{path}: over {LARGEST_FILE_BYTES} bytes; expected a file of thresholds")
-    try:
-        document = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:  # of tomllib, of UTF-8, or an integer of thousands of digits
-        raise ThresholdError(f"{path}: no TOML: {str(error)[:200]}") from error
+    document = read_toml(path, "a file of thresholds", ThresholdError)
     _refuse_unknown(str(path), document, ("threshold",))
     tables = document.get("threshold")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
@@ -267,11 +255,9 @@ def _thresholds(path: Path, number: int, table: Mapping[str, Any]) -> list[Thres
 
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in table:
-        if key not in known:
-            near = get_close_matches(key, known, 1)
-            meant = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known)}"
-            raise ThresholdError(f"{where}: unknown key {key[:60]!r}{meant}")
+    unknown = unknown_key(table, known)
+    if unknown:
+        raise ThresholdError(f"{where}: {unknown}")
 
 
 def _listed(value: Any) -> list[Any]:

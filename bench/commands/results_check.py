@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.options import machine_options, store_option
+from clusterbench.bench.options import machine_options, store_option, strict_option
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, size_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file of thresholds by collective, size, device and ranks.",
 )
-@click.option("--strict", is_flag=True, help="End with 1 where nothing can be told of a row.")
+@strict_option
 @machine_options
 def check(runs: str, url: str, file: Path, strict: bool, as_json: bool, as_csv: bool) -> int:
     """Hold rows against thresholds: ends with 4 where one is below.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.options import FiniteRange, machine_options, store_option
+from clusterbench.bench.options import FiniteRange, machine_options, store_option, strict_option
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, size_text, time_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TOLERANCE = FiniteRange(0.0, 100.0, min_open=True, max_open=True)
     show_default=True,
     help="What decides where both sides have one launch: nothing, or the samples within it.",
 )
-@click.option("--strict", is_flag=True, help="End with 1 where nothing can be told of a row.")
+@strict_option
 @machine_options
 def compare(
     a: str,

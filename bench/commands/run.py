@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from clusterbench.bench.launch import launcher, launcher_size, speaks
-from clusterbench.bench.options import SEED, machine_options
+from clusterbench.bench.options import SEED, job_options, machine_options
 from clusterbench.bench.presets import PRESETS
 
 
@@ -20,14 +20,7 @@ from clusterbench.bench.presets import PRESETS
     show_default=True,
     help="; ".join(f"{preset.name}: {preset.summary}" for preset in PRESETS.values()) + ".",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("clusterbench-out"),
-    show_default=True,
-    help="Folder for journals, store and report.",
-)
-@click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
+@job_options
 @click.option("--seed", type=SEED, help="Order of sizes and algorithms.  [default: drawn]")
 @click.option("--ranks", type=click.IntRange(min=2), help="Ranks for collectives.  [default: the cores, at least 2]")
 @machine_options

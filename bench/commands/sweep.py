@@ -9,7 +9,7 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launch import launcher, launcher_size, speaks
-from clusterbench.bench.options import machine_options
+from clusterbench.bench.options import job_options, machine_options
 
 if TYPE_CHECKING:
     from clusterbench.bench.launchers import Launcher
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("clusterbench-out"),
-    show_default=True,
-    help="Folder for journals, store and report.",
-)
-@click.option("--store", "url", help="URL of the store.  [default: sqlite:///OUT/results.db]")
+@job_options
 @click.option("--dry-run", is_flag=True, help="Print the commands and the time that they take; run nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on with the last sweep of FILE in OUT; what is complete is not run again."

@@ -33,6 +33,7 @@ from clusterbench.results.imported_values import number
 from clusterbench.results.importing import Failures, Imported, Importer, Line, Source, no_result
 from clusterbench.results.mpi_rows import (
     DTYPES,
+    LIKE_A_ROW,
     PREFIX,
     WINDOW,
     Benchmark,
@@ -58,7 +59,6 @@ _COLUMNS = (
     "Group", "#bytes", "#repetitions", "t[usec]", "t_min[usec]", "t_max[usec]", "t_avg[usec]", "Mbytes/sec", "Msg/sec",
     "t_ovrl[usec]", "t_pure[usec]", "t_CPU[usec]", "overlap[%]", "defects",
 )  # fmt: skip
-_LIKE_A_ROW = re.compile(r"\d{1,19}(?:\s|$)")
 _ENDED = re.compile(r"\.\d\d$")
 """How a last line ends that is known not to be cut off: times and rates have two decimals."""
 _NO_RESULT = re.compile(r"\d+ +(out-of-mem|int-overflow|time-out)\.;")
@@ -141,7 +141,7 @@ def _scanned(source: Source) -> _Log:
             _comment(text, line.number, log)
         elif says_failed(text):
             log.failures.add(line.number, text[:200])
-        elif log.tables and log.tables[-1].columns and _LIKE_A_ROW.match(text):
+        elif log.tables and log.tables[-1].columns and LIKE_A_ROW.match(text):
             _row(text, line, log.tables[-1], log.failures)
     return log
 

@@ -41,6 +41,7 @@ from clusterbench.results.importing import (
 )
 from clusterbench.results.mpi_rows import (
     DTYPES,
+    LIKE_A_ROW,
     PREFIX,
     WINDOW,
     Benchmark,
@@ -66,7 +67,6 @@ _COLUMN = re.compile(
     r"Iterations|Validation|Transmit Size|Size"
 )
 _HEADER = re.compile(r"# (?:Size|Overall\(us\)|Avg Latency|Bandwidth|Latency)\b")
-_LIKE_A_ROW = re.compile(r"\d{1,19}(?:\s|$)")
 _ENDED = re.compile(r"(?:\.\d\d|Pass|Fail)$")
 """How a last line ends that is known not to be cut off: numbers have two decimals, but for iterations."""
 _BACKENDS = {"CUDA": "cuda", "ROCM": "hip", "OPENACC": "openacc"}
@@ -134,7 +134,7 @@ def _scanned(source: Source, failures: Failures) -> tuple[list[_Test], str]:
             announced = int(ranks.group(1)) if ranks else announced
         elif says_failed(text):
             failures.add(line.number, text[:200])
-        elif _LIKE_A_ROW.match(text) and tests and tests[-1].columns:
+        elif LIKE_A_ROW.match(text) and tests and tests[-1].columns:
             _row(text, line, tests[-1], failures)
     return tests, version
 

@@ -218,4 +218,4 @@ def test_a_wrong_file_is_refused_before_anything_is_started(tmp_path: Path) -> N
     sweep_file(tmp_path)
     path.write_text(f"launchs = 2\n{path.read_text()}")
     code, _, err = swept(path)
-    assert (code, err) == (2, f"clusterbench: {path}: launchs: unknown; the nearest known key is 'launches'\n")
+    assert (code, err) == (2, f"clusterbench: {path}: unknown key 'launchs'; the nearest known one is 'launches'\n")

@@ -82,10 +82,10 @@ def test_the_librarys_rows_are_measured_beside_one_transport_only() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("launchs = 3\n" + measure(), "night.toml: launchs: unknown; the nearest known key is 'launches'"),
-        (measure(algorithm='"ring"'), "measure 1: algorithm: unknown; the nearest known key is 'algorithms'"),
-        (measure() + measure(rank='"2"'), "measure 2: rank: unknown; the nearest known key is 'ranks'"),
-        ("[launcher]\nkinds = 'srun'\n" + measure(), "launcher: kinds: unknown; the nearest known key is 'kind'"),
+        ("launchs = 3\n" + measure(), "night.toml: unknown key 'launchs'; the nearest known one is 'launches'"),
+        (measure(algorithm='"ring"'), "measure 1: unknown key 'algorithm'; the nearest known one is 'algorithms'"),
+        (measure() + measure(rank='"2"'), "measure 2: unknown key 'rank'; the nearest known one is 'ranks'"),
+        ("[launcher]\nkinds = 'srun'\n" + measure(), "launcher: unknown key 'kinds'; the nearest known one is 'kind'"),
         (measure(ranks='"two"'), "measure 1: ranks: a text ('two'); expected an integer from 1 to 1048576"),
         (measure(ranks="true"), "ranks: a truth value (True); expected an integer"),
         (measure(ranks="[]"), "ranks: an empty list; expected at least one value"),
@@ -194,3 +194,15 @@ def test_slurms_hosts_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slurm_hosts() == ()
     with pytest.raises(HostsError, match="hosts: "):
         host_names("n[", "hosts")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"# " + b"x" * (1 << 20), "more than 1 MiB; expected a sweep"), (b"\xff\xfe", "no TOML: ")]
+)
+def test_a_file_that_is_too_large_or_no_text_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "night.toml"
+    path.write_bytes(content)
+    with pytest.raises(SweepFileError, match=f"night.toml: {said}"):
+        read_sweep(path)
+    with pytest.raises(SweepFileError, match="cannot read it: No such file"):
+        read_sweep(tmp_path / "none.toml")
