@@ -3,18 +3,15 @@
 The rest is what the harness costs. A process that measures keeps an account of its own, in the environment of its
 journal's run; a job of several processes adds them up.
 
-Time is that since a process was started, from Linux's proc(5), field `starttime` of /proc/self/stat, which counts
-ticks since boot; so the interpreter's own start is in it.
+Time is that since a process was started, as the system has it; so the interpreter's own start is in it.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Self
 
 from clusterbench.results.record import Run
@@ -27,9 +24,9 @@ JOB = "job"
 
 def process_age_s() -> float:
     """Seconds since this process was started, to a hundredth."""
-    words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started_s = int(words[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 @dataclass(frozen=True, slots=True)
