@@ -28,8 +28,6 @@ _FAILED = (
     "DATA VALIDATION ERROR",
 )  # fmt: skip
 """What launchers and benchmarks say where a run failed."""
-PREFIX = re.compile(r"^\s*(?:\[\d+,\d+\]<std\w+>:|\d{1,6}: ?(?=[#\s\d]))\s*")
-"""What Open MPI and Slurm put before lines."""
 LIKE_A_ROW = re.compile(r"\d{1,19}(?:\s|$)")
 """How a line begins that is taken for a row below a header: with a size, or a number of repetitions."""
 OUT_OF_PLACE = "out_of_place"

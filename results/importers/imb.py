@@ -10,7 +10,8 @@
 
 The processes that run are the first ones of all. t_min, t_max and t_avg are over processes of each one's mean; ours is
 that of the slowest, t_max. `t[usec]` of PingPong is half of a round trip, MB are 10^6 bytes. Non-blocking collectives
-have the time of communication alone, `t_pure`, and the rest in the note. With `-multi` several groups run at once; the
+have the time of communication alone, `t_pure`, and the rest in the note. Rooted collectives had every rank as their root
+in turn before version 2017, and with `-root_shift on`. With `-multi` several groups run at once; the
 note says which group a row is of, if one. Builds that check add a column of defects.
 
 Uniband and Biband give the rate of messages of all pairs together, Biband in both directions; ours is the time of one
@@ -31,10 +32,10 @@ from datetime import datetime
 
 from clusterbench.results.imported_values import number
 from clusterbench.results.importing import Failures, Imported, Importer, Line, Source, no_result
+from clusterbench.results.log_lines import is_damaged_row, unprefixed
 from clusterbench.results.mpi_rows import (
     DTYPES,
     LIKE_A_ROW,
-    PREFIX,
     WINDOW,
     Benchmark,
     Figures,
@@ -55,10 +56,14 @@ _VERSION = re.compile(r"Intel ?\(R\) MPI Benchmarks?\s+([\w.]*\d[\w.]*)")
 _DATE = re.compile(r"# Date +: (.+)")
 _SETTING = re.compile(r"# (MPI_Datatype|MPI_Datatype for reductions|MPI_Op) +: +MPI_(\w+)")
 _FINISHED = "# All processes entering MPI_Finalize"
+_ROOT_SHIFT = re.compile(r"-root_shift[ =](\w+)")
+_ROOT_STAYS_FROM = 2017
+"""The version from which the root stays the same, unless `-root_shift` says otherwise (ReadMe_IMB.txt)."""
 _COLUMNS = (
     "Group", "#bytes", "#repetitions", "t[usec]", "t_min[usec]", "t_max[usec]", "t_avg[usec]", "Mbytes/sec", "Msg/sec",
     "t_ovrl[usec]", "t_pure[usec]", "t_CPU[usec]", "overlap[%]", "defects",
 )  # fmt: skip
+_HEADER = re.compile(r"(?:Group +)?(?:#bytes +)?#repetitions\b.*")
 _ENDED = re.compile(r"\.\d\d$")
 """How a last line ends that is known not to be cut off: times and rates have two decimals."""
 _NO_RESULT = re.compile(r"\d+ +(out-of-mem|int-overflow|time-out)\.;")
@@ -94,12 +99,14 @@ class _Log:
     started_at: str = ""
     setting: dict[str, str] = field(default_factory=dict)
     """What the head says: `MPI_Datatype`, `MPI_Datatype for reductions`, `MPI_Op`."""
+    shifts_root: bool | None = None
+    """Whether every rank is the root in turn; None where neither the version nor the command is known."""
     finished: bool = False
     last_line: int = 0
 
 
 def _recognises(line: str) -> bool:
-    return "#repetitions" in line and _columns(PREFIX.sub("", line)) is not None
+    return _columns(line) is not None
 
 
 def _read(source: Source) -> Imported:
@@ -129,10 +136,14 @@ def _read(source: Source) -> Imported:
 
 def _scanned(source: Source) -> _Log:
     log = _Log()
+    prefix = ""
     for line in source.lines():
-        text = PREFIX.sub("", line.text).strip()
+        text = unprefixed(line.text, prefix)
         log.last_line = line.number
-        columns = _columns(text) if "#repetitions" in text else None
+        place = text.find("#")
+        if place > 0 and (_BENCHMARK.match(text, place) or _VERSION.search(text, place)):
+            prefix, text = text[:place].strip(), text[place:]
+        columns = _columns(text)
         if columns is not None:
             if not log.tables or log.tables[-1].columns:
                 log.tables.append(_Table(line.number, ""))
@@ -141,14 +152,18 @@ def _scanned(source: Source) -> _Log:
             _comment(text, line.number, log)
         elif says_failed(text):
             log.failures.add(line.number, text[:200])
-        elif log.tables and log.tables[-1].columns and LIKE_A_ROW.match(text):
-            _row(text, line, log.tables[-1], log.failures)
+        elif log.tables and log.tables[-1].columns:
+            if LIKE_A_ROW.match(text):
+                _row(text, line, log.tables[-1], log.failures)
+            elif is_damaged_row(text, len(log.tables[-1].columns)):
+                log.failures.add(line.number, "a row that is damaged, or behind other words; left out")
     return log
 
 
 def _columns(line: str) -> list[str] | None:
     """The columns of a table, or None where the line is no header of one."""
-    fields = line.split()
+    found = _HEADER.search(line) if "#repetitions" in line else None
+    fields = found.group().split() if found is not None else []
     return fields if fields and all(name in _COLUMNS for name in fields) else None
 
 
@@ -158,12 +173,15 @@ def _comment(text: str, line: int, log: _Log) -> None:
         log.tables.append(_Table(line, found.group(2)))
     elif found := _VERSION.search(text):
         log.version = found.group(1)
+        log.shifts_root = int(re.split(r"\D", log.version)[0] or 0) < _ROOT_STAYS_FROM
     elif found := _DATE.match(text):
         log.started_at = _date(found.group(1))
     elif found := _SETTING.match(text):
         log.setting[found.group(1)] = found.group(2)
     elif text.startswith(_FINISHED):
         log.finished = True
+    elif found := _ROOT_SHIFT.search(text):
+        log.shifts_root = found.group(1) in ("on", "1", "enable", "yes")
     if not log.tables or log.tables[-1].columns:
         return
     table = log.tables[-1]
@@ -212,7 +230,7 @@ def _measurements(table: _Table, log: _Log, run_id: str, world: int) -> Iterator
     kind = "MPI_Datatype for reductions" if benchmark.reduces else "MPI_Datatype"
     at_once = f"groups={table.groups}" if table.groups > 1 else ""
     pairs = table.processes // 2 if benchmark.has_window else 1
-    rotates = benchmark.name in ("broadcast", "reduce", "gather", "scatter")
+    rooted = benchmark.name in ("broadcast", "reduce", "gather", "scatter")
     setting = Setting(
         run_id=run_id,
         benchmark=benchmark,
@@ -220,12 +238,13 @@ def _measurements(table: _Table, log: _Log, run_id: str, world: int) -> Iterator
         dtype=DTYPES.get(f"MPI_{log.setting.get(kind, default)}", DTYPES[f"MPI_{default}"]),
         op=log.setting.get("MPI_Op", "SUM").lower(),
         transport="mpi" if benchmark.is_message else "library",
+        root=0 if rooted and log.shifts_root is False else -1,
         shape=",".join(filter(None, (benchmark.shape(pairs), at_once))),
         started_at=log.started_at,
         notes=(
             first_of(world) if table.processes < world and not at_once else "",
             f"{table.groups} groups of {table.processes} at once" if at_once else "",
-            "every rank is the root in turn" if rotates else "",
+            "every rank is the root in turn" if rooted and log.shifts_root else "",
             f"{pairs} pairs at once" if pairs > 1 else "",
         ),
     )

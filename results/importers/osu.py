@@ -39,10 +39,10 @@ from clusterbench.results.importing import (
     Source,
     no_result,
 )
+from clusterbench.results.log_lines import is_damaged_row, unprefixed
 from clusterbench.results.mpi_rows import (
     DTYPES,
     LIKE_A_ROW,
-    PREFIX,
     WINDOW,
     Benchmark,
     Figures,
@@ -59,8 +59,12 @@ _TITLE = re.compile(r"# OSU (\S+?)(?:-([A-Z]+))?(?: MANAGED)? (\S.*?) Test\b(?: 
 _DATATYPE = re.compile(r"# Datatype: (MPI_\w+)")
 _WINDOW = re.compile(r"\[ window size: (\d{1,9}) \]")
 _PAIRS = re.compile(r"\[ pairs: (\d{1,9}) \]")
-_PROGRAM = re.compile(r"\bosu_[a-z_]+\b")
+_PROGRAM = re.compile(r"\bosu_(?:nccl_|xccl_)?([a-z_]+)\b")
 _RANKS = re.compile(r"(?:^|\s)(?:-np|-n|--np|--n|--ntasks|-ntasks)[ =](\d{1,9})\b")
+_LAUNCHER = re.compile(r"\b(?:srun|mpirun|mpiexec|prun|prterun|aprun|ibrun|jsrun|flux)\b")
+_POINT_TO_POINT = ("latency", "latency_mt", "latency_mp", "bw", "bibw", "mbw_mr", "multi_lat")
+_ANY = ""
+"""Any collective, in what command lines say."""
 _COLUMN = re.compile(
     r"P\d{1,3} Tail (?:Lat\(us\)|BW\(MB/s\))|(?:Avg |Min |Max )?Latency ?\(us\)|Bandwidth ?\(MB/s\)|MB/s|Messages/s|"
     r"(?:Overall|Compute|Coll\. Init|MPI_Test|MPI_Wait|(?:Pure|Min|Max) Comm\.)\(us\)|Overlap ?\(%\)|"
@@ -85,8 +89,8 @@ class _Test:
     """MPI, NCCL or, of one-sided tests, a function."""
     device: str
     what: str
-    announced: int | None
-    """Ranks of the command line before it."""
+    announced: int | None = None
+    """Ranks of the command line of its program before it."""
     dtype: str = ""
     window: int = WINDOW
     pairs: int = 1
@@ -120,23 +124,42 @@ def _read(source: Source) -> Imported:
 def _scanned(source: Source, failures: Failures) -> tuple[list[_Test], str]:
     """The tests of a log in their order, and the version of the last of them."""
     tests: list[_Test] = []
-    announced, version = None, ""
+    announced: dict[str, int] = {}
+    version = prefix = ""
     for line in source.lines():
-        text = PREFIX.sub("", line.text).strip()
+        text = unprefixed(line.text, prefix)
         if title := _TITLE.search(text):
             library, device, what, named = title.groups()
-            tests.append(_Test(line.number, library, device or "", what.lower(), announced))
+            tests.append(_Test(line.number, library, device or "", what.lower()))
+            tests[-1].announced = announced.get(_function(tests[-1].what), announced.get(_ANY))
             version = named or version
+            prefix = text[: title.start()].strip() or prefix
         elif text[:1] == "#":
             _comment(text, line.number, tests, failures)
-        elif "osu_" in text and _PROGRAM.search(text):
-            ranks = _RANKS.search(text)
-            announced = int(ranks.group(1)) if ranks else announced
         elif says_failed(text):
             failures.add(line.number, text[:200])
-        elif LIKE_A_ROW.match(text) and tests and tests[-1].columns:
-            _row(text, line, tests[-1], failures)
+        elif "osu_" in text and (program := _PROGRAM.search(text)):
+            _command(text, program.group(1).removesuffix("_persistent"), announced)
+        elif tests and tests[-1].columns:
+            if LIKE_A_ROW.match(text):
+                _row(text, line, tests[-1], failures)
+            elif is_damaged_row(text, len(tests[-1].columns)):
+                failures.add(line.number, "a row that is damaged, or behind other words; left out")
     return tests, version
+
+
+def _command(text: str, function: str, announced: dict[str, int]) -> None:
+    """Note for which tables a command line says how many ranks run: those of its program, and any without one.
+
+    A command that does not say it ends what an earlier one said.
+    """
+    of = (function,) if function in _POINT_TO_POINT else (function, _ANY)
+    ranks = _RANKS.search(text)
+    if ranks or _LAUNCHER.search(text):
+        for one in of:
+            announced.pop(one, None)
+    if ranks:
+        announced.update(dict.fromkeys(of, int(ranks.group(1))))
 
 
 def _comment(text: str, line: int, tests: list[_Test], failures: Failures) -> None:
@@ -144,7 +167,7 @@ def _comment(text: str, line: int, tests: list[_Test], failures: Failures) -> No
     if _HEADER.match(text):
         if not tests or tests[-1].columns:
             failures.add(line, "the header of a table without its title")
-            tests.append(_Test(line, "", "", "a table without its title", None))
+            tests.append(_Test(line, "", "", "a table without its title"))
         unknown = _COLUMN.sub("", text).strip("# \t")
         if unknown:
             failures.add(line, f"columns {unknown[:60]!r} are not known, and their table is left out")
@@ -216,14 +239,19 @@ def _benchmark(test: _Test) -> Benchmark | None:
     }
     if test.what in messages:
         return messages[test.what]
-    words = test.what.removesuffix(" latency")
-    persistent, words = words.endswith(" persistent"), words.removesuffix(" persistent")
+    function = _function(test.what)
+    if function.endswith("reduce_scatter_block"):  # whose sizes are in no source that was read
+        return None
+    return collective(f"{function}_init" if test.what.removesuffix(" latency").endswith(" persistent") else function)
+
+
+def _function(what: str) -> str:
+    """MPI's function that a title names, in small letters: `iallreduce` of `non-blocking allreduce latency`."""
+    words = what.removesuffix(" latency").removesuffix(" persistent")
     blocking, words = not words.startswith("non-blocking "), words.removeprefix("non-blocking ")
     function = words.removesuffix(" personalized exchange").replace("all-to-all", "alltoall").replace("-", "_")
     function = {"broadcast": "bcast"}.get(function, function)
-    if function == "reduce_scatter_block":  # whose sizes are in no source that was read
-        return None
-    return collective(f"{'' if blocking else 'i'}{function}{'_init' if persistent else ''}")
+    return function if blocking else f"i{function}"
 
 
 def _figures(

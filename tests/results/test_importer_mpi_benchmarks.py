@@ -21,9 +21,9 @@ def osu(*lines: str, title: str = "MPI Allreduce Latency", ranks: int | None = 4
 
 
 def imb(
-    *lines: str, name: str = "Allreduce", processes: str = "# #processes = 4", ranks: int | None = None
+    *lines: str, name: str = "Allreduce", processes: str = "# #processes = 4", ranks: int | None = None, head: str = ""
 ) -> Imported:
-    text = "\n".join((f"# Benchmarking {name}", processes, *lines)) + "\n"
+    text = head + "\n".join((f"# Benchmarking {name}", processes, *lines)) + "\n"
     return IMB.read(Source("imb.log", io.BytesIO(text.encode()), ranks))
 
 
@@ -168,6 +168,30 @@ def test_ranks_come_from_the_command_before_a_table_or_from_the_user() -> None:
         osu(*SIMPLE, ranks=None)
 
 
+def test_the_ranks_of_one_test_are_not_taken_for_those_of_another() -> None:
+    pingpong = ("+ mpirun -np 2 ./osu_latency", "# OSU MPI Latency Test v5.8", "# Size  Latency (us)", "8  1.10")
+    reduced = ("# OSU MPI Allreduce Latency Test v5.8", *SIMPLE)
+
+    def read(*lines: str) -> Imported:
+        return OSU.read(Source("osu.log", io.BytesIO(("\n".join(lines) + "\n").encode())))
+
+    for command in ("", "+ srun ./osu_allreduce", "+ srun --ntasks-per-node=8 ./osu_allreduce"):
+        with pytest.raises(
+            ImportedFileError, match=r"line 6: how many ranks ran is said neither here nor by a command"
+        ):
+            read(*pingpong, command, *reduced)
+    found = read(*pingpong, "+ srun -n 16 ./osu_allreduce", *reduced, *reduced)
+    assert [row.ranks for row in found.measurements] == [2, 16, 16]
+    with pytest.raises(ImportedFileError, match="how many ranks"):
+        read("+ mpirun -np 8 osu_allreduce", *reduced, "+ mpirun osu_allreduce", *reduced)
+
+
+def test_a_validation_that_ended_the_program_fails_the_run() -> None:
+    words = "DATA VALIDATION ERROR: ./osu_allreduce exited with status 1 on message size 8."
+    found = osu(*SIMPLE, words)
+    assert found.run.failures == (f"line {len(SIMPLE) + 2}: {words}",)
+
+
 def test_what_osu_measures_beside_is_named_and_left_out() -> None:
     text = "\n".join((
         "# OSU MPI_Put Latency Test v7.4", "# Size      Latency (us)", "8       1.00",
@@ -252,6 +276,20 @@ def test_non_blocking_imb_has_the_time_of_communication_alone() -> None:
     assert (row.algorithm, row.median_s, row.wrong) == ("library:iallreduce", pytest.approx(5e-6), 0)
     assert "with 6 us of computing 9 us, 33.33 % overlapped" in row.note
     assert only(imb(head, " 1024 1000 9.00 5.00 6.00 33.33 1.00", name="Iallreduce")).verdict == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("version", "command", "root"),
+    [("2021.3", "", 0), ("2017", "", 0), ("4.1", "", -1), ("3.2.4", "", -1), ("2021.3", "-root_shift on", -1),
+     ("4.1", "-root_shift off", 0)],
+)  # fmt: skip
+def test_the_root_changes_from_call_to_call_in_old_versions_or_where_it_is_asked_for(
+    version: str, command: str, root: int
+) -> None:
+    head = f"#    Intel (R) MPI Benchmarks {version}, MPI-1 part\n# Calling sequence was:\n# IMB-MPI1 {command} Bcast\n"
+    end = "# All processes entering MPI_Finalize"
+    row = only(imb(*COLLECTIVE, end, name="Bcast", head=head))
+    assert (row.root, "every rank is the root in turn" in row.note) == (root, root < 0)
 
 
 def test_groups_that_run_at_once_are_told_apart() -> None:

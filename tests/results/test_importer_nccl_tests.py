@@ -319,6 +319,18 @@ def test_sizes_that_do_not_agree_with_the_devices_are_named() -> None:
     assert any("they do not agree" in failure for failure in found.run.failures)
 
 
+@pytest.mark.parametrize("starting", [True, False])
+def test_a_row_whose_size_is_not_that_of_its_elements_is_named_and_left_out(starting: bool) -> None:
+    lines = new(starting=starting, sizes=(1 << 20, 1 << 22, 1 << 25))
+    at = next(place for place, line in enumerate(lines) if line.lstrip().startswith("4194304"))
+    lines[at] = lines[at].replace("4194304", "41 noise 304")
+    found = read(lines)
+    assert [row.size_bytes for row in found.measurements] == [1 << 20, 1 << 20, 1 << 25, 1 << 25]
+    assert f"line {at + 1}: all_reduce of 8 ranks: size 304 for 1048576 elements; they do not agree, left out" in (
+        found.run.failures
+    )
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -79,12 +79,38 @@ def test_noise_between_the_lines_of_a_log_changes_nothing(name: str, end: str) -
     assert found.run.failures == ()
 
 
-@pytest.mark.parametrize("prefix", ["[1,0]<stdout>:", "0: "])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "[1,0]<stdout>:", "0: ", "[0] ", "node01: ", "(head, rank=0, pid=3808) [1,0]<stdout>:", "pod-x launcher ",
+        "2026-03-01T10:00:{i:02d}.{i:09d}Z ", "[pod/x/launcher] 2026-03-01T10:00:{i:02d}.5+01:00 ", "[10:00:{i:02d}] ",
+        "Sun Mar  1 10:00:{i:02d} 2026[1,0]<stdout>:", "Mar 01 10:00:{i:02d} node01 slurmd[12]: ",
+        "17000000{i:02d}.123 ", "2026-03-01 10:00:{i:02d},{i:03d} INFO nccl: ",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("name", LOGS)
-def test_what_a_launcher_puts_before_lines_is_taken_off(name: str, prefix: str) -> None:
-    text = "".join(f"{prefix}{line}\n" for line in EXAMPLES[name].splitlines())
+def test_what_stands_before_every_line_is_taken_off(name: str, prefix: str) -> None:
+    text = "".join(f"{prefix.format(i=i % 60)}{line}\n" for i, line in enumerate(EXAMPLES[name].splitlines()))
     assert recognised(source(text), KNOWN.values()).name == name
-    assert figures(KNOWN[name].read(source(text))) == figures(KNOWN[name].read(source(EXAMPLES[name])))
+    found, plain = KNOWN[name].read(source(text)), KNOWN[name].read(source(EXAMPLES[name]))
+    assert [row.as_row() | {"run_id": ""} for row in found.measurements] == [
+        row.as_row() | {"run_id": ""} for row in plain.measurements
+    ]
+    assert found.run.failures == ()
+
+
+@pytest.mark.parametrize("damage", ["\0", "\ufffd", "WARN: 12 GB "])
+@pytest.mark.parametrize(
+    ("name", "row", "at"), [("nccl-tests", "    33554432 ", 6), ("osu", "1048576      ", 0), ("imb", " 4194304  ", 0)]
+)
+def test_a_row_that_is_damaged_or_behind_noise_is_named_by_its_line(name: str, row: str, at: int, damage: str) -> None:
+    text = EXAMPLES[name]
+    place = text.index(row) + at
+    lost = text[:place] + damage + text[place:]
+    number = text.count("\n", 0, place) + 1
+    found = KNOWN[name].read(source(lost))
+    assert len(found.measurements) < len(KNOWN[name].read(source(text)).measurements)
+    assert any(failure.startswith(f"line {number}: ") for failure in found.run.failures)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
