@@ -66,9 +66,10 @@ def _refuse_other_ranks(imported: Imported, topology: Topology, text: str, file:
         if row.suite == "kernels" or is_message or _groups(row) or notes.all_ranks(row.ranks, row.note) == ranks:
             continue
         where = imported.ranks_from.get(row.ranks, "")
+        with_places = f"{text[:80]}{',' if ':' in text else ':'}ranks=FILE"
         raise TopologyError(
             f"{file}{f' ({where})' if where else ''}: {row.name} ran on {row.ranks} ranks, and --topology {text[:120]} "
-            f"has {ranks}; expected a topology of the ranks that ran, such as {text[:80]}:ranks=FILE with their places"
+            f"has {ranks}; expected a topology of the ranks that ran, such as {with_places} with their places"
         )
 
 

@@ -10,9 +10,9 @@
 
 The processes that run are the first ones of all. t_min, t_max and t_avg are over processes of each one's mean; ours is
 that of the slowest, t_max. `t[usec]` of PingPong is half of a round trip, MB are 10^6 bytes. Non-blocking collectives
-have the time of communication alone, `t_pure`, and the rest in the note. Rooted collectives had every rank as their root
-in turn before version 2017, and with `-root_shift on`. With `-multi` several groups run at once; the
-note says which group a row is of, if one. Builds that check add a column of defects.
+have the time of communication alone, `t_pure`, and the rest in the note. Every rank was the root in turn before version
+2017, and is with `-root_shift on`. With `-multi` several groups run at once; the note says which group a row is of, if
+one. Builds that check add a column of defects.
 
 Uniband and Biband give the rate of messages of all pairs together, Biband in both directions; ours is the time of one
 message of a pair, of 64 in flight.

@@ -64,6 +64,8 @@ _TYPED = re.compile(rf"\d +(?:{'|'.join(DTYPES)}) ")
 _PART = re.compile(r"\d\.\d\d +\d+\.\d\d +(?:\d|N/A)")
 """Two bandwidths and the number of wrong elements: what is left of a row that noise was printed into."""
 _OWN = "# clusterbench version"
+_LEAST_RATE = 0.2
+"""GB/s from which two decimals say more than two digits of the time."""
 _RATE_ERROR = 0.03
 """Of a printed bandwidth: two decimals of at least 1 GB/s, and of a time of three digits."""
 
@@ -269,6 +271,9 @@ def _figures(row: _Row, columns: list[str], log: _Log) -> Iterable[Figures]:
                 row.line, f"time {half[time]!r} and {wrong!r} wrong elements; expected numbers, a time above 0"
             )
             continue
+        rounded = "e" in half[time]  # from 10 s on the time has two digits, and the bandwidth two decimals
+        if rounded and (rate := number(half["algbw"])) is not None and rate >= _LEAST_RATE:
+            time_us = int(named["size"]) / (rate * 1e3)
         error = half.get("error", "N/A")
         root = named.get("root", "-1")
         yield Figures(

@@ -306,6 +306,13 @@ def test_failed_cut_off_and_unreadable_parts_are_named_with_their_lines() -> Non
     assert "ends without its footer" in text
 
 
+def test_a_time_that_is_printed_with_two_digits_follows_from_the_bandwidth() -> None:
+    halves = "1.7e+07 1.04 1.82 0 1.7e+09 0.01 0.02 0"
+    lines = [re.sub(r"(float +sum +-1 ).*", rf"\1 {halves}", line) for line in new(sizes=(1 << 34,))]
+    times_s = [row.median_s for row in read(lines).measurements]
+    assert times_s == pytest.approx([(1 << 34) / 1.04e9, 1.7e3])
+
+
 def test_a_row_that_is_no_row_of_numbers_is_named_and_left_out() -> None:
     lines = [line.replace(" 20.49 ", " -nan ") for line in new()]
     found = read(lines)
