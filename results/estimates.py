@@ -111,7 +111,11 @@ class _Tested:
 def estimates(
     sides: Sides, tolerance: float, seed: int, unit: Unit, design: Design | None, among: int = 0
 ) -> list[Estimate]:
-    """The estimate of each row from the launches with a time on its two sides; arguments as of `compare.compare`."""
+    """The estimate of each row from the launches with a time on its two sides; arguments as of `compare.compare`.
+
+    Where no design is given, launches in turns are tested in pairs from as many pairs on as can tell of one row among
+    all; below, ranks over both sides, which are as valid, tell more.
+    """
     found = [Estimate(_median(a), _median(b), (len(a), len(b))) for a, b in sides]
     tested, few = _Tested(), []
     together: dict[tuple[int, int], list[int]] = {}
@@ -131,8 +135,11 @@ def estimates(
             single.append(i)
         else:
             few.append(i)
-    for rows in together.values():
-        _test_launches(found, sides, rows, seed, design, tested)
+    rows_in_all = max(len(single) + len(few) + sum(map(len, together.values())), among)
+    pairs_needed = least_launches(FALSE_DISCOVERIES / max(1, rows_in_all), "interleaved")
+    for launches, rows in together.items():
+        of: Design | None = "independent" if design is None and min(launches) < pairs_needed else design
+        _test_launches(found, sides, rows, seed, of, tested)
     _look_inside(found, sides, single, seed, tested if unit == "sample" else None)
     if unit == "launch":
         few += single

@@ -105,6 +105,22 @@ def test_launches_in_turns_are_told_by_their_starts_and_cancel_what_both_met() -
     assert (apart.change, apart.test) == ("cannot tell", "Mann-Whitney")
 
 
+@pytest.mark.parametrize(
+    ("launches", "rows", "test"), [(6, 6, "Mann-Whitney"), (9, 6, "signed-rank"), (6, 1, "signed-rank")]
+)
+def test_too_few_pairs_to_tell_of_one_row_among_all_are_not_tested_as_pairs(
+    launches: int, rows: int, test: str
+) -> None:
+    a, b = noisy(20, rows, launches), noisy(21, rows, launches)
+    b[0] *= 2
+    turns = side(a, starts=range(0, 2 * launches, 2)), side(b, "b", starts=range(1, 2 * launches, 2))
+    found = compare(*turns).rows
+    assert [row.change == "worse" for row in found] == [True] + [False] * (rows - 1)
+    assert {row.test for row in found} == {test}
+    if rows > 1 and test == "Mann-Whitney":
+        assert compare(*turns, design="interleaved").rows[0].change == "cannot tell"
+
+
 def test_pairs_are_made_by_the_starts_and_not_by_the_order_of_the_rows() -> None:
     drift = np.exp(np.linspace(0, 0.5, 10))
     order = np.random.default_rng(19).permutation(10)
