@@ -104,9 +104,14 @@ def judge_time(bound: Bound, summary: Summary) -> tuple[Verdict, str]:
     if summary.half_width > WIDEST:
         return (
             "INCONCLUSIVE",
-            f"the median is known to ±{summary.half_width:.0%} only; the machine is not quiet, or the budget too small",
+            f"the median is known to {_within(summary.half_width)} only; "
+            "the machine is not quiet, or the budget too small",
         )
     return "PASS", ""
+
+
+def _within(half_width: float) -> str:
+    return f"±{half_width:.0%}" if half_width < 1 else f"within a factor of {1 + half_width:.0f}"
 
 
 def judge_against_proof(bound: Bound, summary: Summary) -> tuple[Verdict, str]:

@@ -37,6 +37,7 @@ const plot = (place, spec) => {
   const named = layout.showlegend ? traces.length : 0, rows = narrow ? named : Math.ceil(named / 2);
   layout.height = 380 + 26 * rows;
   layout.legend.y = -74 / (layout.height - 26 * rows - 40);
+  if (narrow && layout.xaxis.tickvals) Object.assign(layout.xaxis, { tickangle: 0, tickfont: { size: 11 } });
   // A matrix is square.
   if (traces[0].type === "heatmap") layout.height = Math.max(320, Math.min(place.clientWidth, 620));
   place.style.minHeight = `${layout.height}px`;

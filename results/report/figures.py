@@ -210,9 +210,9 @@ def look(number: int) -> Look:
 
 
 _CAPTIONS = {
-    "busbw": "Higher is better. Bars are 95 % intervals of the median; lines join the sizes of one algorithm.",
-    "time": "Lower is better. Bars are 95 % intervals of the median, the slowest rank of each call.",
-    "share": "The bound’s time divided by the measured one, with its 95 % interval: at 100 % nothing can be faster.",
+    "busbw": "Higher is better. Lines join the sizes of one algorithm.",
+    "time": "Lower is better. Times are those of the slowest rank of each call.",
+    "share": "The bound’s time divided by the measured one: at 100 % nothing can be faster.",
 }
 
 
@@ -236,6 +236,8 @@ def over_size(
     for key, group in grouped(rows, _SERIES_FIELDS).items():
         by_size = sorted(group, key=attrgetter("size_bytes"))
         traces.append(_line(by_size, what, series_name(*key), looks[key[:2]], key[3] != "measured"))
+    if any(_is_known(row.ci95_low_s) for row in rows):
+        caption += " Bars are 95 % intervals of the median."
     if crossings:
         traces.append(_changes(crossings, max(y for trace in traces for y in trace["y"] if y is not None)))
         caption += " Thin vertical lines: where the fastest algorithm changes."

@@ -28,7 +28,7 @@ const makeTables = () => {
   const graver = (a, b) => GRAVITY.indexOf(text("verdict", a)) - GRAVITY.indexOf(text("verdict", b));
   const problems = pagedTable(
     document.getElementById("problems"), "Rows that cannot be, that failed, and that nothing can be told of",
-    ["verdict", "what", "size", "ranks", "reason", "culprit", "wrong", "host", "evidence", "run"].map((name) => COLUMNS[name]),
+    ["verdict", "what", "size", "ranks", "reason", "culprit", "evidence", "run"].map((name) => COLUMNS[name]),
     isElsewhere, FEW,
   );
   const all = pagedTable(

@@ -15,7 +15,7 @@ from clusterbench.results.report.figures import Picture
 from clusterbench.results.report.rows import groups, lines, timed_collectives
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class Section:
         return [*self.roofline, *self.collectives, *self.messages, *self.pairs]
 
 
+def _evidence(rows: DataFrame) -> Series[str]:
+    """What the rows rest on: imported ones are not this machine's, whatever they rest on."""
+    return rows["evidence"].where(rows["origin"] == "own", rows["origin"])
+
+
 def section(run: Run, rows: DataFrame, anchor: str) -> Section:
     """The section of a run from its rows; their index is what filters know them by."""
     return Section(
@@ -57,7 +62,7 @@ def section(run: Run, rows: DataFrame, anchor: str) -> Section:
         anchor=anchor,
         host=host_of(run, rows),
         started=shown_time(run.started_at) or "not recorded",
-        evidence=", ".join(f"{count} {name}" for name, count in rows["evidence"].value_counts().items()),
+        evidence=", ".join(f"{count} {name}" for name, count in _evidence(rows).value_counts().items()),
         counts=verdict_counts(rows),
         glance=_glance(rows),
         cards=machine.cards(run),

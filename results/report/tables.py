@@ -130,5 +130,5 @@ def backends(run: Run, anchor: str) -> Table | None:
 
 
 def sample_units(rows: DataFrame) -> Sequence[str]:
-    """What one sample was, in the words of the rows."""
-    return [unit for unit in dict.fromkeys(rows["sample_unit"]) if unit]
+    """What one sample was, in the words of the rows, without their name of a field."""
+    return [unit.replace("`batch` calls", "several calls") for unit in dict.fromkeys(rows["sample_unit"]) if unit]
