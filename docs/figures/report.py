@@ -1,7 +1,12 @@
 """Makes docs/images/report-*.png: a report in Chromium, light and dark, wide and on a phone.
 
-    clusterbench report --last 3 --output report.html
+    for i in 1 2 3; do mpiexec -n 2 clusterbench collectives run all_reduce -b 64 -e 16M -f 8 \\
+        --algorithm library,ring,recursive-doubling --budget 0.6 --store sqlite:///figures.db \\
+        --topology single-switch:nodes=2,bandwidth=40G,latency=50ns; done
+    clusterbench report --last 3 --store sqlite:///figures.db --output report.html
     python docs/figures/report.py report.html
+
+The topology is there for the bounds that figures show; on a busy machine many rows are INCONCLUSIVE.
 
 A script that is put into a copy of the page hides what stands before the part that a picture begins with, as Chromium
 takes no picture of a page that is scrolled. Its window has a least width, so that the phone is a frame in it. Pictures
