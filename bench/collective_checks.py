@@ -125,7 +125,7 @@ def _repeated(first: Sequence[data.Wrong], again: Sequence[data.Wrong]) -> str:
     """Whether what is wrong is so once more in another call with the same data, in words."""
     if not any(wrong.count for wrong in again):
         return "; right in another call"
-    if list(first) == list(again):
+    if list(map(repr, first)) == list(map(repr, again)):  # as text, in which a NaN equals a NaN
         return "; the same in another call"
     return f"; in another call {_said(again)[1]}"
 

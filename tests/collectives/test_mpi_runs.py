@@ -262,6 +262,7 @@ def test_a_rank_that_raises_ends_all_and_keeps_what_was_measured(rank: int, erro
 
 FLIPPED_BIT = """
 import sys
+import numpy as np
 from clusterbench.bench import cli
 from clusterbench.collectives.transports import prepared
 
@@ -270,27 +271,33 @@ run = prepared.PreparedCall.run
 def flip(self):
     run(self)
     if self.mpi.comm.rank == 1:
-        self.buffers.result.view("uint8")[20] ^= 4
+        self.buffers.result.view("uint8")[20:24] DAMAGE
 
 prepared.PreparedCall.run = flip
 cli.main(sys.argv[1:])
 """
 
 
-def test_wrong_data_ends_with_code_3_and_names_rank_index_and_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "damage", "values"),
+    [
+        ("int32", "^= np.uint8([4, 0, 0, 0])", r"expected (-?\d+), found (-?\d+) \(4 apart\)"),
+        ("float32", "= 255", r"expected (-?\d+), found nan"),
+    ],
+)
+def test_wrong_data_ends_with_code_3_and_names_rank_index_and_values(
+    dtype: str, damage: str, values: str, tmp_path: Path
+) -> None:
     script = tmp_path / "flipped.py"
-    script.write_text(FLIPPED_BIT)
-    arguments = ("-b", "64", *FEW, "-d", "int32", "--algorithm", "ring", "--json", "--journal", str(tmp_path / "j"))
+    script.write_text(FLIPPED_BIT.replace("DAMAGE", damage))
+    arguments = ("-b", "64", *FEW, "-d", dtype, "--algorithm", "ring", "--json", "--journal", str(tmp_path / "j"))
     finished = mpi.ranks(2, str(script), "collectives", "run", "all_reduce", *arguments)
     assert finished.exit_code == 3
     for row in json.loads(finished.stdout)["rows"]:
         assert row["wrong"] == 1
         assert row["verdict"] == "FAIL"
         assert row["culprit"] == "rank 1"
-        assert re.fullmatch(
-            r"rank 1: 1 wrong, first at index 5: expected (-?\d+), found (-?\d+) \(4 apart\); the same in another call",
-            row["reason"],
-        )
+        assert re.fullmatch(rf"rank 1: 1 wrong, first at index 5: {values}; the same in another call", row["reason"])
 
 
 def test_a_measurement_too_coarse_to_tell_is_a_failure_only_if_strict(printed: dict[str, mpi.Finished]) -> None:
