@@ -216,6 +216,28 @@ def test_no_run_at_all_is_said() -> None:
     assert "There is no run to report on." in " ".join(Page(render_report([], to_frame([]))).text)
 
 
+@pytest.mark.parametrize(("count", "heading"), [(4, "h0, h1, h2, h3"), (100, "h0, h1, h2, h3 and 96 more hosts")])
+def test_the_heading_names_a_few_hosts_of_many(count: int, heading: str) -> None:
+    runs = [Run(run_id=f"r{i}", started_at="") for i in range(count)]
+    rows = [Measurement(run_id=f"r{i}", suite="roof", name="copy", host=f"h{i}", bytes_per_s=1e9) for i in range(count)]
+    page = render_report(runs, to_frame(rows))
+    assert f"<h1>{heading}</h1>" in page
+    assert f"<title>clusterbench: {heading}</title>" in page
+
+
+def test_imported_rows_are_counted_as_such_and_have_no_intervals_in_captions() -> None:
+    row = Measurement(
+        run_id="r", suite="collectives", name="all_reduce", algorithm="library", dtype="float32", op="sum", ranks=8,
+        size_bytes=1 << 20, median_s=1e-3, busbw=2e9, origin="imported",
+        sample_unit="the mean of `batch` calls in a row",
+    )  # fmt: skip
+    page = render_report([Run(run_id="r", started_at="")], to_frame([row, replace(row, size_bytes=1 << 21)]))
+    assert "<dt>Evidence</dt><dd>2 imported</dd>" in page
+    assert "Bars are 95" not in page
+    assert "the mean of several calls in a row" in page
+    assert "Bars are 95" in render_report([Run(run_id="r", started_at="")], to_frame([replace(row, ci95_low_s=9e-4)]))
+
+
 def test_two_runs_share_one_page_without_mixing(synthetic: Callable[..., Any]) -> None:
     a, b = synthetic("first"), synthetic("second", 2)
     page = page_of([a.run(), b.run()], a.kernels() + b.collectives())
