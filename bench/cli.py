@@ -64,7 +64,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the suite's exit code."""
-    from clusterbench.bench import launch
+    from clusterbench.bench.launching import launch
 
     quiet = not launch.speaks()
     try:

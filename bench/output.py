@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from clusterbench.bench.launch import speaks
+from clusterbench.bench.launching.launch import speaks
 from clusterbench.results.record import SCHEMA_VERSION
 
 if TYPE_CHECKING:

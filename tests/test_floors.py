@@ -1,4 +1,4 @@
-"""The four floors: imports run downwards only, and nothing is installed or imported under a bare name."""
+"""The four floors and the folders of bench: imports run downwards only, and nothing is installed or imported under a bare name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ BELOW = {
     "collectives": {"kernels"},
     "bench": {"kernels", "collectives", "results"},
 }
+
+BENCH = ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps", "disturbances",
+         "commands", "pytest_plugin")  # fmt: skip
+"""The folders of bench, each of which imports only those before it."""
 
 
 def imported_modules(path: Path) -> list[tuple[int, str]]:
@@ -52,6 +56,21 @@ def test_a_floor_imports_only_floors_below_it(floor: str) -> None:
     files = sorted((ROOT / floor).rglob("*.py"))
     assert files
     assert [offence for path in files for offence in offences(floor, path)] == []
+
+
+def test_a_folder_of_bench_imports_only_those_before_it() -> None:
+    above = {name: set(BENCH[place:]) for place, name in enumerate(BENCH)}
+    folders = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").exists()}
+    assert set(BENCH) == folders
+    found = []
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        folder = path.parent.name if path.parent.name in above else ""
+        for line, module in imported_modules(path):
+            parts = module.split(".")
+            if folder and parts[:2] == ["clusterbench", "bench"] and len(parts) > 2:
+                if parts[2] in above[folder] - {folder}:
+                    found.append(f"{folder}/{path.name}:{line} imports {module}")
+    assert found == []
 
 
 @pytest.mark.parametrize(

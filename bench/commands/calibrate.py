@@ -12,9 +12,9 @@ from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options,
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
-    from clusterbench.bench.calibration import Calibration
-    from clusterbench.bench.watchdog import Watchdog
-    from clusterbench.bench.world import World
+    from clusterbench.bench.jobs.calibration import Calibration
+    from clusterbench.bench.worlds.watchdog import Watchdog
+    from clusterbench.bench.worlds.world import World
     from clusterbench.results.record import Measurement, Run
 
 
@@ -41,7 +41,7 @@ def calibrate(**options: Any) -> int:
     The table is what `collectives run` takes `--algorithm best` and `--transport auto` from, with as many ranks.
     What it has of other collectives and other numbers of ranks stays.
     """
-    from clusterbench.bench.recording import guarded
+    from clusterbench.bench.worlds.recording import guarded
     from clusterbench.collectives.collective import COLLECTIVES, collective
 
     sizes = sweep(options["minbytes"], options["maxbytes"], options["stepfactor"], None)
@@ -50,12 +50,12 @@ def calibrate(**options: Any) -> int:
 
 
 def _calibrate(options: dict[str, Any], world: World, watchdog: Watchdog, names: list[str], sizes: list[int]) -> int:
-    from clusterbench.bench.calibration import Calibration
-    from clusterbench.bench.choice_table import default_path, fingerprint, own_table
-    from clusterbench.bench.collective_request import HOST, REGISTERED
-    from clusterbench.bench.recording import keeping_of, recorded
-    from clusterbench.bench.sampling import Rules
-    from clusterbench.bench.world import agreed
+    from clusterbench.bench.jobs.calibration import Calibration
+    from clusterbench.bench.measuring.collective_request import HOST, REGISTERED
+    from clusterbench.bench.measuring.sampling import Rules
+    from clusterbench.bench.tables.choice_table import default_path, fingerprint, own_table
+    from clusterbench.bench.worlds.recording import keeping_of, recorded
+    from clusterbench.bench.worlds.world import agreed
 
     def path_of() -> Path:
         machine = fingerprint()
@@ -88,7 +88,7 @@ def _calibrate(options: dict[str, Any], world: World, watchdog: Watchdog, names:
 
 def _show(options: dict[str, Any], calibration: Calibration, run: Run, rows: list[Measurement]) -> None:
     """Print what was chosen; for machines the rows that were measured."""
-    from clusterbench.bench.collective_request import MPI, SHARED
+    from clusterbench.bench.measuring.collective_request import MPI, SHARED
     from clusterbench.bench.output import emit_csv, emit_json, print_table, size_text
 
     if options["as_json"]:

@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from clusterbench.bench.choice_table import ChoiceTable, ChoiceTableError, default_path, fingerprint, own_table
-from clusterbench.bench.choices import Entry
-from clusterbench.bench.collective_request import (
+from clusterbench.bench.measuring.choices import Entry
+from clusterbench.bench.measuring.collective_request import (
     DEVICE,
     HOST,
     HYBRID,
@@ -24,14 +23,15 @@ from clusterbench.bench.collective_request import (
     Way,
     is_library,
 )
-from clusterbench.bench.collective_schedules import call_for
-from clusterbench.bench.forced_library import refuse_ignored
+from clusterbench.bench.measuring.collective_schedules import all_serving
+from clusterbench.bench.measuring.forced_library import refuse_ignored
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.names import ALL, AUTO, BEST
 from clusterbench.bench.output import note
-from clusterbench.bench.sampling import Rules
-from clusterbench.bench.world import World, agreed
+from clusterbench.bench.tables.choice_table import ChoiceTable, ChoiceTableError, default_path, fingerprint, own_table
+from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives import discovery, traffic
-from clusterbench.collectives.algorithm import Spec, UnsuitableAlgorithmError
+from clusterbench.collectives.algorithm import Spec
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.topology.placement import ROUND_ROBIN
@@ -126,19 +126,6 @@ def _measured(options: dict[str, Any], world: World) -> list[Measurement]:
         return [row for path in options["leave_out"] for row in read_journal(path).measurements]
 
     return agreed(world, read)
-
-
-def all_serving(world: World, what: Collective, root: int) -> list[Spec]:
-    """All algorithms that serve the call; those whose schedules would be too large for so many ranks are told of."""
-    served = []
-    for name in discovery.suitable(what, world.size):
-        try:
-            discovery.schedule(Spec(name), call_for(what, world, root))
-        except UnsuitableAlgorithmError as error:
-            note(f"left out of all: {error}")
-        else:
-            served.append(Spec(name))
-    return served
 
 
 def _taken(

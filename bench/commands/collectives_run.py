@@ -16,10 +16,10 @@ from clusterbench.bench.sizes import SIZE, SIZES, sweep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clusterbench.bench.collective_request import Request
-    from clusterbench.bench.point_to_point_runs import PointToPointRequest
-    from clusterbench.bench.watchdog import Watchdog
-    from clusterbench.bench.world import World
+    from clusterbench.bench.measuring.collective_request import Request
+    from clusterbench.bench.measuring.point_to_point_runs import PointToPointRequest
+    from clusterbench.bench.worlds.watchdog import Watchdog
+    from clusterbench.bench.worlds.world import World
     from clusterbench.collectives.algorithm import Spec
     from clusterbench.collectives.collective import Collective
     from clusterbench.collectives.schedule import Schedule
@@ -100,7 +100,7 @@ def run(**options: Any) -> int:
     gather, or between pairs of ranks pingpong or sendrecv. Sizes take K, M, G of 1024. Exit codes: 0 good, 1 failed,
     2 wrong usage, 3 wrong data, 124 nothing went on for --timeout.
     """
-    from clusterbench.bench.recording import guarded
+    from clusterbench.bench.worlds.recording import guarded
 
     # All that can be refused without knowing the world is refused before MPI starts: a typing error costs nothing.
     sizes = _sizes(options)
@@ -156,7 +156,7 @@ def _sizes(options: dict[str, Any]) -> list[int]:
 
 def _specs(options: dict[str, Any], what: Collective) -> tuple[list[Spec], dict[str, str]]:
     """The algorithms that are asked for, `all` among them as it is, and the environment that the library is to find."""
-    from clusterbench.bench.forced_library import forced_environment
+    from clusterbench.bench.measuring.forced_library import forced_environment
     from clusterbench.collectives.algorithm import parse_specs
 
     text = options["algorithm"]
@@ -196,13 +196,13 @@ def _collective(
     files: dict[str, Path],
 ) -> int:
     """Read, prove, and measure."""
-    from clusterbench.bench.collective_request import REGISTERED
-    from clusterbench.bench.collective_runs import CollectiveRuns
     from clusterbench.bench.commands.collectives_request import request_of
+    from clusterbench.bench.measuring.collective_request import REGISTERED
+    from clusterbench.bench.measuring.collective_runs import CollectiveRuns
+    from clusterbench.bench.measuring.shared_calls import NoWindowError
     from clusterbench.bench.output import note
-    from clusterbench.bench.recording import keeping_of, recorded
-    from clusterbench.bench.shared_calls import NoWindowError
-    from clusterbench.bench.world import agreed, alike
+    from clusterbench.bench.worlds.recording import keeping_of, recorded
+    from clusterbench.bench.worlds.world import agreed, alike
 
     read = {}
     for name, path in files.items():
@@ -234,8 +234,8 @@ def _collective(
 
 
 def _warn(world: World) -> None:
-    from clusterbench.bench.nccl_table import SHARED_CORES
     from clusterbench.bench.output import note
+    from clusterbench.bench.tables.nccl_table import SHARED_CORES
 
     if world.oversubscribed:
         note(f"{world.size} ranks share fewer cores: {SHARED_CORES[bool(world.yields)]}")
@@ -245,7 +245,7 @@ def _show(
     options: dict[str, Any], world: World, request: Request, device: str, run: Run, rows: list[Measurement]
 ) -> None:
     """Print what was measured, in the order of the request and not in that of the measurement."""
-    from clusterbench.bench.nccl_table import heading, table
+    from clusterbench.bench.tables.nccl_table import heading, table
 
     order = {str(spec): i for i, spec in enumerate(request.algorithms)}
     rows = sorted(rows, key=lambda row: (order[row.algorithm], row.count, row.placement != "out_of_place"))
@@ -268,8 +268,8 @@ def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool
 
 def _messages(options: dict[str, Any], world: World, watchdog: Watchdog, sizes: list[int]) -> int:
     from clusterbench.bench.commands.collectives_request import rules_of
-    from clusterbench.bench.point_to_point_runs import PointToPointRequest, PointToPointRuns
-    from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.measuring.point_to_point_runs import PointToPointRequest, PointToPointRuns
+    from clusterbench.bench.worlds.recording import keeping_of, recorded
     from clusterbench.kernels.element_types import element_type
 
     dtype = element_type(options["datatype"])
@@ -300,8 +300,8 @@ def _messages(options: dict[str, Any], world: World, watchdog: Watchdog, sizes: 
 def _show_messages(
     options: dict[str, Any], world: World, request: PointToPointRequest, device: str, run: Run, rows: list[Measurement]
 ) -> None:
-    from clusterbench.bench.nccl_table import message_heading, table
-    from clusterbench.bench.point_to_point_table import pingpong_table
+    from clusterbench.bench.tables.nccl_table import message_heading, table
+    from clusterbench.bench.tables.point_to_point_table import pingpong_table
 
     rows = sorted(rows, key=lambda row: (request.algorithms.index(row.algorithm), row.count))
     if _emitted(options, run, rows):

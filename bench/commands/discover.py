@@ -11,9 +11,9 @@ from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options,
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
-    from clusterbench.bench.pair_runs import PairRuns
-    from clusterbench.bench.watchdog import Watchdog
-    from clusterbench.bench.world import World
+    from clusterbench.bench.pairs.runs import PairRuns
+    from clusterbench.bench.worlds.watchdog import Watchdog
+    from clusterbench.bench.worlds.world import World
     from clusterbench.collectives.topology.graph import Topology
     from clusterbench.results.record import Run
 
@@ -39,17 +39,17 @@ def discover(**options: Any) -> int:
     """
     if options["size_bytes"] < 1:
         raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
-    from clusterbench.bench.launch import launcher, launcher_size
+    from clusterbench.bench.launching.launch import launcher, launcher_size
 
     if launcher() is None or launcher_size() == 1:
         return _of_host(options)
-    from clusterbench.bench.recording import guarded
+    from clusterbench.bench.worlds.recording import guarded
 
     return guarded(options, lambda world, watchdog: _of_ranks(options, world, watchdog))
 
 
 def _of_host(options: dict[str, Any]) -> int:
-    from clusterbench.bench.host_topology import discover_host
+    from clusterbench.bench.hosts.topology import discover_host
 
     _show(options, {}, discover_host(), None)
     return exit_codes.GOOD
@@ -59,7 +59,7 @@ def _of_ranks(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
     if world.size == 1:  # of a launcher that does not say how many it has started
         return _of_host(options)
     from clusterbench.bench.commands.pairs import pair_runs
-    from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.worlds.recording import keeping_of, recorded
 
     request, runs = pair_runs(options, world)
     return recorded(
@@ -76,9 +76,9 @@ def _of_ranks(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
 
 
 def _show_ranks(options: dict[str, Any], runs: PairRuns, run: Run) -> None:
-    from clusterbench.bench.pair_runs import BANDWIDTH, LATENCY
-    from clusterbench.bench.rank_groups import rank_groups
-    from clusterbench.bench.rank_topology import group_levels, measured_topology
+    from clusterbench.bench.pairs.groups import rank_groups
+    from clusterbench.bench.pairs.runs import BANDWIDTH, LATENCY
+    from clusterbench.bench.pairs.topology import group_levels, measured_topology
 
     hosts = [place.host for place in runs.world.places]
     latency_s, message_s = runs.times_s[LATENCY], runs.times_s[BANDWIDTH]
@@ -107,7 +107,7 @@ def _show_ranks(options: dict[str, Any], runs: PairRuns, run: Run) -> None:
 def _show(options: dict[str, Any], parts: dict[str, Any], found: Topology, groups: list[dict[str, Any]] | None) -> None:
     """Print what was found; `groups` are those of ranks, if there are any."""
     from clusterbench.bench.output import emit_csv, emit_document
-    from clusterbench.bench.topology_rows import document, link_rows
+    from clusterbench.bench.tables.topology_rows import document, link_rows
 
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -116,7 +116,7 @@ def _show(options: dict[str, Any], parts: dict[str, Any], found: Topology, group
     elif options["as_csv"]:
         emit_csv(link_rows(found))
     else:
-        from clusterbench.bench.topology_view import print_groups, print_topology
+        from clusterbench.bench.tables.topology_view import print_groups, print_topology
 
         if groups is not None:
             print_groups(groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.finding import Finding
-from clusterbench.bench.launch import launcher, speaks
-from clusterbench.bench.mpi_status import MpiStatus
+from clusterbench.bench.hosts.diagnosis import diagnose, examine
+from clusterbench.bench.launching.launch import launcher, speaks
 from clusterbench.bench.options import FiniteRange, machine_options
+from clusterbench.bench.tables.findings import print_disturbances, print_findings
 
 if TYPE_CHECKING:
     from clusterbench.bench.disturbances.facts import Facts
-    from clusterbench.bench.world import World
+    from clusterbench.bench.worlds.world import World
 
 
 @click.command()
@@ -63,7 +64,7 @@ def _look_deep(interval_s: float) -> tuple[World | None, Facts | None]:
 
     if launcher() is None:
         return None, gather(interval_s)
-    from clusterbench.bench.world import join_world
+    from clusterbench.bench.worlds.world import join_world
 
     world = join_world()
     return world, gather_world(world, interval_s)
@@ -105,138 +106,8 @@ def _print(
             print_disturbances(spoilt)
 
 
-def examine() -> tuple[dict[str, Any], MpiStatus]:
-    """The environment with its back ends and its MPI, and the state of MPI."""
-    from clusterbench.bench.environment import backend_rows, capture_environment
-    from clusterbench.bench.mpi_status import check_mpi
-
-    status = check_mpi()
-    return capture_environment(mpi=status.as_row(), backends=backend_rows()), status
-
-
-def diagnose(environment: Mapping[str, Any], status: MpiStatus, deep: bool = False) -> list[Finding]:
-    """The findings in the order in which they are printed; `deep` leaves what spoils a measurement to others."""
-    return [
-        *_mpi_findings(status),
-        *_host_findings(environment),
-        *(() if deep else _unsteady(environment)),
-        *_gpu_findings(environment),
-        *(
-            Finding("backend", row["backend"], row["mode"], row.get("version") or "", row.get("reason") or "")
-            for row in environment.get("backends", ())
-        ),
-    ]
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings as two tables, and after them the problems and warnings in full."""
-    from clusterbench.bench.output import print_table
-
-    here = [finding for finding in findings if finding.part != "backend" and finding.found]
-    print_table("This machine", ["part", "what", "found"], [(f.part, f.name, f.found) for f in here])
-    backends = [finding for finding in findings if finding.part == "backend"]
-    print_table(
-        "Back ends",
-        ["back end", "mode", "version", "reason"],
-        [(f.name, f.state, f.found, f.reason) for f in backends],
-    )
-    for state in ("warning", "problem"):
-        for finding in findings:
-            if finding.state == state:
-                click.echo(f"{state}: {finding.reason}")
-    if not any(finding.state == "problem" for finding in findings):
-        click.echo("MPI works here.")
-
-
-def print_disturbances(findings: Sequence[Finding]) -> None:
-    """Print what spoils a measurement: what was found, why it matters, and what mends it."""
-    click.echo("\nWhat spoils a measurement here")
-    for finding in findings:
-        if finding.state == "warning":
-            click.echo(f"\nwarning: {finding.name}: {finding.found}")
-            click.echo(f"  why:   {finding.reason}\n  mend:  {finding.mend}")
-    if not any(finding.state == "warning" for finding in findings):
-        click.echo("\nNothing was found.")
-    for finding in findings:
-        if finding.state != "warning":
-            click.echo(f"\n{finding.name}: {finding.found}" + (f" ({finding.reason})" if finding.reason else ""))
-
-
-def _mpi_findings(status: MpiStatus) -> list[Finding]:
-    found = []
-    if status.library:
-        found.append(Finding("mpi", "library", "ok", f"{status.library} ({status.libmpi})"))
-    if status.mpiexec:
-        answer = f"{status.mpiexec} ({status.mpiexec_family} {status.mpiexec_version})"
-        if status.world is not None:
-            answer += f": 2 processes found a world of {status.world}"
-        found.append(Finding("mpi", "mpiexec", "ok" if status.usable else "info", answer))
-    path = status.path_mpiexec or "none"
-    if status.path_mpiexec and status.path_world is not None:
-        path += f": 2 processes found a world of {status.path_world}"
-    found.append(Finding("mpi", "mpiexec on the path", "info", path))
-    found += [Finding("mpi", "problem", "problem", "", text) for text in (*status.problems, *status.path_problems)]
-    found += [Finding("mpi", "warning", "warning", "", text) for text in status.warnings]
-    return found
-
-
-def _host_findings(environment: Mapping[str, Any]) -> list[Finding]:
-    from clusterbench.bench.output import about_size_text
-
-    host, cpu, memory = environment["host"], environment["cpu"], environment["memory"]
-    usable = len(cpu["affinity"])
-    cores = f"{usable} usable of {cpu['logical_cores']} logical, {cpu['physical_cores'] or 'unknown'} physical"
-    caches = [
-        f"L{cache['level']} {about_size_text(cache['size_bytes'])}"
-        for cache in cpu["caches"]
-        if cache["type"] != "Instruction"
-    ]
-    return [
-        Finding("host", "name", "info", f"{host['name']}, {host['os']}, kernel {host['kernel']}"),
-        Finding("host", "container", "info", host["container"] or "no sign of one"),
-        Finding("host", "CPU", "info", f"{cpu['model'] or 'unknown model'} ({cpu['architecture']})"),
-        Finding("host", "vector units", "info", ", ".join(cpu["vector"]) or "unknown"),
-        Finding("host", "cores", "info", cores),
-        Finding("host", "NUMA nodes", "info", str(len(cpu["numa"]) or "unknown")),
-        Finding("host", "caches", "info", ", ".join(caches) or "unknown"),
-        Finding(
-            "host",
-            "memory",
-            "info",
-            f"{about_size_text(memory['total_bytes'])}, {about_size_text(memory['available_bytes'])} available",
-        ),
-        Finding("host", "governor", "info", cpu["governor"] or "not readable here"),
-        Finding("host", "load", "info", f"{host['load_1min']:.2f} over the last minute"),
-    ]
-
-
-def _unsteady(environment: Mapping[str, Any]) -> list[Finding]:
-    """What makes times on this host vary from run to run, as far as one look tells."""
-    host, cpu = environment["host"], environment["cpu"]
-    usable = len(cpu["affinity"])
-    found = []
-    if cpu["governor"] and cpu["governor"] != "performance":
-        found.append(f"the frequency governor is {cpu['governor']}: times vary until it is `performance`")
-    if host["load_1min"] > max(0.5, usable / 2):
-        found.append(f"the load is {host['load_1min']:.2f}: other work shares the {usable} cores with the measurement")
-    if usable < 2:
-        found.append("one usable core: two ranks share it, and their times say little")
-    if host["cgroup_cores"] and host["cgroup_cores"] < usable:
-        found.append(f"the container may use {host['cgroup_cores']:g} of {usable} cores: it is paused above that")
-    return [Finding("host", "warning", "warning", "", text) for text in found]
-
-
-def _gpu_findings(environment: Mapping[str, Any]) -> list[Finding]:
-    if not environment["gpus"]:
-        return [Finding("gpu", "GPUs", "info", "none", environment["gpus_found_by"])]
-    return [
-        Finding("gpu", f"GPU {gpu['index']}", "ok", f"{gpu['name']} ({gpu['pci_id']})", environment["gpus_found_by"])
-        for gpu in environment["gpus"]
-    ]
-
-
 def _run_row(environment: dict[str, Any], findings: Sequence[Finding], code: int) -> dict[str, Any]:
-    from clusterbench.bench.environment import new_run_id
+    from clusterbench.bench.hosts.environment import new_run_id
     from clusterbench.results.journal import ended, now_iso
     from clusterbench.results.record import Run
 

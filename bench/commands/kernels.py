@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
-    from clusterbench.bench.kernel_runs import Plan
+    from clusterbench.bench.measuring.kernel_runs import Plan
     from clusterbench.results.journal import Journal
     from clusterbench.results.record import Measurement, Run
     from clusterbench.results.store import Store
@@ -123,9 +123,9 @@ def run_kernels(
     strict: bool,
 ) -> int:
     """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources."""
-    from clusterbench.bench.environment import capture_environment, command_line, new_run_id
-    from clusterbench.bench.kernel_runs import Plan
-    from clusterbench.bench.sampling import Rules
+    from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
+    from clusterbench.bench.measuring.kernel_runs import Plan
+    from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.kernels.discovery import choose, choose_dtypes, discover
     from clusterbench.results.journal import now_iso
     from clusterbench.results.record import Run
@@ -179,8 +179,8 @@ def _run(
 ) -> tuple[Journal, int]:
     """Run, and show the rows, also where it fails. Returns the journal with the run as it ended, and the exit code."""
     from clusterbench.bench.judge import exit_code
-    from clusterbench.bench.kernel_runs import run_kernels as run_plan
-    from clusterbench.bench.time_account import TimeAccount, with_time
+    from clusterbench.bench.measuring.kernel_runs import run_kernels as run_plan
+    from clusterbench.bench.worlds.time_account import TimeAccount, with_time
     from clusterbench.results.journal import Journal, JournalWriteError
 
     account = TimeAccount()

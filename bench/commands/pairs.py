@@ -11,9 +11,9 @@ from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options,
 from clusterbench.bench.sizes import SIZE
 
 if TYPE_CHECKING:
-    from clusterbench.bench.pair_runs import PairRuns, PairsRequest
-    from clusterbench.bench.watchdog import Watchdog
-    from clusterbench.bench.world import World
+    from clusterbench.bench.pairs.runs import PairRuns, PairsRequest
+    from clusterbench.bench.worlds.watchdog import Watchdog
+    from clusterbench.bench.worlds.world import World
     from clusterbench.results.record import Measurement, Run
 
 LATENCY_BYTES = 8
@@ -40,17 +40,17 @@ def pairs(**options: Any) -> int:
     """
     if options["size_bytes"] < 1:
         raise click.UsageError(f"-b is {options['size_bytes']}; expected at least 1 byte")
-    from clusterbench.bench.recording import guarded
+    from clusterbench.bench.worlds.recording import guarded
 
     return guarded(options, lambda world, watchdog: _pairs(options, world, watchdog))
 
 
 def pair_runs(options: dict[str, Any], world: World) -> tuple[PairsRequest, PairRuns]:
     """What the options of a command that measures all pairs ask for, and what measures it."""
-    from clusterbench.bench.nccl_table import SHARED_CORES
+    from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.bench.output import note
-    from clusterbench.bench.pair_runs import PairRuns, PairsRequest
-    from clusterbench.bench.sampling import Rules
+    from clusterbench.bench.pairs.runs import PairRuns, PairsRequest
+    from clusterbench.bench.tables.nccl_table import SHARED_CORES
 
     seed = options["seed"] if options["seed"] is not None else secrets.randbits(32)
     request = PairsRequest(
@@ -68,7 +68,7 @@ def pair_runs(options: dict[str, Any], world: World) -> tuple[PairsRequest, Pair
 
 
 def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
-    from clusterbench.bench.recording import keeping_of, recorded
+    from clusterbench.bench.worlds.recording import keeping_of, recorded
 
     request, runs = pair_runs(options, world)
     return recorded(
@@ -86,7 +86,7 @@ def _pairs(options: dict[str, Any], world: World, watchdog: Watchdog) -> int:
 
 def _show(options: dict[str, Any], runs: PairRuns, run: Run, device: str, rows: list[Measurement]) -> None:
     from clusterbench.bench.output import emit_csv, emit_json
-    from clusterbench.bench.pair_table import print_pairs
+    from clusterbench.bench.pairs.table import print_pairs
 
     if options["as_json"]:
         emit_json(run.as_row(), [row.as_row() for row in rows])

@@ -66,7 +66,7 @@ def report(
 
 
 def _write_page(output: Path, runs: list[Run], frame: DataFrame) -> None:
-    from clusterbench.bench.pictures import pictures
+    from clusterbench.bench.tables.pictures import pictures
     from clusterbench.results.report.page import write_report
 
     shown = pictures(frame)

@@ -160,7 +160,7 @@ def import_results(
     With --topology rows get a proven bound, an expected time and a verdict. Ends with 3 where data are wrong or a row
     cannot be, with 2 where a file was refused.
     """
-    from clusterbench.bench.imported_runs import Asked, import_files
+    from clusterbench.bench.stored.imported_runs import Asked, import_files
 
     return import_files(files, Asked(importer, ranks, topology, url, journals), as_json=as_json, as_csv=as_csv)
 

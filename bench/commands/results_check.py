@@ -12,7 +12,7 @@ from clusterbench.bench.options import machine_options, store_option, strict_opt
 from clusterbench.bench.output import emit_csv, emit_json, note, print_table, size_text
 
 if TYPE_CHECKING:
-    from clusterbench.bench.thresholds import Check
+    from clusterbench.bench.stored.thresholds import Check
 
 
 @click.command()
@@ -33,9 +33,9 @@ def check(runs: str, url: str, file: Path, strict: bool, as_json: bool, as_csv: 
     RUNS are runs with commas between, each a run's id, a unique beginning of one, `latest`, `previous`, or a journal
     file. A threshold beyond the bound of a row is refused.
     """
-    from clusterbench.bench.stored_runs import named_runs
-    from clusterbench.bench.thresholds import check as check_rows
-    from clusterbench.bench.thresholds import read_thresholds
+    from clusterbench.bench.stored.stored_runs import named_runs
+    from clusterbench.bench.stored.thresholds import check as check_rows
+    from clusterbench.bench.stored.thresholds import read_thresholds
 
     thresholds = read_thresholds(file)
     side = named_runs(runs, url)
@@ -85,7 +85,7 @@ def outliers(runs: str, url: str, strict: bool, as_json: bool, as_csv: bool) -> 
 
     RUNS as of `check`: hosts and devices are compared over all of them together, ranks and links within each.
     """
-    from clusterbench.bench.stored_runs import named_runs
+    from clusterbench.bench.stored.stored_runs import named_runs
     from clusterbench.results.outliers import FEWEST
     from clusterbench.results.outliers import outliers as find
 

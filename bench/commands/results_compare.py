@@ -60,7 +60,7 @@ def compare(
     file. Rows of the same point on a side are launches, and launches are what is tested. Ends with 4 where a row is
     worse: significant over all rows, the interval of time B / time A above 1, and the ratio above the tolerance.
     """
-    from clusterbench.bench.stored_runs import sides
+    from clusterbench.bench.stored.stored_runs import sides
     from clusterbench.results.compare import compare as compare_sides
 
     side_a, side_b = sides(a, b, url)

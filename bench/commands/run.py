@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from clusterbench.bench.launch import launcher, launcher_size, speaks
+from clusterbench.bench.jobs.presets import PRESETS
+from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
 from clusterbench.bench.options import SEED, job_options, machine_options
-from clusterbench.bench.presets import PRESETS
 
 
 @click.command()
@@ -32,7 +32,7 @@ def run(
     Starts mpiexec itself. The exit code is the worst of the parts; what failed is in the report. --json and --csv print
     all rows instead of the summary.
     """
-    from clusterbench.bench.main_job import MainJob
+    from clusterbench.bench.jobs.main_job import MainJob
 
     found = launcher()
     if found is not None and (launcher_size() or 1) > 1:

@@ -12,7 +12,7 @@ from clusterbench.bench.options import FiniteRange, machine_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
-    from clusterbench.bench.simulated_runs import Simulation
+    from clusterbench.bench.measuring.simulated_runs import Simulation
     from clusterbench.results.record import Measurement, Run
 
 SECONDS = FiniteRange(0.0, 1e6)
@@ -93,8 +93,8 @@ def simulate(**options: Any) -> int:
 
 
 def _asked(options: dict[str, Any]) -> Simulation:
-    from clusterbench.bench.environment import new_run_id
-    from clusterbench.bench.simulated_runs import NCCL, Simulation, SimulationError, chosen
+    from clusterbench.bench.hosts.environment import new_run_id
+    from clusterbench.bench.measuring.simulated_runs import NCCL, Simulation, SimulationError, chosen
     from clusterbench.collectives.algorithm import Call, parse_specs
     from clusterbench.collectives.collective import collective
     from clusterbench.collectives.simulator.closed import host_ranks
@@ -141,9 +141,9 @@ def _asked(options: dict[str, Any]) -> Simulation:
 
 
 def _simulated(asked: Simulation, folder: Path | None) -> tuple[Run, list[Measurement]]:
-    from clusterbench.bench.environment import capture_environment, command_line
+    from clusterbench.bench.hosts.environment import capture_environment, command_line
+    from clusterbench.bench.measuring.simulated_runs import simulate as simulated
     from clusterbench.bench.output import progress
-    from clusterbench.bench.simulated_runs import simulate as simulated
     from clusterbench.results.journal import Journal, ended, now_iso
     from clusterbench.results.record import Run
 
@@ -166,7 +166,7 @@ def _simulated(asked: Simulation, folder: Path | None) -> tuple[Run, list[Measur
 
 def _show(options: dict[str, Any], asked: Simulation, run: Run, rows: list[Measurement]) -> None:
     from clusterbench.bench.output import emit_csv, emit_json, note
-    from clusterbench.bench.simulated_table import table
+    from clusterbench.bench.tables.simulated_table import table
 
     for warning in asked.topology.warnings:
         note(f"warning: {warning}")
@@ -184,7 +184,7 @@ def _show(options: dict[str, Any], asked: Simulation, run: Run, rows: list[Measu
 
 def _calibrate(options: dict[str, Any]) -> int:
     from clusterbench.bench.output import about_size_text, emit_csv, emit_json, print_table, rate_text, time_text
-    from clusterbench.bench.size_curves import calibration_of_file
+    from clusterbench.bench.tables.size_curves import calibration_of_file
 
     found = calibration_of_file(options["calibrate"])
     if options["as_json"] or options["as_csv"]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.launch import launcher, launcher_size, speaks
+from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
 from clusterbench.bench.options import job_options, machine_options
 
 if TYPE_CHECKING:
-    from clusterbench.bench.launchers import Launcher
-    from clusterbench.bench.sweep_file import Sweep
-    from clusterbench.bench.sweep_job import SweepJob
+    from clusterbench.bench.launching.launchers import Launcher
+    from clusterbench.bench.sweeps.file import Sweep
+    from clusterbench.bench.sweeps.job import SweepJob
 
 
 @click.command()
@@ -52,7 +52,7 @@ def sweep(
             f"`clusterbench sweep` starts the ranks itself; {found.name} has started {launcher_size()} of it: "
             "start it once"
         )
-    from clusterbench.bench.sweep_file import read_sweep
+    from clusterbench.bench.sweeps.file import read_sweep
 
     asked = read_sweep(file)
     job = _job(asked, out, url, resume, tables=not (as_json or as_csv))
@@ -75,11 +75,11 @@ def sweep(
 def _job(asked: Sweep, out: Path, url: str | None, resume: bool, tables: bool) -> SweepJob:
     import secrets
 
-    from clusterbench.bench.environment import new_run_id
-    from clusterbench.bench.job_record import JobRecord
+    from clusterbench.bench.hosts.environment import new_run_id
+    from clusterbench.bench.jobs.job_record import JobRecord
     from clusterbench.bench.output import note
-    from clusterbench.bench.sweep_job import SweepJob, earlier_run, known_times
-    from clusterbench.bench.sweep_plan import plan
+    from clusterbench.bench.sweeps.job import SweepJob, earlier_run, known_times
+    from clusterbench.bench.sweeps.plan import plan
 
     earlier = earlier_run(asked, out / "journals") if resume else None
     if resume and earlier is None:
@@ -101,7 +101,7 @@ def _job(asked: Sweep, out: Path, url: str | None, resume: bool, tables: bool) -
 
 
 def _launcher(asked: Sweep) -> Launcher:
-    from clusterbench.bench.launchers import find_launcher, slurm_hosts
+    from clusterbench.bench.launching.launchers import find_launcher, slurm_hosts
 
     choice = asked.launcher
     hosts = choice.hosts or slurm_hosts()
@@ -112,10 +112,10 @@ def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
     """Print what would be run."""
     from collections import Counter
 
+    from clusterbench.bench.hosts.recorded_variables import redact
     from clusterbench.bench.output import emit_csv, emit_document
-    from clusterbench.bench.recorded_variables import redact
-    from clusterbench.bench.sweep_script import command_text
-    from clusterbench.bench.sweep_times import BUDGET, duration_text, in_words
+    from clusterbench.bench.sweeps.script import command_text
+    from clusterbench.bench.sweeps.times import BUDGET, duration_text, in_words
 
     left = job.left()
     rows = [
@@ -146,8 +146,8 @@ def _show(job: SweepJob, as_json: bool, as_csv: bool) -> int:
 
 
 def _write_script(job: SweepJob, path: Path) -> int:
-    from clusterbench.bench.recorded_variables import redact
-    from clusterbench.bench.sweep_script import batch_script, write_script
+    from clusterbench.bench.hosts.recorded_variables import redact
+    from clusterbench.bench.sweeps.script import batch_script, write_script
 
     if redact(job.record.url) != job.record.url:
         raise click.UsageError(

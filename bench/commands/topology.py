@@ -44,7 +44,7 @@ def _topology_options(command: Command) -> Command:
 
 def _read(text: str, node: str | None, format_name: str | None) -> Topology:
     """The topology that the options of `_topology_options` mean; what was guessed is told of on standard error."""
-    from clusterbench.bench.launch import speaks
+    from clusterbench.bench.launching.launch import speaks
     from clusterbench.collectives.topology.cluster_files import cluster_of_files
     from clusterbench.collectives.topology.file import read_topology
     from clusterbench.collectives.topology.spec import topology_from
@@ -85,16 +85,16 @@ def show(text: str, node: str | None, format_name: str | None, svg: Path | None,
         _written(svg, "--svg", topology_svg(found))
     if as_json:
         from clusterbench.bench.output import emit_document
-        from clusterbench.bench.topology_rows import document
+        from clusterbench.bench.tables.topology_rows import document
 
         emit_document(document(found))
     elif as_csv:
         from clusterbench.bench.output import emit_csv
-        from clusterbench.bench.topology_rows import link_rows
+        from clusterbench.bench.tables.topology_rows import link_rows
 
         emit_csv(link_rows(found))
     elif svg != Path("-"):
-        from clusterbench.bench.topology_view import print_topology
+        from clusterbench.bench.tables.topology_view import print_topology
 
         print_topology(found)
 
@@ -132,8 +132,8 @@ def convert(text: str, node: str | None, format_name: str | None, output: Path, 
 @machine_options
 def bound_of(text: str, node: str | None, format_name: str | None, as_json: bool, as_csv: bool, **options: Any) -> None:
     """Print what no algorithm beats: the least time of a collective, what limits it, and the best of a class."""
+    from clusterbench.bench.measuring.topology_bounds import bound_rows, print_bounds
     from clusterbench.bench.output import emit_csv, emit_json
-    from clusterbench.bench.topology_bounds import bound_rows, print_bounds
     from clusterbench.collectives.collective import collective
 
     first = options["minbytes"]

@@ -10,9 +10,9 @@ import os
 import re
 from pathlib import Path
 
-from clusterbench.bench.cgroups import cpu_quota
 from clusterbench.bench.disturbances.facts import Counters
-from clusterbench.bench.host_settings import number
+from clusterbench.bench.hosts.cgroups import cpu_quota
+from clusterbench.bench.hosts.settings import number
 from clusterbench.kernels.device import read_text
 
 _THERMAL = "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count"

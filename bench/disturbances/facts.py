@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clusterbench.bench.gpu_state import GpuCondition
-from clusterbench.bench.host_settings import CpuSettings, KernelSettings, Limits, MemorySettings
-from clusterbench.bench.network_cards import RdmaPort
+from clusterbench.bench.hosts.gpu_state import GpuCondition
+from clusterbench.bench.hosts.network_cards import RdmaPort
+from clusterbench.bench.hosts.settings import CpuSettings, KernelSettings, Limits, MemorySettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from clusterbench.bench import launch
-from clusterbench.bench.cgroups import cpu_quota
 from clusterbench.bench.disturbances.counters import read_counters
 from clusterbench.bench.disturbances.facts import Counters, Facts, HostFacts, OtherLoad, RankFacts
 from clusterbench.bench.disturbances.processes import other_load, related
-from clusterbench.bench.gpu_state import gpu_conditions, gpu_uuids
-from clusterbench.bench.host_settings import (
+from clusterbench.bench.hosts.cgroups import cpu_quota
+from clusterbench.bench.hosts.gpu_state import gpu_conditions, gpu_uuids
+from clusterbench.bench.hosts.network_cards import interfaces, rdma_ports
+from clusterbench.bench.hosts.rank_gpus import gpu_of
+from clusterbench.bench.hosts.settings import (
     PCI,
     device_node,
     nodes_of,
@@ -27,13 +28,12 @@ from clusterbench.bench.host_settings import (
     read_limits,
     read_memory_settings,
 )
-from clusterbench.bench.network_cards import interfaces, rdma_ports
-from clusterbench.bench.rank_gpus import gpu_of
+from clusterbench.bench.launching import launch
 from clusterbench.collectives.transports.shared_window import SHM
 from clusterbench.kernels.device import affinity
 
 if TYPE_CHECKING:
-    from clusterbench.bench.world import World
+    from clusterbench.bench.worlds.world import World
 
 
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -68,7 +68,7 @@ def gather_world(world: World, interval_s: float) -> Facts | None:
     Noise is measured on all ranks at once, each on the cores that it is bound to.
     """
     from clusterbench.bench.disturbances.noise import measure_noise
-    from clusterbench.bench.world import await_all
+    from clusterbench.bench.worlds.world import await_all
 
     def awake() -> None:
         return None

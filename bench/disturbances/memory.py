@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clusterbench.bench.disturbances.facts import Facts, HostFacts
 from clusterbench.bench.finding import Finding
-from clusterbench.bench.host_settings import UNLIMITED
+from clusterbench.bench.hosts.settings import UNLIMITED
 
 LEAST_SWAPPED = 0.01
 """Share of the memory: less is what a host swaps out for good in the days after its start."""

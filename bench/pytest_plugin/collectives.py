@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.job_record import judged
-from clusterbench.bench.launch import LaunchError, run_group
-from clusterbench.bench.launchers import RANK_PLACEMENTS
+from clusterbench.bench.jobs.job_record import judged
+from clusterbench.bench.jobs.world_runs import python
+from clusterbench.bench.launching.launch import LaunchError, run_group
+from clusterbench.bench.launching.launchers import RANK_PLACEMENTS
 from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
-from clusterbench.bench.supervisor import supervise
-from clusterbench.bench.world_runs import python
+from clusterbench.bench.worlds.supervisor import supervise
 from clusterbench.results.journal import now_iso, read_journal
 from clusterbench.results.record import Measurement
 
 if TYPE_CHECKING:
-    from clusterbench.bench.launch import Finished
+    from clusterbench.bench.launching.launch import Finished
     from clusterbench.bench.pytest_plugin.session import BenchmarkSession
     from clusterbench.collectives.schedule import Schedule
 

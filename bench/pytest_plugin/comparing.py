@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clusterbench.bench import thresholds
 from clusterbench.bench.output import time_text
 from clusterbench.bench.pytest_plugin.options import Settings
 from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
-from clusterbench.bench.stored_runs import named_runs
+from clusterbench.bench.stored import thresholds
+from clusterbench.bench.stored.stored_runs import named_runs
 from clusterbench.results.columns import to_frame
 from clusterbench.results.compare import COLUMNS, CompareError, Side, compare
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterbench.bench.judge import NO_BOUND, Bound, is_beyond, judge_time
+from clusterbench.bench.measuring.python_timing import python_block, reading_s
+from clusterbench.bench.measuring.sampling import sample, with_samples
 from clusterbench.bench.pytest_plugin.results import Result
-from clusterbench.bench.python_timing import python_block, reading_s
-from clusterbench.bench.sampling import sample, with_samples
 from clusterbench.kernels import device
 from clusterbench.results.importers.pytest_benchmark import name_and_shape
 from clusterbench.results.journal import now_iso

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterbench.bench.kernel_runs import Plan, roof_runs, run_kernels
+from clusterbench.bench.measuring.kernel_runs import Plan, roof_runs, run_kernels
 from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
 from clusterbench.bench.sizes import SIZE
-from clusterbench.bench.time_account import TimeAccount
+from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
 from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import choose, choose_dtypes, discover

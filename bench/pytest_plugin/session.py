@@ -14,11 +14,11 @@ import pytest
 from clusterbench.bench.pytest_plugin.options import DEFAULT_STORE, Settings
 
 if TYPE_CHECKING:
-    from clusterbench.bench.launchers import Launcher
+    from clusterbench.bench.launching.launchers import Launcher
+    from clusterbench.bench.measuring.roof_runs import RoofRuns
+    from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.bench.pytest_plugin.comparing import Baseline
     from clusterbench.bench.pytest_plugin.results import Result
-    from clusterbench.bench.roof_runs import RoofRuns
-    from clusterbench.bench.sampling import Rules
     from clusterbench.results.journal import Journal
     from clusterbench.results.record import Run
 
@@ -72,7 +72,7 @@ class BenchmarkSession:
     @property
     def rules(self) -> Rules:
         """How long to measure a row."""
-        from clusterbench.bench.sampling import Rules
+        from clusterbench.bench.measuring.sampling import Rules
 
         return Rules(precision=self.settings.precision, budget_s=self.settings.budget_s)
 
@@ -85,7 +85,7 @@ class BenchmarkSession:
     def journal(self) -> Journal:
         """The journal of the run, begun where it is first asked for."""
         if self._journal is None:
-            from clusterbench.bench.environment import capture_environment, command_line, new_run_id
+            from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
             from clusterbench.results.journal import Journal, now_iso
             from clusterbench.results.record import Run
 
@@ -113,7 +113,7 @@ class BenchmarkSession:
     def launcher(self) -> Launcher:
         """What starts ranks. Raises `LaunchError` where nothing does."""
         if self._launcher is None:
-            from clusterbench.bench.launchers import MPIEXEC, find_launcher
+            from clusterbench.bench.launching.launchers import MPIEXEC, find_launcher
 
             self._launcher = find_launcher(MPIEXEC, "", (), 0, ())
         return self._launcher
@@ -148,7 +148,7 @@ class BenchmarkSession:
         return self._load(sorted(self.folder.glob(f"{self._journal.run.run_id}.*.jsonl")))
 
     def _load(self, journals: Sequence[Path]) -> bool:
-        from clusterbench.bench.recorded_variables import redact
+        from clusterbench.bench.hosts.recorded_variables import redact
         from clusterbench.results.databases import StoreError
         from clusterbench.results.store import Store
 

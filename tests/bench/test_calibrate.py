@@ -8,7 +8,7 @@ from pathlib import Path
 import mpi
 import pytest
 
-from clusterbench.bench.choice_table import read_table
+from clusterbench.bench.tables.choice_table import read_table
 from clusterbench.results.journal import read_journal
 
 pytestmark = pytest.mark.mpi

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench.choice_table import (
+from clusterbench.bench.measuring.choices import Cell, Entry, chosen_cells, contenders
+from clusterbench.bench.tables.choice_table import (
     ChoiceTableError,
     default_path,
     fingerprint,
@@ -18,7 +19,6 @@ from clusterbench.bench.choice_table import (
     read_table,
     write_entries,
 )
-from clusterbench.bench.choices import Cell, Entry, chosen_cells, contenders
 from clusterbench.results.record import Measurement
 
 ROUNDS = {"direct": 2, "ring": 6, "binomial": 4}

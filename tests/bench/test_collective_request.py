@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clusterbench.bench.collective_request import Request
 from clusterbench.bench.commands.collectives_request import rank_order
-from clusterbench.bench.sampling import Rules
+from clusterbench.bench.measuring.collective_request import Request
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.collectives.algorithm import Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.results.record import Measurement

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterbench.bench import device_calls
-from clusterbench.bench.device_calls import DeviceCalls, shared_by
-from clusterbench.bench.status_page import StatusPage, read_pages
+from clusterbench.bench.measuring import device_calls
+from clusterbench.bench.measuring.device_calls import DeviceCalls, shared_by
+from clusterbench.bench.worlds.status_page import StatusPage, read_pages
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.data import Problem
 from clusterbench.collectives.transports.gpu import ArrayModule

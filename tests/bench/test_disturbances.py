@@ -28,9 +28,9 @@ from clusterbench.bench.disturbances.judged import judge
 from clusterbench.bench.disturbances.noise import HICCUP, figures, measure_noise
 from clusterbench.bench.disturbances.processes import CpuTime, busy_between, other_load, related, unseen_between
 from clusterbench.bench.finding import Finding
-from clusterbench.bench.gpu_state import GpuCondition
-from clusterbench.bench.host_settings import CpuSettings, KernelSettings, Limits, MemorySettings
-from clusterbench.bench.network_cards import RdmaPort
+from clusterbench.bench.hosts.gpu_state import GpuCondition
+from clusterbench.bench.hosts.network_cards import RdmaPort
+from clusterbench.bench.hosts.settings import CpuSettings, KernelSettings, Limits, MemorySettings
 
 GIB = 1 << 30
 PORT = RdmaPort("mlx5_0", 1, "4: ACTIVE", "InfiniBand", "400 Gb/sec (4X NDR)", None, None, 4092, None, 0)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench import mpi_status
-from clusterbench.bench.commands.doctor import diagnose
-from clusterbench.bench.environment import capture_environment
+from clusterbench.bench.hosts.diagnosis import diagnose
+from clusterbench.bench.hosts.environment import capture_environment
+from clusterbench.bench.launching import mpi_status
 
 pytestmark = pytest.mark.mpi
 

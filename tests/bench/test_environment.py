@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench import environment, hardware, recorded_variables
+from clusterbench.bench.hosts import environment, hardware, recorded_variables
 from clusterbench.bench.output import json_value
 from clusterbench.kernels import device
 
@@ -73,7 +73,8 @@ def test_rows_and_the_recorded_environment_name_the_same_cpu_cores_and_caches(mo
 @pytest.mark.mpi
 def test_a_thread_level_is_named_as_mpi_names_it() -> None:
     code = (
-        "from mpi4py import MPI; from clusterbench.bench.environment import loaded_mpi, thread_level_name as name\n"
+        "from mpi4py import MPI\n"
+        "from clusterbench.bench.hosts.environment import loaded_mpi, thread_level_name as name\n"
         "print(*[name(getattr(MPI, f'THREAD_{n}')) for n in ('SINGLE', 'FUNNELED', 'SERIALIZED', 'MULTIPLE')], "
         "name(99), loaded_mpi()['thread_level'] == name(MPI.Query_thread()))"
     )

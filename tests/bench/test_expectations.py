@@ -9,10 +9,10 @@ import mpi
 import numpy as np
 import pytest
 
-from clusterbench.bench.collective_request import Request
-from clusterbench.bench.expectations import Asked, expectations
 from clusterbench.bench.judge import Bound, judge_against_proof
-from clusterbench.bench.sampling import Rules
+from clusterbench.bench.measuring.collective_request import Request
+from clusterbench.bench.measuring.expectations import Asked, expectations
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench import hardware
-from clusterbench.bench.gpu_state import gpu_conditions, gpu_settings, gpu_uuids
-from clusterbench.bench.rank_gpus import gpu_of, visible_gpus
+from clusterbench.bench.hosts import hardware
+from clusterbench.bench.hosts.gpu_state import gpu_conditions, gpu_settings, gpu_uuids
+from clusterbench.bench.hosts.rank_gpus import gpu_of, visible_gpus
 
 UUIDS = ("GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333", "GPU-dddd4444")
 

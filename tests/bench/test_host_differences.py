@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clusterbench.bench.host_differences import describe, differences, host_differences
-from clusterbench.bench.world import RankPlace, World
+from clusterbench.bench.worlds.host_differences import describe, differences, host_differences
+from clusterbench.bench.worlds.world import RankPlace, World
 
 
 class Gathers:

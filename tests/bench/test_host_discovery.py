@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterbench.bench import host_topology
-from clusterbench.bench.host_nvml import Gpu, busid, find_gpus
-from clusterbench.bench.host_sysfs import read_host
-from clusterbench.bench.host_topology import discover_host, own_socket
+from clusterbench.bench.hosts import topology as host_topology
+from clusterbench.bench.hosts.nvml import Gpu, busid, find_gpus
+from clusterbench.bench.hosts.sysfs import read_host
+from clusterbench.bench.hosts.topology import discover_host, own_socket
 from clusterbench.collectives.topology.graph import Kind, Topology
 from clusterbench.collectives.topology.link_rates import Socket, pcie_bandwidth
 

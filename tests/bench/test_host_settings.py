@@ -9,10 +9,11 @@ from file_tree import write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench.cgroups import CpuQuota, cpu_quota
 from clusterbench.bench.disturbances.counters import read_counters
 from clusterbench.bench.disturbances.facts import Counters
-from clusterbench.bench.host_settings import (
+from clusterbench.bench.hosts.cgroups import CpuQuota, cpu_quota
+from clusterbench.bench.hosts.network_cards import interfaces, rdma_ports
+from clusterbench.bench.hosts.settings import (
     BOOT_FLAGS,
     UNLIMITED,
     boot_flags,
@@ -24,7 +25,6 @@ from clusterbench.bench.host_settings import (
     read_limits,
     read_memory_settings,
 )
-from clusterbench.bench.network_cards import interfaces, rdma_ports
 
 CPUS = "sys/devices/system/cpu"
 LIMITS = """Limit                     Soft Limit           Hard Limit           Units

@@ -18,9 +18,9 @@ from small_disk import mount_way
 from sweeps import journals, places, started, sweep_file, wait_for
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.host_watch import line_of, start_watcher, status_of
-from clusterbench.bench.status_page import StatusPage, read_pages
-from clusterbench.bench.supervisor import Supervised, supervise
+from clusterbench.bench.worlds.host_watch import line_of, start_watcher, status_of
+from clusterbench.bench.worlds.status_page import StatusPage, read_pages
+from clusterbench.bench.worlds.supervisor import Supervised, supervise
 from clusterbench.results.record import Measurement
 
 pytestmark = pytest.mark.serial
@@ -34,7 +34,7 @@ folder = Path(told["--status-pages"])
 if rank:
     socket.gethostname = lambda: "elsewhere"
     folder = folder.with_name(folder.name + "-elsewhere") # as a host would have it that has another /dev/shm
-from clusterbench.bench import recording
+from clusterbench.bench.worlds import recording
 page = recording._page(folder, float(told["--silence"]))
 page.join(rank, 2, f"GPU {rank}")
 page.alive("ring, 4 elements", 0.0)
@@ -73,7 +73,7 @@ def watchers() -> list[str]:
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "clusterbench.bench.host_watch" in line and "-elsewhere" in line:
+        if "clusterbench.bench.worlds.host_watch" in line and "-elsewhere" in line:
             lines.append(line)
     return lines
 

@@ -9,7 +9,7 @@ import importer_files
 import numpy as np
 import pytest
 
-from clusterbench.bench.imported_bounds import judged
+from clusterbench.bench.stored.imported_bounds import judged
 from clusterbench.collectives.bounds.bounds import limits
 from clusterbench.collectives.predictors.nccl_machine import machine
 from clusterbench.collectives.predictors.nccl_model import choose

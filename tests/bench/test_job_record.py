@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench import job_record
-from clusterbench.bench.job_record import JobRecord, Outcome
+from clusterbench.bench.jobs import job_record
+from clusterbench.bench.jobs.job_record import JobRecord, Outcome
 from clusterbench.results.journal import Journal, JournalWriteError, read_journal
 from clusterbench.results.record import Run
 

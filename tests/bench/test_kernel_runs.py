@@ -11,15 +11,16 @@ import pytest
 from click import Abort
 from click.testing import CliRunner
 
-from clusterbench.bench import exit_codes, kernel_runs, roof_runs
+from clusterbench.bench import exit_codes
 from clusterbench.bench.cli import cli
 from clusterbench.bench.commands import kernels as command
+from clusterbench.bench.jobs.presets import PRESETS, Preset
 from clusterbench.bench.judge import exit_code
-from clusterbench.bench.kernel_runs import Plan, run_kernels, time_kernel
-from clusterbench.bench.presets import PRESETS, Preset
-from clusterbench.bench.roof_runs import RoofRuns
-from clusterbench.bench.sampling import Rules
-from clusterbench.bench.time_account import TimeAccount
+from clusterbench.bench.measuring import kernel_runs, roof_runs
+from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels, time_kernel
+from clusterbench.bench.measuring.roof_runs import RoofRuns
+from clusterbench.bench.measuring.sampling import Rules
+from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clusterbench.bench import launch
+from clusterbench.bench.launching import launch
 from clusterbench.kernels import device
 from clusterbench.kernels.device import usable_cores
 
@@ -167,7 +167,7 @@ def test_sigterm_to_the_starter_stops_what_it_started(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     inner = f"import os, time, pathlib; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); time.sleep(300)"
     outer = (
-        "import sys; from clusterbench.bench.launch import run_group\n"
+        "import sys; from clusterbench.bench.launching.launch import run_group\n"
         f"run_group([sys.executable, '-c', {inner!r}], timeout_s=300)"
     )
     starter = subprocess.Popen([sys.executable, "-c", outer], stderr=subprocess.DEVNULL)

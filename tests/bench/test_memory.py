@@ -10,9 +10,9 @@ import psutil
 import pytest
 from file_tree import write
 
-from clusterbench.bench.cgroups import MemoryLimit, memory_limits
-from clusterbench.bench.memory import free_bytes, refuse_too_large
-from clusterbench.bench.world import AgreedError, RankPlace, World
+from clusterbench.bench.hosts.cgroups import MemoryLimit, memory_limits
+from clusterbench.bench.worlds.memory import free_bytes, refuse_too_large
+from clusterbench.bench.worlds.world import AgreedError, RankPlace, World
 
 MIB = 1 << 20
 

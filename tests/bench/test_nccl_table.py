@@ -10,11 +10,11 @@ import mpi
 import numpy as np
 import pytest
 
-from clusterbench.bench.collective_request import Request
-from clusterbench.bench.nccl_table import Heading, heading, message_heading, table
-from clusterbench.bench.point_to_point_runs import PointToPointRequest
-from clusterbench.bench.sampling import Rules
-from clusterbench.bench.world import RankPlace, World
+from clusterbench.bench.measuring.collective_request import Request
+from clusterbench.bench.measuring.point_to_point_runs import PointToPointRequest
+from clusterbench.bench.measuring.sampling import Rules
+from clusterbench.bench.tables.nccl_table import Heading, heading, message_heading, table
+from clusterbench.bench.worlds.world import RankPlace, World
 from clusterbench.collectives.algorithm import Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.results.record import Measurement

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterbench.bench.pair_outliers import class_figures, culprits, outliers, typical_pair
-from clusterbench.bench.pair_runs import SAMPLED_FROM, SAMPLED_ROUNDS, pair_classes, rounds
-from clusterbench.bench.world import RankPlace
+from clusterbench.bench.pairs.outliers import class_figures, culprits, outliers, typical_pair
+from clusterbench.bench.pairs.runs import SAMPLED_FROM, SAMPLED_ROUNDS, pair_classes, rounds
+from clusterbench.bench.worlds.world import RankPlace
 from clusterbench.results.journal import read_journal
 
 
@@ -277,12 +277,12 @@ def test_one_rank_has_no_pairs(pairs: dict[str, tuple[mpi.Finished, Path]]) -> N
 
 SLOW = """
 import sys, time
-from clusterbench.bench.world import join_world
+from clusterbench.bench.worlds.world import join_world
 world = join_world()
 import numpy as np
 from dataclasses import replace
-from clusterbench.bench import pair_runs
-from clusterbench.bench.sampling import Rules
+from clusterbench.bench.pairs import runs as pair_runs
+from clusterbench.bench.measuring.sampling import Rules
 # A machine of which only the figures are made up: the exchange is real, its time is what the test wants.
 slow, always = {int(rank) for rank in sys.argv[1].split(",")}, sys.argv[2] == "always"
 measured = pair_runs.measure

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterbench.bench.paired import Arm, PairedError, run_paired
+from clusterbench.bench.measuring.paired import Arm, PairedError, run_paired
 
 
 def arms(factor: float, noise: float = 0.01, seed: int = 0) -> tuple[Arm, Arm, list[str]]:

@@ -17,7 +17,7 @@ import pytest
 
 from clusterbench.bench.pytest_plugin import collectives as ranks_of_a_test
 from clusterbench.bench.pytest_plugin import functions
-from clusterbench.bench.supervisor import Fault, Supervised
+from clusterbench.bench.worlds.supervisor import Fault, Supervised
 from clusterbench.kernels.device import cpu
 from clusterbench.results.importing import import_file
 from clusterbench.results.journal import Journal, now_iso, read_journal, write_journal

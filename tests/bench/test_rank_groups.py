@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterbench.bench.pair_runs import rounds
-from clusterbench.bench.rank_groups import BANDWIDTH, HOST, LATENCY, near_groups, rank_groups
-from clusterbench.bench.rank_topology import group_levels, measured_topology
+from clusterbench.bench.pairs.groups import BANDWIDTH, HOST, LATENCY, near_groups, rank_groups
+from clusterbench.bench.pairs.runs import rounds
+from clusterbench.bench.pairs.topology import group_levels, measured_topology
 from clusterbench.collectives.topology.graph import NO_HOST, Kind
 
 Matrix = np.ndarray

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from clusterbench.bench.recorded_variables import (
+from clusterbench.bench.hosts.recorded_variables import (
     HIDDEN,
     LONGEST,
     VARIABLE_NAMES,

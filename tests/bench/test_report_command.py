@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterbench.bench.commands.report import report
-from clusterbench.bench.pictures import pictures
+from clusterbench.bench.tables.pictures import pictures
 from clusterbench.collectives.algorithm import Call
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms, suitable

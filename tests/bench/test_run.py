@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from called import clusterbench
 
-from clusterbench.bench import exit_codes, job_record, main_job
-from clusterbench.bench.environment import new_run_id
-from clusterbench.bench.job_record import Outcome, judged, worst
-from clusterbench.bench.launch import Finished
-from clusterbench.bench.main_job import MainJob
-from clusterbench.bench.mpi_status import MpiStatus
-from clusterbench.bench.presets import PRESETS
+from clusterbench.bench import exit_codes
+from clusterbench.bench.hosts.environment import new_run_id
+from clusterbench.bench.jobs import job_record, main_job
+from clusterbench.bench.jobs.job_record import Outcome, judged, worst
+from clusterbench.bench.jobs.main_job import MainJob
+from clusterbench.bench.jobs.presets import PRESETS
+from clusterbench.bench.launching.launch import Finished
+from clusterbench.bench.launching.mpi_status import MpiStatus
 from clusterbench.results.journal import Journal, JournalWriteError
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.store import Store, StoreError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterbench.bench.sampling import Block, Rules, in_pieces, sample, timer_overhead_s
+from clusterbench.bench.measuring.sampling import Block, Rules, in_pieces, sample, timer_overhead_s
 from clusterbench.results.statistics import median_interval
 
 OVERHEAD_S = 20e-9

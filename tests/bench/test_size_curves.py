@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench.size_curves import calibration_of_file, measured_pairs
+from clusterbench.bench.tables.size_curves import calibration_of_file, measured_pairs
 from clusterbench.results.importing import ImportedFileError
 from clusterbench.results.record import Measurement
 

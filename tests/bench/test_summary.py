@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clusterbench.bench.summary import compared, print_summary
+from clusterbench.bench.tables.summary import compared, print_summary
 from clusterbench.results.record import Measurement
 
 

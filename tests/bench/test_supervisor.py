@@ -11,16 +11,16 @@ import psutil
 import pytest
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.process_ends import ProcessEnds
-from clusterbench.bench.status_page import PAGE_BYTES, StatusPage, read_pages
-from clusterbench.bench.supervisor import Supervised, supervise
+from clusterbench.bench.launching.process_ends import ProcessEnds
+from clusterbench.bench.worlds.status_page import PAGE_BYTES, StatusPage, read_pages
+from clusterbench.bench.worlds.supervisor import Supervised, supervise
 from clusterbench.results.record import Measurement
 
 ROW = Measurement(run_id="r", suite="collectives", name="all_reduce", algorithm="ring", count=4, bound_s=float("inf"))
 
 RANK = """
 import os, signal, struct, sys, time
-from clusterbench.bench.status_page import StatusPage
+from clusterbench.bench.worlds.status_page import StatusPage
 from clusterbench.results.record import Measurement
 from pathlib import Path
 

@@ -161,7 +161,8 @@ def test_a_batch_script_has_the_hosts_and_goes_on_where_it_was(tmp_path: Path) -
 
 LIMITED = '''
 import sys
-from clusterbench.bench import cli, world_runs
+from clusterbench.bench import cli
+from clusterbench.bench.jobs import world_runs
 
 RANK = """
 import resource, sys

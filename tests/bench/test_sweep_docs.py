@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench import sweep_file
+from clusterbench.bench.sweeps import file as sweep_file
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text()
 

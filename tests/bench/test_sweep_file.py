@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench.launchers import MPIEXEC, SRUN, HostsError, Launcher, host_names, slurm_hosts
-from clusterbench.bench.sweep_file import Sweep, SweepFileError, read_sweep, sweep_of
-from clusterbench.bench.sweep_plan import plan
+from clusterbench.bench.launching.launchers import MPIEXEC, SRUN, HostsError, Launcher, host_names, slurm_hosts
+from clusterbench.bench.sweeps.file import Sweep, SweepFileError, read_sweep, sweep_of
+from clusterbench.bench.sweeps.plan import plan
 
 SMALL = """
 launches = 3

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterbench.bench.cli import main
-from clusterbench.bench.thresholds import Check, ThresholdError, check, read_thresholds
+from clusterbench.bench.stored.thresholds import Check, ThresholdError, check, read_thresholds
 from clusterbench.results.columns import to_frame
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement, Run

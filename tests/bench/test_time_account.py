@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpi import clusterbench
 
-from clusterbench.bench.sampling import Block, Rules, sample
-from clusterbench.bench.time_account import JOB, KEY, Spent, TimeAccount, process_age_s, together, with_time
+from clusterbench.bench.measuring.sampling import Block, Rules, sample
+from clusterbench.bench.worlds.time_account import JOB, KEY, Spent, TimeAccount, process_age_s, together, with_time
 from clusterbench.results.compare import environment_differences
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Run

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterbench.bench.cli import cli
-from clusterbench.bench.topology_rows import document, link_rows
-from clusterbench.bench.topology_view import print_topology
+from clusterbench.bench.tables.topology_rows import document, link_rows
+from clusterbench.bench.tables.topology_view import print_topology
 from clusterbench.collectives.topology.fabric import fabrics
 from clusterbench.collectives.topology.file import formats
 from clusterbench.collectives.topology.graph import Kind, TopologyError, both_ways, links, topology
@@ -362,7 +362,7 @@ def test_the_formats_that_are_written_are_documented_as_such() -> None:
 
 TWO_NAMES = """
 import socket, sys
-from clusterbench.bench.launch import launcher_rank
+from clusterbench.bench.launching.launch import launcher_rank
 # Only the names of the hosts are made up: two ranks of this host take it for one, and two for another.
 socket.gethostname = lambda: "ab"[launcher_rank() // 2] + ".example.org"
 from clusterbench.bench.cli import main

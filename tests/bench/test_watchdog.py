@@ -15,7 +15,7 @@ import mpi
 import psutil
 import pytest
 
-from clusterbench.bench.launch import find_mpiexec, mpiexec_command, mpiexec_family
+from clusterbench.bench.launching.launch import find_mpiexec, mpiexec_command, mpiexec_family
 from clusterbench.results.journal import read_journal
 
 pytestmark = pytest.mark.mpi
@@ -153,7 +153,8 @@ IN_THE_MIDDLE = """
 import os, signal, sys, time
 from importlib import import_module
 from pathlib import Path
-from clusterbench.bench import cli, launch
+from clusterbench.bench import cli
+from clusterbench.bench.launching import launch
 
 rank, module, name, marker = int(sys.argv[1]), *sys.argv[2:5]
 
@@ -198,8 +199,8 @@ def test_a_rank_that_stops_before_anything_is_measured_is_noticed(
 
 ENDS_STOPPED = """
 import os, sys
-from clusterbench.bench.watchdog import end_stopped
-from clusterbench.bench.world import RankPlace
+from clusterbench.bench.worlds.watchdog import end_stopped
+from clusterbench.bench.worlds.world import RankPlace
 
 pids = [os.getpid(), *map(int, sys.argv[2:])]
 here = [RankPlace(rank, "here", pid, rank, (), "") for rank, pid in enumerate(pids)]

@@ -1,7 +1,7 @@
 """What the benchmarks share: a journal that ends in the store, our samples in pytest-benchmark's record, and ratios.
 
-pytest-benchmark shows and archives; the samples are those of the suite's own sampling (see bench/sampling.py). The rows
-go to clusterbench-out/ like those of any run, so that two revisions can be compared with `clusterbench results
+pytest-benchmark shows and archives; the samples are those of the suite's own sampling (bench/measuring/sampling.py).
+The rows go to clusterbench-out/ like those of any run, so that two revisions can be compared with `clusterbench results
 compare`. Comparisons of A with B are paired, and their ratios are printed at the end.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from clusterbench.bench.environment import capture_environment, command_line, new_run_id
-from clusterbench.bench.paired import Paired
+from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
+from clusterbench.bench.measuring.paired import Paired
 from clusterbench.results.journal import Journal, now_iso
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.store import Store

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from clusterbench.bench.world import World, join_world
+from clusterbench.bench.worlds.world import World, join_world
 
 if TYPE_CHECKING:
     from clusterbench.collectives.fusion_steps import FusedProgram
@@ -82,7 +82,7 @@ def main() -> None:
 
     import numpy as np
 
-    from clusterbench.bench.collective_buffers import Arena
+    from clusterbench.bench.measuring.collective_buffers import Arena
     from clusterbench.collectives.algorithm import Call, Spec
     from clusterbench.collectives.collective import COLLECTIVES
     from clusterbench.collectives.data import Problem

@@ -13,8 +13,8 @@ import mpi
 import numpy as np
 import pytest
 
-from clusterbench.bench.launch import find_mpiexec, run_mpiexec
-from clusterbench.bench.paired import Paired, run_paired
+from clusterbench.bench.launching.launch import find_mpiexec, run_mpiexec
+from clusterbench.bench.measuring.paired import Paired, run_paired
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
 from clusterbench.results.journal import JournalContents, read_journal

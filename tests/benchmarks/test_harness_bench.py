@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from clusterbench.bench.launch import run_group
-from clusterbench.bench.launchers import MPIEXEC, RANK_PLACEMENTS, find_launcher
-from clusterbench.bench.time_account import JOB, KEY, Spent
+from clusterbench.bench.launching.launch import run_group
+from clusterbench.bench.launching.launchers import MPIEXEC, RANK_PLACEMENTS, find_launcher
+from clusterbench.bench.worlds.time_account import JOB, KEY, Spent
 from clusterbench.results.journal import read_journal
 
 ALL_REDUCE = (

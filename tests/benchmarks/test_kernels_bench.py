@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterbench.bench.kernel_runs import Plan, run_kernels
-from clusterbench.bench.sampling import Rules
+from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.kernels.discovery import discover
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clusterbench import collectives
-from clusterbench.bench.launch import find_mpiexec
+from clusterbench.bench.launching.launch import find_mpiexec
 from clusterbench.collectives.algorithm import UnsuitableAlgorithmError
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithm, algorithms, suitable

@@ -16,8 +16,8 @@ from pathlib import Path
 import mpi
 import pytest
 
-from clusterbench.bench.hardware import describe_cpu
-from clusterbench.bench.launch import find_mpiexec, mpiexec_family
+from clusterbench.bench.hosts.hardware import describe_cpu
+from clusterbench.bench.launching.launch import find_mpiexec, mpiexec_family
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
 from clusterbench.kernels.element_types import element_type

@@ -163,12 +163,12 @@ def test_more_memory_than_the_host_has_is_refused_with_the_figure(ended: dict[st
 
 SPOILED = """
 import sys
-from clusterbench.bench.world import join_world
+from clusterbench.bench.worlds.world import join_world
 world = join_world()
 import numpy as np
-from clusterbench.bench import point_to_point_runs
-from clusterbench.bench.point_to_point_runs import PointToPointRequest, PointToPointRuns
-from clusterbench.bench.sampling import Rules
+from clusterbench.bench.measuring import point_to_point_runs
+from clusterbench.bench.measuring.point_to_point_runs import PointToPointRequest, PointToPointRuns
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.collectives.transports import point_to_point
 checks = []
 def check(buffer, itemsize, rank, seed, check=point_to_point.check):

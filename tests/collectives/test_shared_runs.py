@@ -104,7 +104,8 @@ def test_messages_run_on_registered_buffers_too_and_the_table_says_which_memory_
 
 PATCHED = """
 import sys
-from clusterbench.bench import cli, shared_calls
+from clusterbench.bench import cli
+from clusterbench.bench.measuring import shared_calls
 
 {patch}
 cli.main(sys.argv[1:])
@@ -158,7 +159,7 @@ shared_window._free_bytes = lambda folder: 1 << 20
 
 
 def test_a_window_larger_than_memory_is_refused_before_it_is_taken(tmp_path: Path) -> None:
-    patch = "from clusterbench.bench import memory\nmemory.free_bytes = lambda: 50 << 20"
+    patch = "from clusterbench.bench.worlds import memory\nmemory.free_bytes = lambda: 50 << 20"
     # Two buffers of 16 MiB a rank fit into 50 MiB of host memory once, and not twice.
     asked = ("--algorithm", "library", "--buffers", "registered", "-b", "16M", "--journal", str(tmp_path))
     (finished,) = mpi.each(2, [("collectives", "run", "all_reduce", *asked)], patch=patch)

@@ -5,13 +5,13 @@ Prints one line a call on rank 0: collective, algorithm, type, operation, placem
 
 from __future__ import annotations
 
-from clusterbench.bench.world import join_world
+from clusterbench.bench.worlds.world import join_world
 
 COMM = join_world().comm
 
 import numpy as np  # noqa: E402 - ranks join before anything that may import MPI or numba
 
-from clusterbench.bench.collective_buffers import Arena, sizes, take_arena  # noqa: E402
+from clusterbench.bench.measuring.collective_buffers import Arena, sizes, take_arena  # noqa: E402
 from clusterbench.collectives import data, discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402

@@ -7,7 +7,7 @@ wrong and whether any bit of a result of rounding data is other than over messag
 
 from __future__ import annotations
 
-from clusterbench.bench.world import join_world
+from clusterbench.bench.worlds.world import join_world
 
 COMM = join_world().comm
 
@@ -17,7 +17,7 @@ from collections import Counter  # noqa: E402
 import numpy as np  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 
-from clusterbench.bench.collective_buffers import Arena, sizes, take_arena  # noqa: E402
+from clusterbench.bench.measuring.collective_buffers import Arena, sizes, take_arena  # noqa: E402
 from clusterbench.collectives import data, discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402

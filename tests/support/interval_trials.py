@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from clusterbench.bench.sampling import Block, Rules, sample
+from clusterbench.bench.measuring.sampling import Block, Rules, sample
 from clusterbench.results.statistics import median_interval, median_ranks
 
 RULES = Rules(precision=0.02, budget_s=3000.0, warmup=1)

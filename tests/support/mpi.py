@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from clusterbench.bench.launch import Finished, find_mpiexec, mpiexec_family, run_mpiexec
+from clusterbench.bench.launching.launch import Finished, find_mpiexec, mpiexec_family, run_mpiexec
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement as Row
 

@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 from numba import njit  # noqa: E402
 
-from clusterbench.bench.collective_buffers import Arena, sizes, take_arena  # noqa: E402
+from clusterbench.bench.measuring.collective_buffers import Arena, sizes, take_arena  # noqa: E402
 from clusterbench.collectives import data, discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.bench.launch import Finished, run_group
+from clusterbench.bench.launching.launch import Finished, run_group
 
 DISK_BYTES = 1 << 20
 

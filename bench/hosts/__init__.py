@@ -1,0 +1,1 @@
+"""This host: what is recorded of it, and its topology."""

@@ -1,0 +1,1 @@
+"""What measures in several parts: `clusterbench run`, and the calibration of choices."""

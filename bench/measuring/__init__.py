@@ -1,0 +1,1 @@
+"""What is measured and how: sampling, requests, calls, and the rows that they give."""

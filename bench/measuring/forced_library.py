@@ -1,0 +1,64 @@
+"""Telling the MPI library which algorithm its collective is to use: `--algorithm library:ID`.
+
+Each library reads it from the environment when it is initialised, so a process can have one choice only. The ID is the
+library's own: a number for Open MPI's `tuned` component (`ompi_info --param coll tuned -l 9` lists them) and for Intel
+MPI (I_MPI_ADJUST_*), a name for MPICH (`mpivars` lists the values of MPIR_CVAR_*_INTRA_ALGORITHM).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from clusterbench.bench import exit_codes
+
+_OPENMPI = {
+    "all_reduce": "allreduce", "reduce_scatter": "reduce_scatter_block", "all_gather": "allgather",
+    "broadcast": "bcast", "reduce": "reduce", "all_to_all": "alltoall", "all_to_all_v": "alltoallv",
+    "scatter": "scatter", "gather": "gather",
+}  # fmt: skip
+"""Open MPI's name of a collective; those of the others are the same in capitals."""
+
+
+class ForcedLibraryError(ValueError):
+    """A choice that cannot be handed to a library."""
+
+    exit_code: ClassVar[int] = exit_codes.USAGE
+
+
+def forced_environment(collective: str, identifier: str) -> dict[str, str]:
+    """The variables that make each library use its algorithm `identifier` for a collective.
+
+    Open MPI: coll_tuned_use_dynamic_rules and coll_tuned_*_algorithm, with `tuned` put before other components; MPICH:
+    MPIR_CVAR_*_INTRA_ALGORITHM, with the device's own collectives off; Intel MPI: I_MPI_ADJUST_*.
+    Raises `ForcedLibraryError`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_]+", identifier):
+        raise ForcedLibraryError(f"library:{identifier}: expected a number or a name of the library's own")
+    name = _OPENMPI[collective]
+    return {
+        "OMPI_MCA_coll_tuned_priority": "100",
+        "OMPI_MCA_coll_tuned_use_dynamic_rules": "1",
+        f"OMPI_MCA_coll_tuned_{name}_algorithm": identifier,
+        "MPIR_CVAR_DEVICE_COLLECTIVES": "none",
+        f"MPIR_CVAR_{name.upper()}_INTRA_ALGORITHM": identifier,
+        f"I_MPI_ADJUST_{name.upper()}": identifier,
+    }
+
+
+def refuse_ignored(collective: str, identifier: str) -> None:
+    """Raise `ForcedLibraryError` where the library does not hold the choice that it was given; empty for none.
+
+    Open MPI passes over a number that it does not have, but says so when its variable is asked. MPICH ends by itself
+    when MPI is initialised; where an algorithm that it has cannot serve a call, it takes another in silence
+    (MPIR_CVAR_COLLECTIVE_FALLBACK; as an error it would fail inside MPI_Init). Intel MPI has nothing to be asked.
+    """
+    from clusterbench.bench.hosts.control_variables import control_variable
+
+    if not identifier:
+        return
+    variable = control_variable(f"coll_tuned_{_OPENMPI[collective]}_algorithm")
+    if variable is None or identifier in (str(variable.value), variable.choices.get(variable.value)):
+        return
+    known = ", ".join(f"{value} ({name})" for value, name in variable.choices.items() if value)
+    raise ForcedLibraryError(f"library:{identifier}: Open MPI's {collective} has {known}")

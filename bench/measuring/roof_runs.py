@@ -1,0 +1,113 @@
+"""Measures the roof: runs the ceilings of `kernels/roofline.py` by the rules of sampling and makes their rows.
+
+A ceiling is what the machine can do, so its rate is the best sample's, not the median's; the row's times are those of
+every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterbench.bench.judge import Roof
+from clusterbench.bench.measuring.python_timing import measured, python_block, reading_s
+from clusterbench.bench.measuring.sampling import Rules, sample
+from clusterbench.bench.worlds.time_account import TimeAccount
+from clusterbench.kernels import roofline
+from clusterbench.results.journal import now_iso
+from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import summarise
+
+if TYPE_CHECKING:
+    from clusterbench.kernels.kernel import Array
+
+LEAST_BUDGET_S = 0.5
+"""The ceilings judge every row of a run, so they get at least this long each."""
+LEAST_ITERATIONS = 20
+FMA_STEPS = 1 << 20
+"""Even, so that the chains end where they began; a few milliseconds a call."""
+RATE = "rate of the best sample"
+
+RoofRow = tuple[Measurement, "NDArray[np.float64]"]
+
+
+class RoofRuns:
+    """The ceilings measured so far; measuring again keeps the better, and a wrong result is no ceiling."""
+
+    def __init__(self, rules: Rules, base: Measurement, threads: int, account: TimeAccount) -> None:
+        iterations = None if rules.iterations is None else max(LEAST_ITERATIONS, rules.iterations)
+        self._rules = replace(rules, budget_s=max(LEAST_BUDGET_S, rules.budget_s), iterations=iterations)
+        self._base = base
+        self._threads = threads
+        self._account = account
+        self.roof = Roof()
+
+    def measure(self, dtypes: Iterable[str], array_bytes: int) -> list[RoofRow]:
+        """Measure copy, read, and the multiply-add peak of each dtype; `array_bytes` is the size of one array."""
+        return [*self._memory(array_bytes), *(self._fma(dtype) for dtype in dtypes)]
+
+    def _memory(self, array_bytes: int) -> list[RoofRow]:
+        source, target = (np.empty(array_bytes // 8) for _ in range(2))
+        roofline.fill(source, 3.0)
+        roofline.fill(target, 0.0)
+        row, seconds, right = self._copy(target, source)
+        copy = 2 * source.nbytes / float(seconds.min())
+        if right:
+            self.roof.copy_bytes_per_s = max(self.roof.copy_bytes_per_s, copy)
+        rows = [
+            (_checked(replace(row, bytes_per_s=copy, size_bytes=2 * source.nbytes, count=source.size), right), seconds)
+        ]
+
+        sums = np.zeros(-(-source.size // roofline.PART))
+        row, seconds = self._row("read", "float64", lambda: roofline.read(sums, source))
+        read = source.nbytes / float(seconds.min())
+        right = float(sums.sum()) == 3.0 * source.size
+        if right:
+            self.roof.read_bytes_per_s = max(self.roof.read_bytes_per_s, read)
+        rows.append(
+            (_checked(replace(row, bytes_per_s=read, size_bytes=source.nbytes, count=source.size), right), seconds)
+        )
+        return rows
+
+    def _copy(self, target: Array, source: Array) -> tuple[Measurement, NDArray[np.float64], bool]:
+        """The better of the two ways to copy, each checked on a cleared target; a wrong one is returned at once."""
+        taken = []
+        for part in (roofline.PART, -(-source.size // self._threads)):
+            roofline.fill(target, 0.0)
+            row, seconds = self._row("copy", "float64", partial(roofline.copy, target, source, part))
+            if not np.array_equal(target, source):
+                return row, seconds, False
+            taken.append((row, seconds, True))
+        return min(taken, key=lambda one: float(one[1].min()))
+
+    def _fma(self, dtype: str) -> RoofRow:
+        kind: Any = np.dtype(dtype).type
+        out: Array = np.zeros(self._threads, dtype)
+        arguments = (out, kind(-1), kind(20), kind(1), FMA_STEPS)
+        row, seconds = self._row("fma", dtype, lambda: roofline.fma(*arguments))
+        flops = roofline.fma_flops(out.size, FMA_STEPS, dtype)
+        rate = flops / float(seconds.min())
+        right = bool(np.all(out == roofline.fma_expected(1, dtype)))
+        if right:
+            self.roof.flop_per_s[dtype] = max(self.roof.flop_per_s.get(dtype, 0.0), rate)
+        how = "fused" if roofline.has_fused() else "multiply and add apart, this CPU does not fuse"
+        note = f"{row.note}; {how}, vectors of {roofline.vector_bytes()} bytes, {roofline.CHAINS} chains a core"
+        return _checked(replace(row, flop_per_s=rate, count=out.size, note=note), right), seconds
+
+    def _row(self, name: str, dtype: str, call: Callable[[], object]) -> RoofRow:
+        started_at = now_iso()
+        samples = sample(python_block(call), self._rules, reading_s())
+        self._account.loops_s += samples.spent_s
+        row = measured(self._base, samples, summarise(samples.seconds))
+        return replace(row, name=name, dtype=dtype, note=RATE, started_at=started_at), samples.seconds
+
+
+def _checked(row: Measurement, right: bool) -> Measurement:
+    return replace(
+        row, verdict="PASS" if right else "FAIL", wrong=0 if right else 1, reason="" if right else "wrong result"
+    )

@@ -1,0 +1,1 @@
+"""All pairs of ranks: measured, grouped, and which of them stand out."""

@@ -1,0 +1,1 @@
+"""`clusterbench sweep`: its file, its plan, its jobs and its script."""

@@ -1,0 +1,1 @@
+"""A world of ranks: how it is joined, recorded, watched and ended."""
