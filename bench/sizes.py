@@ -55,29 +55,36 @@ SIZE = SizeType()
 SIZES = SizesType()
 
 
-def sweep(first: int, last: int, factor: float | None, step: int | None) -> list[int]:
+FLAGS = ("-b", "-e", "-f", "-i")
+"""What a command calls the least and the largest size, the factor and the step."""
+
+
+def sweep(
+    first: int, last: int, factor: float | None, step: int | None, names: tuple[str, str, str, str] = FLAGS
+) -> list[int]:
     """Sizes from `first` to `last` bytes, times `factor` each or plus `step`.
 
-    Raises `click.UsageError`, which names the flag, for a sweep that cannot be.
+    Raises `click.UsageError`, which names what is at fault by `names`, for a sweep that cannot be.
     """
+    least, largest, times, plus = names
     if first < 1:
-        raise click.UsageError(f"-b is {first}; expected at least 1 byte")
+        raise click.UsageError(f"{least} is {first}; expected at least 1 byte")
     if first > last:
-        raise click.UsageError(f"-b is {first} and -e is {last}; expected -b to be at most -e")
+        raise click.UsageError(f"{least} is {first} and {largest} is {last}; expected {least} to be at most {largest}")
     if factor is not None and step is not None:
-        raise click.UsageError("-f and -i are both given; expected one of them")
+        raise click.UsageError(f"{times} and {plus} are both given; expected one of them")
     if factor is not None and not 1 < factor < float("inf"):
-        raise click.UsageError(f"-f is {factor:g}; expected a factor over 1")
+        raise click.UsageError(f"{times} is {factor:g}; expected a factor over 1")
     if step is not None and step < 1:
-        raise click.UsageError(f"-i is {step}; expected at least 1 byte")
+        raise click.UsageError(f"{plus} is {step}; expected at least 1 byte")
     sizes = [first]
     while True:
         following = sizes[-1] + step if step is not None else max(int(sizes[-1] * (factor or 2)), sizes[-1] + 1)
         if following > last:
             return sizes
         if len(sizes) == MOST_SIZES:
-            flag = f"-i {step}" if step is not None else f"-f {factor:.12g}"
+            flag = f"{plus} {step}" if step is not None else f"{times} {factor or 2:.12g}"
             raise click.UsageError(
-                f"{flag} makes more than {MOST_SIZES} sizes from -b {first} to -e {last}; expected fewer"
+                f"{flag} makes more than {MOST_SIZES} sizes from {least} {first} to {largest} {last}; expected fewer"
             )
         sizes.append(following)

@@ -1,4 +1,4 @@
-"""The four floors and the folders of bench: imports run downwards only, and nothing is installed or imported under a bare name."""
+"""Four floors, and the folders of bench: imports run downwards only, and nothing is imported under a bare name."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_a_folder_of_bench_imports_only_those_before_it() -> None:
         folder = path.parent.name if path.parent.name in above else ""
         for line, module in imported_modules(path):
             parts = module.split(".")
-            if folder and parts[:2] == ["clusterbench", "bench"] and len(parts) > 2:
-                if parts[2] in above[folder] - {folder}:
-                    found.append(f"{folder}/{path.name}:{line} imports {module}")
+            inside = folder and parts[:2] == ["clusterbench", "bench"] and len(parts) > 2
+            if inside and parts[2] in above[folder] - {folder}:
+                found.append(f"{folder}/{path.name}:{line} imports {module}")
     assert found == []
 
 

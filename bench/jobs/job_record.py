@@ -335,7 +335,8 @@ def judged(part: str, done: Finished, timeout_s: float) -> Outcome:
         why += f" ({timeout_s:g} s)"
     if code != done.exit_code:
         why += f" (exit code {done.exit_code})"
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    # Launchers rule off what they say by lines of dashes.
+    said = [line.strip() for line in done.stderr.splitlines() if any(letter.isalpha() for letter in line)]
     own = [line for line in said if line.startswith(("clusterbench:", "Error:"))]
     last = (own or said or [""])[-1]
     return Outcome(code, f"{part}: {why}" + (f": {last}" if last else ""))

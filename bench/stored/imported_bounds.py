@@ -10,6 +10,7 @@ It is INVALID only beyond what hardware permits to any algorithm.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -56,7 +57,20 @@ def judged(imported: Imported, topology: Topology, text: str, file: str) -> tupl
         without.update(filter(None, [why]))
         rows.append(row if why else judge.row(row, samples))
     words = [f"rows without a bound: {count}, {why}" for why, count in without.items()]
+    words += _other_devices(imported, text)
     return replace(imported, measurements=tuple(rows)), words
+
+
+_MODEL = re.compile(r"\b(?:[AHBVL]|GB|MI)\d{3}X?\b", re.IGNORECASE)
+"""The name of an accelerator in a device's or a preset's: A100, GB200, MI300X."""
+
+
+def _other_devices(imported: Imported, text: str) -> list[str]:
+    """What is odd where the file's devices are not those after which the topology is named."""
+    named = {model.upper() for model in _MODEL.findall(text)}
+    devices = sorted({row.device for row in imported.measurements if _MODEL.search(row.device)})
+    other = [device for device in devices if named.isdisjoint(model.upper() for model in _MODEL.findall(device))]
+    return [f"the file is of {other[0]}, and the topology of {', '.join(sorted(named))}"] if named and other else []
 
 
 def _refuse_other_ranks(imported: Imported, topology: Topology, text: str, file: str) -> None:

@@ -309,11 +309,7 @@ def _sizes(value: Any) -> tuple[int, ...]:
     last = _size(value.get("max", first))
     factor = _number(1.0, 1e12)(value["factor"]) if "factor" in value else None
     step = _size(value["step"]) if "step" in value else None
-    if last < first:
-        raise ValueError(f"min is {first} and max is {last}; expected min to be at most max")
-    if factor is not None and step is not None:
-        raise ValueError("factor and step are both given; expected one of them")
-    return tuple(sweep(first, last, factor, step))
+    return tuple(sweep(first, last, factor, step, known))
 
 
 def _hosts(value: Any) -> tuple[str, ...]:

@@ -146,3 +146,18 @@ def test_rows_that_are_of_no_collective_are_left_as_they_are() -> None:
     after, without = judged(found, topology_from("dgx-h100"), "dgx-h100", "a.log")
     assert after.measurements == found.measurements
     assert without == ["rows without a bound: 2, they are of no collective"]
+
+
+@pytest.mark.parametrize(
+    ("device", "topology", "words"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "dgx-h100", ["the file is of NVIDIA A100-SXM4-80GB, and the topology of H100"]),
+        ("NVIDIA H100 80GB HBM3", "dgx-h100", []),
+        ("", "dgx-h100", []),
+        ("NVIDIA A100-SXM4-80GB", "single-switch:nodes=8", []),
+    ],
+)
+def test_a_log_of_other_devices_than_the_topology_is_named_after_is_said_to_be(
+    device: str, topology: str, words: list[str]
+) -> None:
+    assert judged(with_row(device=device), topology_from(topology), topology, "a.log")[1] == words

@@ -231,6 +231,7 @@ def test_the_worst_code_wins() -> None:
         ),
         (124, "", True, Outcome(124, "p: did not end in its time (9 s)")),
         (139, "segmentation fault", False, Outcome(1, "p: failed at run time (exit code 139): segmentation fault")),
+        (1, "no such host\n-----\n====", False, Outcome(1, "p: failed at run time: no such host")),
     ],
 )
 def test_a_process_is_judged_by_its_code_and_its_last_word(

@@ -93,6 +93,8 @@ def test_the_librarys_rows_are_measured_beside_one_transport_only() -> None:
         (measure(sizes='"8X"'), "sizes: '8X' is no size"),
         (measure(sizes='{min = "8", fctor = 2}'), "sizes: unknown key 'fctor'; the nearest known one is 'factor'"),
         (measure(sizes='{min = "8K", max = "8"}'), "sizes: min is 8192 and max is 8; expected min to be at most max"),
+        (measure(sizes='{min = "8", max = "1K", factor = 1}'), "sizes: factor is 1; expected a factor over 1"),
+        (measure(sizes='{min = "8", factor = 2, step = "8"}'), "factor and step are both given; expected one of them"),
         (measure(collectives='"all_redice"'), "collectives: unknown collective 'all_redice'"),
         (measure(types='"floot"'), "types: unknown type 'floot'"),
         (measure(placement='"in_place"'), "expected one of both, out-of-place, in-place; the nearest is 'in-place'"),
