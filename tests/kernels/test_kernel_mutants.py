@@ -47,7 +47,7 @@ def test_a_mutant_is_rejected(name: str, checks: dict[str, list[Check]]) -> None
 
 def test_the_first_wrong_element_is_named_with_what_was_expected(checks: dict[str, list[Check]]) -> None:
     swapped = [check for check in checks["triad_swapped_operands"] if not check.passed]
-    assert {check.data for check in swapped} == {"exact", "rounding"}
+    assert {check.data for check in swapped} >= {"exact", "rounding"}
     for check in swapped:
         assert re.search(r"elements wrong, the first: a\[\d+\] is \S+, expected \S+", check.reason), check.reason
 
