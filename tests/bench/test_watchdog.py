@@ -177,11 +177,11 @@ PAIRS = ("pairs", "-n", "2", "-w", "1")
 @pytest.mark.parametrize(
     ("rank", "module", "name", "command", "doing"),
     [
-        (1, "world", "_choose_core", TREE, "joining the other ranks"),
-        (1, "collective_schedules", "measure_links", TREE, "measuring links"),
-        (0, "collective_schedules", "prove", TREE, "proving double-binary-tree:segments="),
-        (1, "exchanges", "page_aligned", PAIRS, "taking buffers"),
-        (0, "recording", "_new_run", PAIRS, "opening the journal"),
+        (1, "worlds.world", "_choose_core", TREE, "joining the other ranks"),
+        (1, "measuring.collective_schedules", "measure_links", TREE, "measuring links"),
+        (0, "measuring.collective_schedules", "prove", TREE, "proving double-binary-tree:segments="),
+        (1, "measuring.exchanges", "page_aligned", PAIRS, "taking buffers"),
+        (0, "worlds.recording", "_new_run", PAIRS, "opening the journal"),
     ],
 )
 def test_a_rank_that_stops_before_anything_is_measured_is_noticed(
@@ -232,12 +232,12 @@ def test_a_rank_that_ends_takes_stopped_ones_of_its_host_with_it_and_no_others(k
 @pytest.mark.parametrize(
     ("rank", "module", "name", "to_all"),
     [
-        (1, "launch", "launcher_local_size", True),  # the other rank is inside MPI's initialisation
-        (1, "launch", "launcher_local_size", False),
-        (1, "world", "_choose_core", True),
-        (1, "collective_schedules", "measure_links", False),
-        (0, "collective_schedules", "prove", True),
-        (0, "recording", "_new_run", False),
+        (1, "launching.launch", "launcher_local_size", True),  # the other rank is inside MPI's initialisation
+        (1, "launching.launch", "launcher_local_size", False),
+        (1, "worlds.world", "_choose_core", True),
+        (1, "measuring.collective_schedules", "measure_links", False),
+        (0, "measuring.collective_schedules", "prove", True),
+        (0, "worlds.recording", "_new_run", False),
     ],
 )
 def test_ctrl_c_ends_all_at_any_moment(rank: int, module: str, name: str, to_all: bool, tmp_path: Path) -> None:
