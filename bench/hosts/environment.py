@@ -67,6 +67,21 @@ SAMPLING = {
 """What is alike for all rows; the rest is in each row: warm-up, samples, what a sample is, why sampling stopped."""
 
 
+def host_setup() -> dict[str, dict[str, Any]]:
+    """What this host is and how it is set up, but for its GPUs: the sections of the environment that are of a host."""
+    return {
+        "host": describe_host(),
+        "cpu": hardware.describe_cpu(),
+        "memory": hardware.describe_memory(),
+        "kernel": asdict(read_kernel_settings()),
+        "limits": asdict(read_limits()),
+        "network": {
+            "interfaces": [asdict(card) for card in interfaces()],
+            "rdma_ports": [asdict(port) for port in rdma_ports()],
+        },
+    }
+
+
 def capture_environment(
     *,
     mpi: Mapping[str, Any] | None = None,
@@ -83,15 +98,7 @@ def capture_environment(
     gpus, gpus_found_by = hardware.describe_gpus()
     captured: dict[str, Any] = {
         "command": command_line(argv),
-        "host": describe_host(),
-        "cpu": hardware.describe_cpu(),
-        "memory": hardware.describe_memory(),
-        "kernel": asdict(read_kernel_settings()),
-        "limits": asdict(read_limits()),
-        "network": {
-            "interfaces": [asdict(card) for card in interfaces()],
-            "rdma_ports": [asdict(port) for port in rdma_ports()],
-        },
+        **host_setup(),
         "gpus": gpus,
         "gpus_found_by": gpus_found_by,
         "gpus_at_start": [asdict(gpu) for gpu in gpu_conditions()],

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from clusterbench.bench.hosts.nvml import busid
-
-Answer = TypeVar("Answer")
+from clusterbench.bench.hosts.nvml import busid, each_gpu, plain
 
 _SM, _MEMORY = 1, 2
 """NVML_CLOCK_SM and NVML_CLOCK_MEM."""
@@ -50,9 +48,10 @@ def gpu_settings(pynvml: Any, handle: Any) -> dict[str, Any]:
     def ask(name: str, *arguments: Any) -> Any:
         return _asked(pynvml, lambda: getattr(pynvml, name)(handle, *arguments))
 
+    uuid = ask("nvmlDeviceGetUUID")
     milliwatts = ask("nvmlDeviceGetEnforcedPowerLimit"), ask("nvmlDeviceGetPowerManagementDefaultLimit")
     return {
-        "uuid": _text(ask("nvmlDeviceGetUUID")),
+        "uuid": plain(uuid) if uuid else None,
         "ecc": _enabled(_first(ask("nvmlDeviceGetEccMode"))),
         "persistence": _enabled(ask("nvmlDeviceGetPersistenceMode")),
         "mig": _enabled(_first(ask("nvmlDeviceGetMigMode"))),
@@ -68,33 +67,12 @@ def gpu_settings(pynvml: Any, handle: Any) -> dict[str, Any]:
 
 def gpu_uuids() -> tuple[str, ...]:
     """The UUIDs of all GPUs that NVML knows, in the order of their numbers; none where there is no NVML."""
-    return _of_each(lambda pynvml, index, handle: _text(pynvml.nvmlDeviceGetUUID(handle)) or "")
+    return tuple(each_gpu(lambda pynvml, index, handle: plain(pynvml.nvmlDeviceGetUUID(handle)))[0])
 
 
 def gpu_conditions() -> tuple[GpuCondition, ...]:
     """All GPUs that NVML knows, in the order of their numbers; none where there is no NVML."""
-    return _of_each(_condition)
-
-
-def _of_each(read: Callable[[Any, int, Any], Answer]) -> tuple[Answer, ...]:
-    """What `read` returns of each GPU, given NVML's module, the number and NVML's handle of it."""
-    try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(
-            read(pynvml, index, pynvml.nvmlDeviceGetHandleByIndex(index))
-            for index in range(pynvml.nvmlDeviceGetCount())
-        )
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+    return tuple(each_gpu(_condition)[0])
 
 
 def _condition(pynvml: Any, index: int, handle: Any) -> GpuCondition:
@@ -105,7 +83,7 @@ def _condition(pynvml: Any, index: int, handle: Any) -> GpuCondition:
     reasons = ask("nvmlDeviceGetCurrentClocksEventReasons") or ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
     return GpuCondition(
         index=index,
-        uuid=_text(ask("nvmlDeviceGetUUID")) or "",
+        uuid=plain(ask("nvmlDeviceGetUUID") or ""),
         pci_id=busid(pynvml.nvmlDeviceGetPciInfo(handle).busId),
         sm_mhz=ask("nvmlDeviceGetClockInfo", _SM),
         temperature_c=ask("nvmlDeviceGetTemperature", _CELSIUS_OF_GPU),
@@ -133,7 +111,3 @@ def _enabled(mode: int | None) -> bool | None:
 
 def _watts(milliwatts: int | None) -> float | None:
     return None if milliwatts is None else milliwatts / 1000
-
-
-def _text(text: str | bytes | None) -> str | None:
-    return text.decode(errors="replace") if isinstance(text, bytes) else text

@@ -20,7 +20,7 @@ from typing import Any
 
 from clusterbench.bench.hosts.cgroups import memory_limits
 from clusterbench.bench.hosts.gpu_state import gpu_settings
-from clusterbench.bench.hosts.nvml import busid
+from clusterbench.bench.hosts.nvml import busid, each_gpu, plain
 from clusterbench.bench.hosts.settings import PCI, device_node, read_cpu_settings, read_memory_settings
 from clusterbench.collectives.transports.shared_window import SHM
 from clusterbench.kernels import device
@@ -107,40 +107,19 @@ def describe_gpus() -> tuple[list[dict[str, Any]], str]:
 
 
 def _gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
-    try:
-        import pynvml
-    except ImportError:
-        return [], "NVML: the package nvidia-ml-py is not installed"
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return [], f"NVML: {error}"
-    try:
-        driver = _plain(pynvml.nvmlSystemGetDriverVersion())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        found = [
-            {
-                "vendor": "nvidia",
-                "index": i,
-                "name": _plain(pynvml.nvmlDeviceGetName(handle)),
-                "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-                "pci_id": _plain(pynvml.nvmlDeviceGetPciInfo(handle).busId),
-                "driver": driver,
-                "compute_capability": ".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
-                "numa_node": device_node(PCI / busid(pynvml.nvmlDeviceGetPciInfo(handle).busId)),
-                **gpu_settings(pynvml, handle),
-            }
-            for i, handle in enumerate(handles)
-        ]
-    except pynvml.NVMLError as error:
-        return [], f"NVML: {error}"
-    finally:
-        pynvml.nvmlShutdown()
-    return found, "NVML" if found else "NVML: it knows no device"
-
-
-def _plain(text: str | bytes) -> str:
-    return text.decode(errors="replace") if isinstance(text, bytes) else text
+    return each_gpu(
+        lambda pynvml, index, handle: {
+            "vendor": "nvidia",
+            "index": index,
+            "name": plain(pynvml.nvmlDeviceGetName(handle)),
+            "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+            "pci_id": plain(pynvml.nvmlDeviceGetPciInfo(handle).busId),
+            "driver": plain(pynvml.nvmlSystemGetDriverVersion()),
+            "compute_capability": ".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
+            "numa_node": device_node(PCI / busid(pynvml.nvmlDeviceGetPciInfo(handle).busId)),
+            **gpu_settings(pynvml, handle),
+        }
+    )
 
 
 _SMI_FIELDS = ("index", "name", "memory.total", "pci.bus_id", "driver_version", "compute_cap")

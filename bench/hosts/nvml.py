@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,10 @@ class Gpu:
     """NVLinks to other GPUs, by their busid."""
 
 
-def find_gpus() -> tuple[list[Gpu], str]:
-    """The GPUs in the order of their numbers, and in words how they were found or why there are none."""
+def each_gpu(read: Callable[[Any, int, Any], Answer]) -> tuple[list[Answer], str]:
+    """What `read` returns of each GPU, in the order of their numbers, and in words how they were found or why there are
+    none. It is given NVML's module, the number of the GPU and NVML's handle of it.
+    """
     try:
         import pynvml
     except ImportError:
@@ -32,8 +37,8 @@ def find_gpus() -> tuple[list[Gpu], str]:
     except pynvml.NVMLError as error:
         return [], f"NVML: {error}"
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        found = [_gpu(pynvml, handle) for handle in handles]
+        numbers = range(pynvml.nvmlDeviceGetCount())
+        found = [read(pynvml, number, pynvml.nvmlDeviceGetHandleByIndex(number)) for number in numbers]
     except pynvml.NVMLError as error:
         return [], f"NVML: {error}"
     finally:
@@ -41,9 +46,13 @@ def find_gpus() -> tuple[list[Gpu], str]:
     return found, "NVML" if found else "NVML: it knows no device"
 
 
-def _gpu(pynvml: Any, handle: Any) -> Gpu:
+def find_gpus() -> tuple[list[Gpu], str]:
+    """The GPUs in the order of their numbers, and in words how they were found or why there are none."""
+    return each_gpu(_gpu)
+
+
+def _gpu(pynvml: Any, number: int, handle: Any) -> Gpu:
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
     switch_links, peers = 0, dict[str, int]()
     for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
         try:
@@ -56,7 +65,7 @@ def _gpu(pynvml: Any, handle: Any) -> Gpu:
                 peers[peer] = peers.get(peer, 0) + 1
         except pynvml.NVMLError:  # no such link, or a GPU without NVLink
             continue
-    model = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    model = plain(pynvml.nvmlDeviceGetName(handle))
     return Gpu(busid(pynvml.nvmlDeviceGetPciInfo(handle).busId), model, 10 * major + minor, switch_links, peers)
 
 
@@ -70,6 +79,10 @@ def _leads_to_switch(pynvml: Any, handle: Any, link: int) -> bool:
 
 def busid(text: str | bytes) -> str:
     """A PCI address as /sys writes it; NVML's has a domain of eight digits and capital letters."""
-    plain = text.decode(errors="replace") if isinstance(text, bytes) else text
-    domain, _, rest = plain.strip("\0").lower().partition(":")
+    domain, _, rest = plain(text).strip("\0").lower().partition(":")
     return f"{int(domain, 16):04x}:{rest}"
+
+
+def plain(text: str | bytes) -> str:
+    """A text of NVML, which some versions of the package give as bytes."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text

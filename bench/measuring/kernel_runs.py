@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clusterbench.bench.judge import BEYOND_CACHE, Bound, Roof, is_beyond, judge_time, kernel_bound
 from clusterbench.bench.measuring.python_timing import measured, python_block, reading_s
-from clusterbench.bench.measuring.roof_runs import RoofRuns
+from clusterbench.bench.measuring.roof_runs import FMA_TYPES, RoofRuns
 from clusterbench.bench.measuring.sampling import Rules, Samples, sample
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device, roofline
@@ -40,9 +40,6 @@ ROOF_REPEATS = 2
 """How often the ceilings are measured again for a row that beats them, before the row is judged."""
 CHECK_COPIES = 3
 """Arrays of the size of the largest that checking needs at once, beside those that are timed."""
-
-ADDED = ("float32", "float64")
-"""Types that a CPU's multiply-adders take."""
 
 Append = Callable[[Measurement, "NDArray[np.float64] | None"], None]
 Step = Callable[[str, int], None]
@@ -144,8 +141,8 @@ def run_kernels(
         if plan.verify:
             run.verify_sources([backend for name, backend in backends.items() if name != "numba"])
     timed = [(kernel, dtype) for kernel, dtype in plan.problems() if (kernel.name, dtype) not in refused]
-    missing = {dtype for _, dtype in timed} - set(run.roof.flop_per_s)
-    if missing:
+    missing = {dtype for _, dtype in timed if dtype in FMA_TYPES} - set(run.roof.flop_per_s)
+    if timed and (missing or not run.roof.copy_bytes_per_s):
         run.measure_roof(sorted(missing))
     for kernel, dtype in timed:
         run.time(kernel, dtype, shapes[kernel.name, dtype])
@@ -245,10 +242,9 @@ class _Run:
         )
 
     def measure_roof(self, dtypes: Iterable[str]) -> None:
-        """Measure the ceilings that these dtypes need."""
+        """Measure the ceilings of memory, and the multiply-add peaks of these dtypes."""
         self.step("roof", 0)
-        added = [dtype for dtype in dtypes if dtype in ADDED]
-        for row, samples in self._roofs.measure(added, self.plan.stream_bytes):
+        for row, samples in self._roofs.measure(dtypes, self.plan.stream_bytes):
             self.add(row, samples)
 
     def time(self, kernel: Kernel, dtype: str, shape: Shape) -> None:
@@ -291,7 +287,7 @@ class _Run:
         for _ in range(ROOF_REPEATS):
             if not is_beyond(bound, summary):
                 break
-            self.measure_roof([dtype])
+            self.measure_roof([dtype] if dtype in FMA_TYPES else [])
             bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes)
         return bound
 

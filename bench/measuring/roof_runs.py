@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LEAST_BUDGET_S = 0.5
 """The ceilings judge every row of a run, so they get at least this long each."""
 LEAST_ITERATIONS = 20
+FMA_TYPES = ("float32", "float64")
+"""Types that a CPU's multiply-adders take; integers and narrower floats have no such ceiling here."""
 FMA_STEPS = 1 << 20
 """Even, so that the chains end where they began; a few milliseconds a call."""
 RATE = "rate of the best sample"

@@ -68,6 +68,9 @@ def measure_kernel(
 
 
 def _only_checked(kernel: Kernel, dtype: str) -> Result:
+    """Raises `KernelError` for a kernel that the CPU has not in this type: nothing would be checked."""
+    if not kernel.has("numba", dtype):
+        raise KernelError(f"kernel {kernel.name!r} has no numba implementation for {dtype}, which is what is checked")
     checks = list(verify(kernel, detect()["numba"], [dtype], SEED))
     failed = [check for check in checks if not check.passed]
     row = Measurement(

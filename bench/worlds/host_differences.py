@@ -6,7 +6,6 @@ One host that is set up otherwise than the rest slows every collective, and is n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from clusterbench.bench.worlds.world import World
@@ -30,22 +29,10 @@ def host_differences(world: World) -> dict[str, dict[str, Any]]:
 def describe() -> dict[str, Any]:
     """What this host is and how it is set up, by `section.name`, without what is of one moment or of one device."""
     from clusterbench.bench.hosts import environment, hardware
-    from clusterbench.bench.hosts.network_cards import interfaces, rdma_ports
-    from clusterbench.bench.hosts.settings import read_kernel_settings, read_limits
 
     gpus, _ = hardware.describe_gpus()
-    sections = {
-        "host": environment.describe_host(),
-        "cpu": hardware.describe_cpu(),
-        "memory": hardware.describe_memory(),
-        "kernel": asdict(read_kernel_settings()),
-        "limits": asdict(read_limits()),
-        "network": {
-            "interfaces": [asdict(card) for card in interfaces()],
-            "rdma_ports": [asdict(port) for port in rdma_ports()],
-        },
-        "gpu": {"all": [{key: gpu[key] for key in gpu if key not in _OF_ONE_GPU} for gpu in gpus]},
-    }
+    alike = [{key: gpu[key] for key in gpu if key not in _OF_ONE_GPU} for gpu in gpus]
+    sections = environment.host_setup() | {"gpu": {"all": alike}}
     return {
         f"{section}.{name}": value
         for section, values in sections.items()

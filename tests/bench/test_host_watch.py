@@ -14,13 +14,14 @@ from pathlib import Path
 import mpi
 import psutil
 import pytest
+from made_up_ranks import LAUNCHER, made_up_world
 from small_disk import mount_way
 from sweeps import journals, places, started, sweep_file, wait_for
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.worlds.host_watch import line_of, start_watcher, status_of
 from clusterbench.bench.worlds.status_page import StatusPage, read_pages
-from clusterbench.bench.worlds.supervisor import Supervised, supervise
+from clusterbench.bench.worlds.supervisor import Supervised
 from clusterbench.results.record import Measurement
 
 pytestmark = pytest.mark.serial
@@ -53,17 +54,9 @@ time.sleep(60)
 """
 """A rank without MPI; only rank 0 is on the supervisor's host."""
 
-LAUNCHER = """
-import subprocess, sys
-ranks = [subprocess.Popen([sys.executable, "-c", sys.argv[1], str(rank), doing, *sys.argv[4:]])
-         for rank, doing in enumerate(sys.argv[2:4])]
-sys.exit(max(abs(rank.wait()) for rank in ranks))
-"""
-
 
 def world(first: str, second: str, silence_s: float = 2.0) -> Supervised:
-    command = [sys.executable, "-c", LAUNCHER, RANK, first, second]
-    return supervise(command, timeout_s=60, silence_s=silence_s)
+    return made_up_world(RANK, first, second, silence_s)
 
 
 def watchers() -> list[str]:

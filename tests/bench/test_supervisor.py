@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from made_up_ranks import LAUNCHER, made_up_world
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.process_ends import ProcessEnds
@@ -46,18 +47,9 @@ time.sleep(60)
 """
 """What a rank does, without MPI: `--status-pages` comes last, as the supervisor gives it."""
 
-LAUNCHER = """
-import subprocess, sys
-ranks = [subprocess.Popen([sys.executable, "-c", sys.argv[1], str(rank), doing, *sys.argv[4:]])
-         for rank, doing in enumerate(sys.argv[2:4])]
-sys.exit(max(abs(rank.wait()) for rank in ranks))
-"""
-"""A launcher that ends nothing."""
-
 
 def world(first: str, second: str, silence_s: float = 2.0) -> Supervised:
-    command = [sys.executable, "-c", LAUNCHER, RANK, first, second]
-    return supervise(command, timeout_s=60, silence_s=silence_s)
+    return made_up_world(RANK, first, second, silence_s)
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from clusterbench.kernels.backends import Backend, models
 from clusterbench.kernels.bounds import significand_bits
-from clusterbench.kernels.catalog import dot, gemm, triad
+from clusterbench.kernels.catalog import copy, dot, gemm, triad
 from clusterbench.kernels.data import cases, make_inputs, shapes_around
 from clusterbench.kernels.kernel import DATA, DataClass, Kernel, KernelError
-from clusterbench.kernels.verify import check
+from clusterbench.kernels.verify import Check, check, compare
 
 N = 4096
 
@@ -99,3 +99,20 @@ def test_types_that_the_interpreter_gets_wrong_are_modelled_there_and_nowhere_el
     ]  # fmt: skip
     assert not models(Backend("triton", "native", ""), "bfloat16")
     assert not models(Backend("numba", "native", ""), "bfloat16")
+
+
+def test_what_is_only_moved_must_come_out_bit_for_bit_also_where_it_is_smallest() -> None:
+    least = np.float32(np.finfo(np.float32).smallest_subnormal)
+    inputs = {"b": np.array([least, 1, -least], np.float32)}
+    base = Check("copy", "numba", "float32", "n=3", "hard")
+    assert compare(copy.KERNEL, base, {"n": 3}, inputs, [inputs["b"].copy()]).passed
+    flushed = compare(copy.KERNEL, base, {"n": 3}, inputs, [np.array([least, 1, 0], np.float32)])
+    assert (flushed.wrong, flushed.passed) == (1, False)
+
+
+def test_a_product_may_be_off_by_what_underflow_takes() -> None:
+    least = np.float32(np.finfo(np.float32).smallest_subnormal)
+    inputs = {"x": np.array([least], np.float32), "y": np.array([0.75], np.float32)}
+    base = Check("dot", "numba", "float32", "n=1", "hard")
+    for result in (least, np.float32(0)):
+        assert compare(dot.KERNEL, base, {"n": 1}, inputs, [np.array([result], np.float32)]).passed

@@ -52,6 +52,18 @@ def test_the_first_wrong_element_is_named_with_what_was_expected(checks: dict[st
         assert re.search(r"elements wrong, the first: a\[\d+\] is \S+, expected \S+", check.reason), check.reason
 
 
+def test_operands_cut_to_tf32_pass_the_bound_of_a_long_sum_and_are_found_by_the_rms_error(
+    checks: dict[str, list[Check]],
+) -> None:
+    long = [c for c in checks["gemm_tf32"] if c.data == "rounding" and c.dtype == "float32" and c.rms_limit > 50]
+    assert long
+    for check in long:
+        assert (check.wrong, check.alarm, check.passed) == (0, True, False)
+        assert check.error_over_bound < 1
+        assert check.rms is not None
+        assert check.rms > 50 * check.rms_limit
+
+
 def test_the_mutation_score_is_one_hundred_per_cent(
     checks: dict[str, list[Check]], record_property: pytest.FixtureRequest
 ) -> None:
