@@ -1,7 +1,7 @@
 """The roof of this machine, measured: what memory gives to a copy and to a reader, and what the multiply-adders give.
 
-copy    2·bytes moved once by all cores, arrays beyond the last-level cache (STREAM's copy), in short parts and in one
-        part a core: the better of the two, as processors and C libraries differ in when they write past the cache.
+copy    2·bytes moved once by all cores, arrays beyond the last-level cache (STREAM's copy): the best of `COPIES`, as a
+        store through the cache reads what it overwrites, and compilers and C libraries differ in when they avoid that.
 read    bytes summed by all cores, arrays beyond the last-level cache.
 fma     chains of multiply-adds in registers on every core, enough of them in flight to fill the units. The vectors are
         written out in LLVM's own types, so that no optimiser decides whether they are used. x <- a·x + b with a = -1
@@ -26,6 +26,8 @@ from clusterbench.kernels.kernel import Array
 
 CHAINS = 12
 """Independent chains a core: two units of latency four or five need ten, and with a and b they fit 16 registers."""
+LINE_BYTES = 64
+"""A cache line, on x86 and on most of ARM; a store of the whole of it need not read it first."""
 PART = 65536
 """Elements that one task of a memory loop takes."""
 
@@ -102,18 +104,66 @@ def fma_expected(start: float, dtype: Any) -> float:
 
 
 @njit(parallel=True, cache=True)
-def copy(a: Array, b: Array, part_size: int) -> None:
-    """a = b in parts of so many elements: 2·size bytes. Long parts let the C library write past the cache."""
-    for part in prange((a.size + part_size - 1) // part_size):
-        low, high = part * part_size, min((part + 1) * part_size, a.size)
+def copy_in_parts(a: Array, b: Array) -> None:
+    """a = b in short parts, through the cache: 2·size bytes."""
+    for part in prange((a.size + PART - 1) // PART):
+        low, high = part * PART, min((part + 1) * PART, a.size)
         a[low:high] = b[low:high]
 
 
-# Leave to reassociate: the sum of small integers is exact in any order.
+@njit(parallel=True, cache=True)
+def copy_plainly(a: Array, b: Array) -> None:
+    """a = b as a plain loop, which LLVM may make a call of the C library's copy: 2·size bytes."""
+    for i in prange(a.size):
+        a[i] = b[i]
+
+
+@intrinsic
+def _stream(typingctx: Any, to: Any, from_: Any, lines: Any) -> Any:
+    """Copy cache lines between addresses by stores that pass the cache; `to` lies at the start of a line."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        line = ir.VectorType(ir.IntType(64), LINE_BYTES // 8)
+        target, source = (builder.inttoptr(address, line.as_pointer()) for address in args[:2])
+        past_cache = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        with cgutils.for_range(builder, args[2]) as loop:
+            value = builder.load(builder.gep(source, [loop.index]))
+            value.align = 1
+            store = builder.store(value, builder.gep(target, [loop.index]))
+            store.align = LINE_BYTES
+            store.set_metadata("nontemporal", past_cache)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@njit(parallel=True, cache=True)
+def copy_past_cache(a: Array, b: Array) -> None:
+    """a = b by stores that do not read what they overwrite: 2·size bytes. Of arrays of whole bytes in a row."""
+    size = a.itemsize
+    for part in prange((a.size + PART - 1) // PART):
+        low, high = part * PART, min((part + 1) * PART, a.size)
+        while low < high and (a.ctypes.data + low * size) % LINE_BYTES:
+            a[low] = b[low]
+            low += 1
+        lines = (high - low) * size // LINE_BYTES
+        _stream(a.ctypes.data + low * size, b.ctypes.data + low * size, lines)
+        for i in range(low + lines * LINE_BYTES // size, high):
+            a[i] = b[i]
+
+
+COPIES = (copy_in_parts, copy_plainly, copy_past_cache)
+"""The ways to copy, of which the fastest is the ceiling."""
+
+
+# Four places at a time, as a core has more loads in flight over several pages than in a row. Leave to reassociate: the
+# sum of small integers is exact in any order.
 @njit(cache=True, fastmath={"reassoc"})
 def _sum(x: Array) -> Any:
-    total = x.dtype.type(0)
-    for i in range(x.size):
+    total, quarter = x.dtype.type(0), x.size // 4
+    for i in range(quarter):
+        total += (x[i] + x[quarter + i]) + (x[2 * quarter + i] + x[3 * quarter + i])
+    for i in range(4 * quarter, x.size):
         total += x[i]
     return total
 

@@ -130,7 +130,7 @@ class Measurement:
 
     def as_row(self) -> dict[str, Any]:
         """The fields as a flat dictionary of JSON values."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}  # `asdict` would copy each value deeply
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:

@@ -184,7 +184,8 @@ def export(
 ) -> int:
     """Write measurements to a file for other programs; seconds, bytes, bytes/s.
 
-    nccl-json is JSON with the keys and units of nccl-tests, a file for each collective, algorithm, transport and number of ranks.
+    nccl-json is JSON with the keys and units of nccl-tests, a file for each collective, algorithm, transport and number
+    of ranks.
     """
     from clusterbench.results.export import export_frame
     from clusterbench.results.nccl_json import export_nccl_json

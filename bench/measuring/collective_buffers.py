@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clusterbench.collectives.data import Problem
-from clusterbench.collectives.transports.prepared import Buffer, Buffers, page_aligned
+from clusterbench.collectives.transports.pages import page_aligned
+from clusterbench.collectives.transports.prepared import Buffer, Buffers
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ class CollectiveRuns:
         self.expectations = self._expectations(call)
         self.shared = SharedCalls(world, self.native, self.schedules, request) if request.uses_window() else None
         world.begin("compiling programs")
-        refuse_too_large(world, self._needed_bytes(), "-e")
+        scratch_bytes = self._scratch_bytes()
+        refuse_too_large(world, self._needed_bytes() + scratch_bytes, "-e")
         problems = [request.problem(count, world.size) for count in request.counts]
         self.gpu: DeviceCalls | None = None
         if request.buffers == DEVICE:
@@ -92,6 +93,8 @@ class CollectiveRuns:
             self.arena: Arena = self.shared.arena()
         else:
             self.arena = take_arena(problems, request.placements, world.rank)
+        if self.gpu is None:
+            self.native.scratch.take(scratch_bytes)  # now, and not piece by piece as sizes grow
         self.overhead_s = world.comm.allreduce(timer_overhead_s(), _max())
 
     def run(
@@ -161,13 +164,20 @@ class CollectiveRuns:
                 ) from None
 
     def _needed_bytes(self) -> int:
-        """What this rank needs of its host's memory: buffers, the scratch of the largest program, and the window."""
+        """What this rank needs of its host's memory besides scratch: buffers and the window."""
         request, world = self.request, self.world
         problem = request.problem(max(request.counts), world.size)
         itemsize = problem.dtype.itemsize
         sides = problem.brings(world.rank), problem.holds(world.rank)
         buffers = (sum(sides) if "out_of_place" in request.placements else max(sides)) * itemsize
-        scratch = [
+        window = self.shared.needed_bytes if self.shared else 0  # where buffers are registered they are part of it
+        return (0 if request.buffers == REGISTERED else buffers) + window
+
+    def _scratch_bytes(self) -> int:
+        """The scratch of the largest program."""
+        request, world = self.request, self.world
+        itemsize = request.problem(max(request.counts), world.size).dtype.itemsize
+        scratch = (
             lower(
                 self.schedules.program(
                     point.way.spec, request.size_bytes(point.count, world.size), point.placement == "in_place"
@@ -179,9 +189,8 @@ class CollectiveRuns:
             if not is_library(point.way.spec)
             and point.way.transport not in OVER_WINDOWS
             and point.count == max(request.counts)
-        ]
-        window = self.shared.needed_bytes if self.shared else 0  # where buffers are registered they are part of it
-        return (0 if request.buffers == REGISTERED else buffers) + window + max(scratch, default=0)
+        )
+        return max(scratch, default=0)
 
     def _prepare(self, point: Point, problem: data.Problem, size_bytes: int) -> AnyCall:
         in_place, of_library = point.placement == "in_place", is_library(point.way.spec)

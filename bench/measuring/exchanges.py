@@ -17,8 +17,8 @@ from clusterbench.bench.worlds.memory import refuse_too_large
 from clusterbench.bench.worlds.world import World
 from clusterbench.collectives.transports import point_to_point
 from clusterbench.collectives.transports.native import NativeMpi
+from clusterbench.collectives.transports.pages import page_aligned
 from clusterbench.collectives.transports.point_to_point import WrongBits
-from clusterbench.collectives.transports.prepared import page_aligned
 
 CHECKED_BYTES = 1 << 26
 """Messages of a window that are checked in places of their own: as many as fit in here, at least one."""

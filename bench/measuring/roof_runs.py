@@ -77,11 +77,11 @@ class RoofRuns:
         return rows
 
     def _copy(self, target: Array, source: Array) -> tuple[Measurement, NDArray[np.float64], bool]:
-        """The better of the two ways to copy, each checked on a cleared target; a wrong one is returned at once."""
+        """The best of the ways to copy, each checked on a cleared target; a wrong one is returned at once."""
         taken = []
-        for part in (roofline.PART, -(-source.size // self._threads)):
+        for copy in roofline.COPIES:
             roofline.fill(target, 0.0)
-            row, seconds = self._row("copy", "float64", partial(roofline.copy, target, source, part))
+            row, seconds = self._row("copy", "float64", partial(copy, target, source))
             if not np.array_equal(target, source):
                 return row, seconds, False
             taken.append((row, seconds, True))

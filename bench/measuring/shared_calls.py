@@ -20,7 +20,8 @@ from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.transports import shared
 from clusterbench.collectives.transports.hybrid import hosts_in_blocks, hosts_of, split_window
 from clusterbench.collectives.transports.native import NativeMpi
-from clusterbench.collectives.transports.prepared import PAGE_BYTES, Buffers
+from clusterbench.collectives.transports.pages import PAGE_BYTES
+from clusterbench.collectives.transports.prepared import Buffers
 from clusterbench.collectives.transports.shared_window import (
     NoSharedMemoryError,
     SharedWindow,

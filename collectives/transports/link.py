@@ -13,7 +13,8 @@ import numpy as np
 from clusterbench.collectives.segments import Link, Links
 from clusterbench.collectives.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
-from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for, page_aligned
+from clusterbench.collectives.transports.pages import page_aligned
+from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for
 
 SHORT_BYTES, LONG_BYTES = 8, 1 << 20
 SAMPLES, WARMUP = 15, 3

@@ -16,7 +16,6 @@ from clusterbench.collectives.transports.prepared import (
     address,
     division_step,
     functions_for,
-    page_aligned,
 )
 
 
@@ -32,10 +31,7 @@ def prepare(
     lowered = lower(program, count, dtype.itemsize)
     places = layout(schedule, program.rank, count)
     takes, gives = schedule.takes(program.rank), schedule.gives(program.rank)
-    # Large memory from malloc lies 16 bytes behind a page. Copies from page-aligned buffers there take twice as long:
-    # each store seems to overlap the next load ("4-KByte Aliasing" in the Intel 64 and IA-32 Architectures Optimization
-    # Reference Manual).
-    scratch = page_aligned(max(1, lowered.scratch_bytes))
+    scratch = mpi.scratch.take(lowered.scratch_bytes)
     bases = np.zeros(3, np.int64)
     bases[INPUT] = address(buffers.send) - places.taken[takes[0]] * dtype.itemsize
     bases[OUTPUT] = address(buffers.receive) - places.given[gives[0]] * dtype.itemsize

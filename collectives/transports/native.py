@@ -9,7 +9,7 @@ stack slot whose upper bits the callee ignores (System V AMD64 ABI, 3.2.3; AAPCS
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from clusterbench.collectives.schedule import Ints
+from clusterbench.collectives.transports.pages import Scratch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -52,6 +53,7 @@ class NativeMpi:
     status: np.ndarray[Any, np.dtype[np.uint8]]
     progress: Ints
     """What `whereabouts` tells, unless it was given another place."""
+    scratch: Scratch = field(default_factory=Scratch)
 
     def address(self, function: str) -> int:
         """Address of an MPI function. Raises `MpiError` where the library has no such function."""

@@ -16,7 +16,6 @@ from clusterbench.kernels.local_reduce import reduction_address, scale_address
 
 Buffer = NDArray[Any]
 
-PAGE_BYTES = 4096
 FIRST_ARGUMENT = 5
 """Where the arguments of a library's call start in `functions`."""
 
@@ -74,14 +73,6 @@ class PreparedCall:
         figures[-1] = perf_counter() - started
         self.mpi.comm.Allreduce(MPI.IN_PLACE, figures, MPI.MAX)
         return figures[:-1], float(figures[-1])
-
-
-def page_aligned(size_bytes: int) -> NDArray[np.uint8]:
-    """Zeroed bytes at a page boundary, every page touched."""
-    room = np.zeros(size_bytes + PAGE_BYTES, np.uint8)
-    room.fill(0)
-    skip = -room.ctypes.data % PAGE_BYTES
-    return room[skip : skip + size_bytes]
 
 
 def functions_for(dtype: np.dtype[Any], op: str, divisor: int) -> Ints:

@@ -33,7 +33,8 @@ from clusterbench.collectives.fusion_steps import (
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.message_executor import COMPLETE, RECEIVE, SEND, requests_of
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
-from clusterbench.collectives.transports.prepared import PAGE_BYTES, Buffers, address, functions_for, page_aligned
+from clusterbench.collectives.transports.pages import PAGE_BYTES, page_aligned
+from clusterbench.collectives.transports.prepared import Buffers, address, functions_for
 from clusterbench.collectives.transports.shared_executor import (
     AWAIT,
     AWAIT_BEFORE,

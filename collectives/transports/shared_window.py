@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.transports.prepared import PAGE_BYTES
+from clusterbench.collectives.transports.pages import PAGE_BYTES
 
 if TYPE_CHECKING:
     from mpi4py import MPI

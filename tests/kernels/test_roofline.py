@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,13 +65,32 @@ def _innermost_loop(assembly: str, instruction: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("size", [1, 7, roofline.PART - 1, roofline.PART, 2 * roofline.PART + 7])
+@pytest.mark.parametrize("behind_a_line", range(0, roofline.LINE_BYTES // 8, 3))
+@pytest.mark.parametrize("copy", roofline.COPIES, ids=lambda copy: copy.__name__)
+def test_every_copy_reaches_every_element_and_no_other(copy: Any, size: int, behind_a_line: int) -> None:
+    room, source = np.full(size + 16, -1.0), np.arange(size, dtype=np.float64)
+    first = -room.ctypes.data // 8 % (roofline.LINE_BYTES // 8) + behind_a_line
+    copy(room[first : first + size], source)
+    assert np.array_equal(room[first : first + size], source)
+    assert np.all(room[:first] == -1.0)
+    assert np.all(room[first + size :] == -1.0)
+
+
+def test_a_store_past_the_cache_is_one() -> None:
+    @njit
+    def stream(to, from_, lines):  # type: ignore[no-untyped-def] # compiled for one signature below
+        roofline._stream(to, from_, lines)
+
+    stream(0, 0, 0)
+    (assembly,) = stream.inspect_asm().values()
+    assert re.search(r"\sv?movnt|\sstnp", assembly)
+
+
 @pytest.mark.parametrize("size", [1, roofline.PART - 1, roofline.PART, 2 * roofline.PART + 7])
-@pytest.mark.parametrize("part", [1000, roofline.PART, 1 << 30])
-def test_copy_and_read_reach_every_element(size: int, part: int) -> None:
+def test_read_and_fill_reach_every_element(size: int) -> None:
     source = np.arange(size, dtype=np.float64)
     target = np.full(size, np.nan)
-    roofline.copy(target, source, part)
-    assert np.array_equal(target, source)
     sums = np.full(-(-size // roofline.PART), np.nan)
     roofline.read(sums, source)
     assert sums.sum() == size * (size - 1) / 2

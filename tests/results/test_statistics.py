@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from clusterbench.results.statistics import (
     MIN_SAMPLES_CI95,
@@ -43,6 +44,13 @@ def test_the_ranks_enclose_the_middle_evenly(n: int) -> None:
     ranks = median_ranks(n)
     assert ranks is not None
     assert 0 <= ranks[0] < (n - 1) / 2 < ranks[1] == n - 1 - ranks[0]
+
+
+@given(st.integers(1, 5000), st.sampled_from([0.5, 0.8, 0.95, 0.99, 0.999999]))
+def test_the_ranks_are_the_innermost_that_the_whole_binomial_distribution_allows(n: int, confidence: float) -> None:
+    outside = binom.cdf(np.arange(n // 2 + 1), n, 0.5)
+    low = int(np.count_nonzero(outside <= (1 - confidence) / 2))
+    assert median_ranks(n, confidence) == (None if low == 0 else (low - 1, n - low))
 
 
 @given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=150))
