@@ -68,6 +68,8 @@ class Outcome:
 
     exit_code: int
     failure: str = ""
+    wall_s: float = 0.0
+    """Of its processes, where it was some that ended by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class JobRecord:
                 self.attempt("store", self._load)
                 self.attempt("report", self._write_report)
             parts = [part.run for part in self.contents() if part.path not in earlier]
-            spent = together(parts, process_age_s(), startup_s)
+            processes_s = sum(outcome.wall_s for outcome in self.outcomes)
+            spent = together(parts, process_age_s(), startup_s, processes_s)
             journal.run = with_time(journal.run, JOB, spent)
             self.write()
         contents = self.contents()
@@ -328,7 +331,7 @@ def passed_on(done: Finished) -> None:
 def judged(part: str, done: Finished, timeout_s: float) -> Outcome:
     """The outcome of a part that was a process: its code, and the last thing that it said where the code is not 0."""
     if done.exit_code == exit_codes.GOOD:
-        return Outcome(exit_codes.GOOD)
+        return Outcome(exit_codes.GOOD, wall_s=done.wall_s)
     code = done.exit_code if done.exit_code in _MEANING else exit_codes.FAILED
     why = _MEANING[code]
     if done.timed_out:
@@ -339,4 +342,4 @@ def judged(part: str, done: Finished, timeout_s: float) -> Outcome:
     said = [line.strip() for line in done.stderr.splitlines() if any(letter.isalpha() for letter in line)]
     own = [line for line in said if line.startswith(("clusterbench:", "Error:"))]
     last = (own or said or [""])[-1]
-    return Outcome(code, f"{part}: {why}" + (f": {last}" if last else ""))
+    return Outcome(code, f"{part}: {why}" + (f": {last}" if last else ""), done.wall_s)

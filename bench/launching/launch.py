@@ -188,6 +188,8 @@ class Finished:
     stderr: str
     """What went through to standard error; empty where both streams were collected as one."""
     timed_out: bool
+    wall_s: float = 0.0
+    """From its start to the end of all its processes."""
 
 
 def run_mpiexec(
@@ -232,6 +234,7 @@ def run_group(
     is given the lines of standard error first; one that it takes is neither kept nor shown.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LEAKS)}
+    began_s = monotonic()
     try:
         process = subprocess.Popen(
             list(command),
@@ -263,7 +266,12 @@ def run_group(
     code = exit_codes.TIMED_OUT if timed_out else process.returncode
     # A negative code is the signal that ended the launcher: in this suite's table that is a failure at run time.
     return Finished(
-        tuple(command), code if code >= 0 else exit_codes.FAILED, "".join(lines[0]), "".join(lines[1]), timed_out
+        tuple(command),
+        code if code >= 0 else exit_codes.FAILED,
+        "".join(lines[0]),
+        "".join(lines[1]),
+        timed_out,
+        monotonic() - began_s,
     )
 
 

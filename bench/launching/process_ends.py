@@ -10,9 +10,6 @@ from time import time
 from types import TracebackType
 from typing import Self
 
-_LOOK_S = 0.5
-"""How long `close` may take at most."""
-
 
 class ProcessEnds:
     """Watches processes, which need not be its own children, on a thread that sleeps; see pidfd_open(2).
@@ -26,9 +23,10 @@ class ProcessEnds:
         self.news = threading.Event()
         """Set where one has ended; for whoever waits to clear."""
         self._epoll = select.epoll()
+        self._closing = os.eventfd(0, os.EFD_CLOEXEC)
+        self._epoll.register(self._closing, select.EPOLLIN)
         self._pids: dict[int, int] = {}
         self._seen: set[int] = set()
-        self._closed = False
         self._thread = threading.Thread(target=self._wait, name="process-ends", daemon=True)
 
     def __enter__(self) -> Self:
@@ -38,9 +36,9 @@ class ProcessEnds:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closed = True
+        os.eventfd_write(self._closing, 1)
         self._thread.join()
-        for descriptor in self._pids:
+        for descriptor in (self._closing, *self._pids):
             os.close(descriptor)
         self._epoll.close()
 
@@ -58,10 +56,13 @@ class ProcessEnds:
             self._epoll.register(descriptor, select.EPOLLIN)
 
     def _wait(self) -> None:
-        while not self._closed:
-            ended = [descriptor for descriptor, _ in self._epoll.poll(_LOOK_S)]
+        while True:
+            ready = [descriptor for descriptor, _ in self._epoll.poll()]
+            ended = [descriptor for descriptor in ready if descriptor != self._closing]
             for descriptor in ended:
                 self._epoll.unregister(descriptor)
                 self.times.setdefault(self._pids[descriptor], time())
             if ended:
                 self.news.set()
+            if len(ended) < len(ready):
+                return

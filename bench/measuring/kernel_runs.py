@@ -344,25 +344,25 @@ def time_kernel(
     kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: int, account: TimeAccount | None = None
 ) -> Timed:
     """Time the CPU's implementation on zero-mean data, then check it on the same arrays with new, exact data."""
+    account = account or TimeAccount()
     launch = kernel.implementations["numba"].launch
     types = {name: kernel.type_of(name, dtype) for name in (*kernel.inputs, *kernel.outputs)}
-    arrays = {name: _placed(kernel.extent(name, shape), types[name]) for name in kernel.arguments}
-    outputs = [arrays[name] for name in kernel.outputs]
     rng = np.random.default_rng(seed)
-    given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
     updated = {start: out for out, start in kernel.updates.items()}
     holder = {name: updated.get(name, name) for name in kernel.inputs}
-    for name in kernel.inputs:
-        array = arrays[holder[name]]
-        if name in given:
-            array[...] = given[name]
-        elif is_float(array.dtype):
-            pattern = rounded(rng.uniform(-1, 1, min(array.size, 1 << 20)), types[name])
-            array.ravel()[:] = np.resize(pattern, array.size)
-        else:
-            array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
+    with account.checking():
+        arrays = {name: _placed(kernel.extent(name, shape), types[name]) for name in kernel.arguments}
+        outputs = [arrays[name] for name in kernel.outputs]
+        given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
+        for name in kernel.inputs:
+            array = arrays[holder[name]]
+            if name in given:
+                array[...] = given[name]
+            elif is_float(array.dtype):
+                _repeat(array, rounded(rng.uniform(-1, 1, min(array.size, 1 << 20)), types[name]))
+            else:
+                array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
     arguments = (*arrays.values(), *kernel.scalar_values(dtype))
-    account = account or TimeAccount()
     samples = sample(python_block(lambda: launch(*arguments)), rules, reading_s())
     account.loops_s += samples.spent_s
     with account.checking():
@@ -374,6 +374,14 @@ def time_kernel(
         launch(*arguments)
         base = Check(kernel.name, "numba", dtype, shape_text(shape), "exact")
         return Timed(samples, recheck(kernel, base, shape, inputs, outputs))
+
+
+def _repeat(array: Array, pattern: Array) -> None:
+    """Fill an array with a shorter one again and again."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, pattern.size):
+        part = flat[start : start + pattern.size]
+        part[...] = pattern[: part.size]
 
 
 def _placed(extent: tuple[int, ...], dtype: str) -> Array:

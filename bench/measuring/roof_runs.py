@@ -54,9 +54,9 @@ class RoofRuns:
         return [*self._memory(array_bytes), *(self._fma(dtype) for dtype in dtypes)]
 
     def _memory(self, array_bytes: int) -> list[RoofRow]:
-        source, target = (np.empty(array_bytes // 8) for _ in range(2))
-        roofline.fill(source, 3.0)
-        roofline.fill(target, 0.0)
+        with self._account.checking():
+            source, target = (np.empty(array_bytes // 8) for _ in range(2))
+            roofline.fill(source, 3.0)
         row, seconds, right = self._copy(target, source)
         copy = 2 * source.nbytes / float(seconds.min())
         if right:
@@ -80,10 +80,12 @@ class RoofRuns:
         """The best of the ways to copy, each checked on a cleared target; a wrong one is returned at once."""
         taken = []
         for copy in roofline.COPIES:
-            roofline.fill(target, 0.0)
+            with self._account.checking():
+                roofline.fill(target, 0.0)
             row, seconds = self._row("copy", "float64", partial(copy, target, source))
-            if not np.array_equal(target, source):
-                return row, seconds, False
+            with self._account.checking():
+                if not np.array_equal(target, source):
+                    return row, seconds, False
             taken.append((row, seconds, True))
         return min(taken, key=lambda one: float(one[1].min()))
 

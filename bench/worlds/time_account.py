@@ -35,11 +35,12 @@ class Spent:
 
     wall_s: float
     startup_s: float
-    """Until the first row: interpreter, imports, MPI, compiled code, proofs, buffers, what to expect."""
+    """Until the first row: interpreter, imports, MPI, compiled code, proofs, buffers, what to expect; of a job also
+    what launchers take to start processes, and to end them."""
     loops_s: float
     """Warm-up and samples."""
     checks_s: float
-    """Calls whose results were looked at, and looking at them; other implementations that are only verified."""
+    """Making data, calls whose results were looked at, and looking at them; implementations that are only verified."""
     harness_s: float
     """All else: statistics, journals, agreement of ranks, store, report."""
 
@@ -98,13 +99,18 @@ def with_time(run: Run, part: str, spent: Spent) -> Run:
     return replace(run, environment={**run.environment, KEY: {**parts, part: spent.as_row()}})
 
 
-def together(runs: Iterable[Run], wall_s: float, startup_s: float) -> Spent:
-    """What a job was spent on, of its parts' runs; `startup_s` is its own, and `wall_s` the time of all of it."""
+def together(runs: Iterable[Run], wall_s: float, startup_s: float, processes_s: float) -> Spent:
+    """What a job was spent on, of its parts' runs; `startup_s` is its own, and `wall_s` the time of all of it.
+
+    `processes_s` is the time of its parts' processes as whoever started them saw it. What is more than their own, which
+    goes from when a process was there to its last row, went into starting and ending them, which is start-up.
+    """
     rows: list[Mapping[str, Any]] = [
         row
         for run in runs
         for part, row in run.environment.get(KEY, {}).items()
         if part != JOB
     ]  # fmt: skip
-    sums = [sum(row[name] for row in rows) for name in ("startup_s", "loops_s", "checks_s")]
-    return Spent.of(wall_s, startup_s + sums[0], sums[1], sums[2])
+    own_s, *sums = (sum(row[name] for row in rows) for name in ("wall_s", "startup_s", "loops_s", "checks_s"))
+    launching_s = max(0.0, processes_s - own_s)
+    return Spent.of(wall_s, startup_s + launching_s + sums[0], sums[1], sums[2])
