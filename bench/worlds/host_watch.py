@@ -14,11 +14,9 @@ from __future__ import annotations
 import base64
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,13 +24,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from clusterbench.bench.launching.process_ends import ProcessEnds
+from clusterbench.bench.worlds.page_folders import held
 from clusterbench.bench.worlds.status_page import ENDED, PAGE_BYTES, RAISED, RankStatus, parsed, read_pages
 
 GONE, STOPPED = "gone", "stopped"
 """Values of `RankStatus.process`, which is empty where it runs."""
 MARK = "clusterbench-rank:"
-MEMORY = Path("/dev/shm")
-"""A file system in memory, where the host has it."""
 
 _LOOK_S, _AMISS_S = 1.0, 0.2
 """Between two looks, where all is well and where it is not: then nothing is being measured any more."""
@@ -70,18 +67,6 @@ def is_amiss(page: RankStatus, silence_s: float) -> bool:
 # on the ranks' side
 
 
-def pages_elsewhere(folder: Path) -> Path:
-    """The folder of pages on this host, where that of the supervisor is not; made where it is not there yet.
-
-    Raises `OSError` where it cannot be made, or belongs to somebody else.
-    """
-    own = (MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())) / folder.name
-    own.mkdir(mode=0o700, exist_ok=True)
-    if own.is_symlink() or own.stat().st_uid != os.getuid():
-        raise PermissionError(f"{own} belongs to somebody else")
-    return own
-
-
 def start_watcher(folder: Path, silence_s: float) -> None:
     """Start the watcher of a host, unless another rank has; once the page of this one is there. Raises `OSError`."""
     with suppress(FileExistsError):
@@ -98,7 +83,7 @@ def watch(folder: Path, silence_s: float) -> None:
     """What the watcher does."""
     told: dict[int, tuple[int, str, bool]] = {}
     parents: dict[int, int] = {}
-    with ProcessEnds() as ends:
+    with held(folder), ProcessEnds() as ends:
         while True:
             pages = read_pages(folder)
             ends.watch(page.pid for page in pages)
@@ -118,7 +103,6 @@ def watch(folder: Path, silence_s: float) -> None:
                 break
             ends.news.wait(_AMISS_S if now else _LOOK_S)
             ends.news.clear()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_left_behind(pids: Sequence[int], parents: Mapping[int, int]) -> None:

@@ -19,7 +19,8 @@ from clusterbench.bench.hosts.environment import capture_environment, command_li
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.worlds.host_differences import host_differences
-from clusterbench.bench.worlds.host_watch import pages_elsewhere, start_watcher
+from clusterbench.bench.worlds.host_watch import start_watcher
+from clusterbench.bench.worlds.page_folders import page_folder_elsewhere
 from clusterbench.bench.worlds.status_page import StatusPage
 from clusterbench.bench.worlds.time_account import with_time
 from clusterbench.bench.worlds.watchdog import FORWARDING_S, Watchdog, silent
@@ -89,7 +90,7 @@ def _page(folder: Path | None, silence_s: float) -> StatusPage | None:
         return None
     is_elsewhere = not folder.is_dir()
     try:
-        own = pages_elsewhere(folder) if is_elsewhere else folder
+        own = page_folder_elsewhere(folder) if is_elsewhere else folder
         page = StatusPage.create(own)
         if is_elsewhere:
             start_watcher(own, silence_s)

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import socket
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -22,7 +19,8 @@ from time import monotonic
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.launch import Finished, run_group
 from clusterbench.bench.launching.process_ends import ProcessEnds
-from clusterbench.bench.worlds.host_watch import GONE, MARK, MEMORY, is_amiss, look, status_of
+from clusterbench.bench.worlds.host_watch import GONE, MARK, is_amiss, look, status_of
+from clusterbench.bench.worlds.page_folders import page_folder
 from clusterbench.bench.worlds.status_page import ENDED, RAISED, RankStatus
 from clusterbench.results.record import Measurement
 
@@ -73,7 +71,7 @@ def supervise(
     `silence_s` is for how long nothing may go on (0: for ever), `timeout_s` how long it may take in all. The ranks get
     `--status-pages`, and a `--timeout` of their own that ends them later than this does. `on_wait` as in `run_group`.
     """
-    with _status_pages() as folder, ProcessEnds() as ends:
+    with page_folder() as folder, ProcessEnds() as ends:
         watch = _Watch(folder, ends, silence_s, monotonic() + timeout_s, f"not done after {timeout_s:g} s")
         own_s = silence_s + ELSEWHERE_S if silence_s else 0.0
         asked = ["--status-pages", str(folder), "--silence", f"{silence_s:g}", "--timeout", f"{own_s:g}"]
@@ -84,20 +82,6 @@ def supervise(
         if fault is None and finished.exit_code != exit_codes.GOOD:
             fault = _post_mortem(watch.pages(), finished)
     return Supervised(finished, fault)
-
-
-@contextmanager
-def _status_pages() -> Iterator[Path]:
-    """A new folder, in memory where the host has such a file system."""
-    place = MEMORY if MEMORY.is_dir() else None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="clusterbench-", dir=place))
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="clusterbench-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(slots=True)
