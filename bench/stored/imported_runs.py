@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from clusterbench.collectives.topology.graph import Topology
 
 
+MOST_SHOWN = 500
+"""Rows of a file that a table shows, and as many again of the others that are not good: the layout of more takes longer
+than reading them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked of the files."""
@@ -113,14 +118,18 @@ def _named_by_rows(imported: Imported) -> Imported:
 def _print(path: Path, imported: Imported) -> None:
     """A table of the rows, what limits them, and how to go on."""
     rows = imported.measurements
+    not_good = [row for row in rows[MOST_SHOWN:] if row.verdict not in (None, "PASS")]
+    shown = [*rows[:MOST_SHOWN], *not_good[:MOST_SHOWN]]
     columns = ["what", "ranks", "type", "size", "time us", "busbw GB/s"]
     held = any(row.bound_s is not None for row in rows)
     columns += ["bound us", "of bound", "expected us", "of expected", "expected by"] if held else []
     print_table(
         f"{path}: {len(rows)} rows, run {imported.run.run_id}",
         [*columns, "verdict", "label"],
-        [[*_cells(row, held=held), row.verdict or "", _label(row)] for row in rows],
+        [[*_cells(row, held=held), row.verdict or "", _label(row)] for row in shown],
     )
+    if len(shown) < len(rows):
+        click.echo(f"{len(rows) - len(shown)} further rows: clusterbench results list --run {imported.run.run_id}")
     for name, by in dict.fromkeys((row.name, row.bound_by) for row in rows if row.bound_by):
         click.echo(f"{name} is limited by {by}")
     for reason in dict.fromkeys(row.reason for row in rows if row.reason):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import importer_files
 import pytest
 
 from clusterbench.bench.cli import main
+from clusterbench.bench.stored import imported_runs
 from clusterbench.results.store import Store
 
 Call = Callable[..., tuple[int, str, str]]
@@ -51,6 +53,20 @@ def test_a_log_and_a_topology_give_a_table_a_journal_and_rows_in_the_store(call:
     assert frame["bound_share"].notna().all()
     assert frame["run_id"].iloc[0] == journal.stem
     assert f"clusterbench report --run {journal.stem}" in out
+
+
+def test_of_a_long_file_the_first_rows_are_shown_and_those_that_are_wrong(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imported_runs, "MOST_SHOWN", 2)
+    text = importer_files.EXAMPLES["nccl-tests"]
+    Path("long.out").write_text(text.replace("478.74       0  15700.0", "478.74       7  15700.0"))
+    code, out, _ = call("import", "long.out")
+    assert code == 3
+    assert len(re.findall("^ ?all_reduce .* (?:PASS|FAIL)", out, re.MULTILINE)) == 3
+    assert out.count("FAIL") == 1
+    assert re.search("^3 further rows: clusterbench results list --run nccl-tests-", out, re.MULTILINE)
+    assert "6 new rows" in out
 
 
 def test_importing_again_changes_nothing_and_with_a_topology_it_is_another_run(call: Call) -> None:
