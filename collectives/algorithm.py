@@ -68,7 +68,7 @@ class Algorithm:
     build: Callable[[Call], Schedule]
     min_ranks: int = 1
     options: dict[str, Option] = field(default_factory=dict)
-    """A pipeline has the option `segments`, by default `AUTO`: see `segments.py`."""
+    """A pipeline has the option `segments`, by default `AUTO`: see `building/segments.py`."""
 
     @property
     def is_pipeline(self) -> bool:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import NOTHING
 from clusterbench.collectives.messages import transfers_of
-from clusterbench.collectives.program_check import check_compiled
-from clusterbench.collectives.program_walk import ProgramFaultError
+from clusterbench.collectives.programs.check import check_compiled
+from clusterbench.collectives.programs.walk import ProgramFaultError
 from clusterbench.collectives.schedule import Schedule
 
 _OK, _RANK, _RANGE, _UNDEFINED, _ORIGIN, _TWICE, _CLASH, _LENGTH, _REDUCES = range(9)

@@ -102,7 +102,7 @@ def prove_schedule(
         except ProofError as error:
             raise ProofError(f"{what} fails its proof: {error}") from None
         if draw:
-            from clusterbench.collectives.drawing import steps_svg
+            from clusterbench.collectives.drawing.schedules import steps_svg
 
             picture = steps_svg(schedule, label)
             try:

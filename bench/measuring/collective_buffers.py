@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clusterbench.collectives.data import Problem
+from clusterbench.collectives.checking.data import Problem
 from clusterbench.collectives.transports.pages import page_aligned
 from clusterbench.collectives.transports.prepared import Buffer, Buffers
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from clusterbench.collectives import data
+from clusterbench.collectives.checking import data
 from clusterbench.collectives.transports.prepared import PreparedCall
 from clusterbench.kernels.element_types import is_float
 from clusterbench.results import notes

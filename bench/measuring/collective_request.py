@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench.measuring.sampling import Rules
-from clusterbench.collectives import data, traffic
+from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import LIBRARY, Spec
+from clusterbench.collectives.checking import data
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Count, Schedule
 from clusterbench.results import rates

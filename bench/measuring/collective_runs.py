@@ -33,8 +33,9 @@ from clusterbench.bench.measuring.sampling import Block, Samples, in_pieces, sam
 from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
 from clusterbench.bench.worlds.world import AgreedError, World, agreed
-from clusterbench.collectives import data, traffic
-from clusterbench.collectives.program import lower
+from clusterbench.collectives import traffic
+from clusterbench.collectives.checking import data
+from clusterbench.collectives.programs.program import lower
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall

@@ -13,11 +13,11 @@ from clusterbench.bench.output import note
 from clusterbench.bench.worlds.world import AgreedError, World, agreed, alike
 from clusterbench.collectives import discovery
 from clusterbench.collectives.algorithm import AUTO, Call, Spec, UnsuitableAlgorithmError
+from clusterbench.collectives.building.segments import Links, choose_segments
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.program import Program, compile_program
+from clusterbench.collectives.programs.program import Program, compile_program
 from clusterbench.collectives.proof import Proof, prove
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.segments import Links, choose_segments
 from clusterbench.collectives.transports.link import measure_links
 from clusterbench.collectives.transports.native import NativeMpi
 from clusterbench.results import notes

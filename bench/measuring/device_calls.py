@@ -10,9 +10,9 @@ import numpy as np
 from clusterbench.bench import exit_codes
 from clusterbench.bench.measuring.collective_buffers import Arena, sizes
 from clusterbench.bench.worlds.world import AgreedError, World
+from clusterbench.collectives.checking.data import Problem
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.data import Problem
-from clusterbench.collectives.program import Program
+from clusterbench.collectives.programs.program import Program
 from clusterbench.collectives.transports import device, nccl
 from clusterbench.collectives.transports.device import DeviceBuffers, DeviceCall
 from clusterbench.collectives.transports.device_values import device_type

@@ -17,9 +17,9 @@ from clusterbench.bench.judge import NO_BOUND, Bound
 from clusterbench.bench.measuring.collective_request import Request, is_library
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError
+from clusterbench.collectives.building.segments import Links, price_s
 from clusterbench.collectives.discovery import schedule, suitable
 from clusterbench.collectives.schedule import Ints, Schedule
-from clusterbench.collectives.segments import Links, price_s
 from clusterbench.results import rates
 from clusterbench.results.notes import ESTIMATE
 

@@ -11,11 +11,11 @@ from clusterbench.bench.measuring.collective_request import OVER_WINDOWS, REGIST
 from clusterbench.bench.measuring.collective_schedules import Schedules
 from clusterbench.bench.worlds.world import AgreedError, World, agreed
 from clusterbench.collectives.algorithm import Spec
-from clusterbench.collectives.data import Problem
-from clusterbench.collectives.fusion import fuse
-from clusterbench.collectives.fusion_check import check_fused
-from clusterbench.collectives.fusion_layout import FusedLayout
-from clusterbench.collectives.fusion_steps import FusedProgram
+from clusterbench.collectives.checking.data import Problem
+from clusterbench.collectives.fusion.check import check_fused
+from clusterbench.collectives.fusion.fuse import fuse
+from clusterbench.collectives.fusion.layout import FusedLayout
+from clusterbench.collectives.fusion.steps import FusedProgram
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.transports import shared
 from clusterbench.collectives.transports.hybrid import hosts_in_blocks, hosts_of, split_window

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 from clusterbench.bench.names import ALL
 from clusterbench.collectives.algorithm import AUTO, Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.bounds.bounds import Limits, limits
+from clusterbench.collectives.building.segments import choose_segments
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.discovery import algorithm, schedule, suitable
 from clusterbench.collectives.predictors.nccl_model import Machine, choose
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.segments import choose_segments
 from clusterbench.collectives.simulator import closed, events, phases
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.messages import Order

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clusterbench.collectives import discovery
 from clusterbench.collectives.algorithm import LIBRARY, Call, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import collective
-from clusterbench.collectives.drawing import DrawingError, steps_svg
+from clusterbench.collectives.drawing.schedules import DrawingError, steps_svg
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.schedule_file import ScheduleFileError, read_schedule
 from clusterbench.results.notes import what_ran

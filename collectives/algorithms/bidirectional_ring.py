@@ -12,7 +12,7 @@ Source: P. Sack and W. Gropp, "Collective algorithms for multiported torus netwo
 from __future__ import annotations
 
 from clusterbench.collectives.algorithm import Algorithm, Call
-from clusterbench.collectives.rings import ring_passes
+from clusterbench.collectives.building.rings import ring_passes
 from clusterbench.collectives.schedule import Schedule
 
 _BOTH_WAYS = (1, -1)

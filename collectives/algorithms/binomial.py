@@ -19,8 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call
+from clusterbench.collectives.building.trees import tree_broadcast, tree_gather, tree_reduce, tree_scatter
 from clusterbench.collectives.schedule import Phase, Schedule
-from clusterbench.collectives.trees import tree_broadcast, tree_gather, tree_reduce, tree_scatter
 
 
 def _phases(collective: str, ranks: int, root: int) -> Iterator[Phase]:

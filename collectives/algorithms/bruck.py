@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call, Option
-from clusterbench.collectives.limits import refuse_large_rounds
+from clusterbench.collectives.building.limits import refuse_large_rounds
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 _LARGEST_RADIX = 4096

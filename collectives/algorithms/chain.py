@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import AUTO, Algorithm, Call, Option
-from clusterbench.collectives.pipelining import pipelined
+from clusterbench.collectives.building.pipelining import pipelined
 from clusterbench.collectives.schedule import Phase, Schedule, phase
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterbench.collectives.algorithm import AUTO, Algorithm, Call, Option
-from clusterbench.collectives.pipelining import pipelined
+from clusterbench.collectives.building.pipelining import pipelined
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 

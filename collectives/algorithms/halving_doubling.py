@@ -4,7 +4,7 @@ all_reduce is Rabenseifner's: a reduce-scatter in which the distance doubles whi
 messages stay near, then an all-gather that goes the same way back. reduce_scatter alone is recursive halving: it starts
 with the rank at distance p/2, so that what it sends is one block. all_gather alone is its mirror image: the distance
 halves while the vector doubles, and the largest message goes to the nearest rank.
-Ranks beyond the largest power of two fold into a neighbour before and unfold after (`collectives/folding.py`).
+Ranks beyond the largest power of two fold into a neighbour before and unfold after (`collectives/building/folding.py`).
 
 Source: R. Rabenseifner, "Optimization of collective reduction operations", ICCS 2004, doi 10.1007/978-3-540-24685-5_1;
 R. Thakur, R. Rabenseifner and W. Gropp, Int. J. High Perform. Comput. Appl. 19(1), 2005, doi 10.1177/1094342005051521.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call
-from clusterbench.collectives.folding import Folding, fold
+from clusterbench.collectives.building.folding import Folding, fold
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from clusterbench.collectives.algorithm import AUTO, Algorithm, Call, Option
 from clusterbench.collectives.algorithms import halving_doubling
+from clusterbench.collectives.building.trees import tree_broadcast, tree_reduce
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.schedule import Ints, Phase, Schedule
-from clusterbench.collectives.trees import tree_broadcast, tree_reduce
 
 
 def _group(call: Call) -> int:

@@ -17,7 +17,7 @@ import math
 from itertools import islice
 
 from clusterbench.collectives.algorithm import Algorithm, Call, Option
-from clusterbench.collectives.rings import ring_passes
+from clusterbench.collectives.building.rings import ring_passes
 from clusterbench.collectives.schedule import Schedule
 
 MOST_RINGS = 64

@@ -4,7 +4,7 @@ all_reduce exchanges whole vectors: the fewest rounds that are possible, ⌈lg p
 for small vectors. all_gather sends in round k the 2^k neighbouring parts it has. reduce_scatter starts with the nearest
 rank too, and halves what it sends: in round k the parts of all ranks that agree with the partner in their last k + 1
 bits.
-Ranks beyond the largest power of two fold into a neighbour before and unfold after (`collectives/folding.py`).
+Ranks beyond the largest power of two fold into a neighbour before and unfold after (`collectives/building/folding.py`).
 
 Source: R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of collective communication operations in MPICH",
 Int. J. High Perform. Comput. Appl. 19(1), 2005, doi 10.1177/1094342005051521.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call
-from clusterbench.collectives.folding import Folding, fold
+from clusterbench.collectives.building.folding import Folding, fold
 from clusterbench.collectives.schedule import Phase, Schedule, phase
 
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call
+from clusterbench.collectives.building.trees import tree_gather, tree_scatter
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
-from clusterbench.collectives.trees import tree_gather, tree_scatter
 
 
 def _all_gather(rank: Ints) -> Phase:

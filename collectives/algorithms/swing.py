@@ -6,7 +6,7 @@ reduce_scatter sends to the partner what it, or whoever it still talks to, is to
 most to the nearest; all_gather goes the same way back; all_reduce is one after the other. In all_reduce nobody cares
 which chunk is whose, and chunks are numbered so that what goes to a partner lies together; in the other two it is
 several pieces of one message, half as many as there are parts in it.
-Ranks beyond the largest power of two fold into a neighbour before and unfold after (`collectives/folding.py`), where
+Ranks beyond the largest power of two fold into a neighbour before and unfold after (`building/folding.py`), where
 the paper treats even numbers of ranks by themselves. The copies of it that the paper runs on the dimensions of a torus
 at once are not part of this.
 
@@ -21,8 +21,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from clusterbench.collectives.algorithm import Algorithm, Call
-from clusterbench.collectives.folding import Folding, fold
-from clusterbench.collectives.limits import refuse_large_rounds
+from clusterbench.collectives.building.folding import Folding, fold
+from clusterbench.collectives.building.limits import refuse_large_rounds
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 

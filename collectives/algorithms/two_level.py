@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterbench.collectives.algorithm import AUTO, Algorithm, Call, Option, UnsuitableAlgorithmError
-from clusterbench.collectives.limits import refuse_large_rounds
+from clusterbench.collectives.building.limits import refuse_large_rounds
 from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from clusterbench.collectives.building.segments import Link, Links, price_s
 from clusterbench.collectives.schedule import Ints, Schedule, ScheduleError
-from clusterbench.collectives.segments import Link, Links, price_s
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.phases import refuse_too_few
 from clusterbench.collectives.simulator.prediction import Prediction

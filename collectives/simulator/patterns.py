@@ -16,10 +16,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from clusterbench.collectives.checking.splitmix import mixed
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.fair import drain_each
-from clusterbench.collectives.splitmix import mixed
 from clusterbench.collectives.topology.graph import Floats, Routes, Topology
 
 

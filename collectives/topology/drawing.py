@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isfinite, log
 
-from clusterbench.collectives.svg import px, xml_text
+from clusterbench.collectives.drawing.svg import px, xml_text
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.topology.layout import BOX_HEIGHT, Box, Edge, Frame, Layout, arc_height, layout, rate
 

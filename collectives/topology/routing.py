@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
+from clusterbench.collectives.checking.splitmix import mixed
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.splitmix import mixed
 from clusterbench.collectives.topology.graph import (
     Floats,
     Kind,

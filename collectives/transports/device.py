@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.program import SCRATCH, Program, lower
+from clusterbench.collectives.programs.program import SCRATCH, Program, lower
+from clusterbench.collectives.programs.steps import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.schedule import Count, layout
-from clusterbench.collectives.steps import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.device_values import device_type, divide, reduction
 from clusterbench.collectives.transports.gpu import ArrayModule, NoDeviceBuffersError
 from clusterbench.collectives.transports.library_types import own_type

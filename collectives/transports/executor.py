@@ -11,7 +11,7 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
-from clusterbench.collectives.steps import COPY, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.programs.steps import COPY, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.atomics import store_plain
 from clusterbench.collectives.transports.native import (
     BYTE,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import Collective
+from clusterbench.collectives.programs.steps import COPY, INPUT, OUTPUT
 from clusterbench.collectives.schedule import Count, Ints
-from clusterbench.collectives.steps import COPY, INPUT, OUTPUT
 from clusterbench.collectives.transports.library_types import carrier, marking
 from clusterbench.collectives.transports.native import COMM, LARGEST_INT, MpiError, NativeMpi
 from clusterbench.collectives.transports.prepared import (

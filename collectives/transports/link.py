@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from clusterbench.collectives.segments import Link, Links
-from clusterbench.collectives.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.building.segments import Link, Links
+from clusterbench.collectives.programs.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.pages import page_aligned
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall, address, functions_for

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-from clusterbench.collectives.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.program import MESSAGE_BYTES
 from clusterbench.collectives.transports.native import (
     ANY_SOURCE,
     BYTE,

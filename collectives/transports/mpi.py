@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from clusterbench.collectives.program import SCRATCH, Program, lower
+from clusterbench.collectives.programs.program import SCRATCH, Program, lower
+from clusterbench.collectives.programs.steps import INPUT, OUTPUT
 from clusterbench.collectives.schedule import Count, layout
-from clusterbench.collectives.steps import INPUT, OUTPUT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.prepared import (
     Buffers,

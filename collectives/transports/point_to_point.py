@@ -25,8 +25,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from clusterbench.collectives.checking.splitmix import mixed
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.splitmix import mixed
 from clusterbench.collectives.transports.atomics import store_plain
 from clusterbench.collectives.transports.native import (
     BYTE,

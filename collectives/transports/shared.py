@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.collectives.fusion_layout import FusedLayout, Operand
-from clusterbench.collectives.fusion_steps import (
+from clusterbench.collectives.fusion.layout import FusedLayout, Operand
+from clusterbench.collectives.fusion.steps import (
     INBOX,
     INPUT,
     OUTPUT,

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import njit
 
-from clusterbench.collectives.fusion_layout import LINE_BYTES
+from clusterbench.collectives.fusion.layout import LINE_BYTES
 from clusterbench.collectives.transports.atomics import (
     flush_streams,
     load_acquire,

@@ -12,8 +12,8 @@ import pytest
 from clusterbench.bench.measuring import device_calls
 from clusterbench.bench.measuring.device_calls import DeviceCalls, shared_by
 from clusterbench.bench.worlds.status_page import StatusPage, read_pages
+from clusterbench.collectives.checking.data import Problem
 from clusterbench.collectives.collective import COLLECTIVES
-from clusterbench.collectives.data import Problem
 from clusterbench.collectives.transports.gpu import ArrayModule
 
 

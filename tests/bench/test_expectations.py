@@ -14,9 +14,9 @@ from clusterbench.bench.measuring.collective_request import Request
 from clusterbench.bench.measuring.expectations import Asked, expectations
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.collectives.algorithm import Call, Spec
+from clusterbench.collectives.building.segments import Link, Links
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
-from clusterbench.collectives.segments import Link, Links
 from clusterbench.collectives.topology.graph import TopologyError
 from clusterbench.results.statistics import summarise
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clusterbench.bench.worlds.world import World, join_world
 
 if TYPE_CHECKING:
-    from clusterbench.collectives.fusion_steps import FusedProgram
+    from clusterbench.collectives.fusion.steps import FusedProgram
     from clusterbench.collectives.transports.shared_window import SharedWindow
 
 PLACEMENT = sys.argv[1]
@@ -61,7 +61,7 @@ def copying(programs: list[FusedProgram]) -> tuple[FusedProgram, ...]:
     """What the passes of an all_reduce out of place touch, place for place, and no sums."""
     from dataclasses import replace
 
-    from clusterbench.collectives.fusion_steps import OUTPUT, Pass
+    from clusterbench.collectives.fusion.steps import OUTPUT, Pass
 
     alone = []
     for program in programs:
@@ -84,11 +84,11 @@ def main() -> None:
 
     from clusterbench.bench.measuring.collective_buffers import Arena
     from clusterbench.collectives.algorithm import Call, Spec
+    from clusterbench.collectives.checking.data import Problem
     from clusterbench.collectives.collective import COLLECTIVES
-    from clusterbench.collectives.data import Problem
     from clusterbench.collectives.discovery import schedule
-    from clusterbench.collectives.fusion import fuse
-    from clusterbench.collectives.fusion_layout import FusedLayout
+    from clusterbench.collectives.fusion.fuse import fuse
+    from clusterbench.collectives.fusion.layout import FusedLayout
     from clusterbench.collectives.transports import shared
     from clusterbench.collectives.transports.native import native
     from clusterbench.collectives.transports.shared_window import open_window

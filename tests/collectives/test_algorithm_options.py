@@ -14,10 +14,10 @@ from program_runner import run_schedule
 from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms, schedule
-from clusterbench.collectives.program import compile_programs
+from clusterbench.collectives.programs.program import compile_programs
+from clusterbench.collectives.programs.steps import OP, PEER, RECV, SEND
 from clusterbench.collectives.proof import prove
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.steps import OP, PEER, RECV, SEND
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 VALUES = st.from_regex(r"[a-z0-9x]{1,5}", fullmatch=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterbench.collectives import data
+from clusterbench.collectives.checking import data
+from clusterbench.collectives.checking.data import Problem, Wrong
 from clusterbench.collectives.collective import COLLECTIVES
-from clusterbench.collectives.data import Problem, Wrong
 from clusterbench.kernels.element_types import DTYPES, SHORT_FLOATS, element_type, is_float
 
 OPS = ("sum", "prod", "min", "max", "avg")

@@ -12,7 +12,7 @@ from collective_cases import schedule_of, variants
 
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.drawing import MOST_ARROWS, DrawingError, steps_svg
+from clusterbench.collectives.drawing.schedules import MOST_ARROWS, DrawingError, steps_svg
 from clusterbench.collectives.schedule import Schedule, phase
 
 SVG = "{http://www.w3.org/2000/svg}"

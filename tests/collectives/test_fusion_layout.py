@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.fusion import fuse
-from clusterbench.collectives.fusion_layout import LINE_BYTES, FusedLayout, LoweredPass, Operand
-from clusterbench.collectives.fusion_steps import INPUT, OUTPUT, STAGE, START, Finish, Pass, Wait
+from clusterbench.collectives.fusion.fuse import fuse
+from clusterbench.collectives.fusion.layout import LINE_BYTES, FusedLayout, LoweredPass, Operand
+from clusterbench.collectives.fusion.steps import INPUT, OUTPUT, STAGE, START, Finish, Pass, Wait
 from clusterbench.collectives.schedule import Schedule
 
 SERVED = [(a, COLLECTIVES[name]) for a in algorithms().values() for name in a.cost]

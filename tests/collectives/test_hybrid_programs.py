@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from clusterbench.collectives.algorithm import Algorithm
 from clusterbench.collectives.collective import COLLECTIVES, Collective
 from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.fusion import fuse
-from clusterbench.collectives.fusion_check import check_fused
-from clusterbench.collectives.fusion_steps import (
+from clusterbench.collectives.fusion.check import check_fused
+from clusterbench.collectives.fusion.fuse import fuse
+from clusterbench.collectives.fusion.steps import (
     INBOX,
     INPUT,
     OUTPUT,

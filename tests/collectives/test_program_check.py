@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from clusterbench.collectives.algorithm import Algorithm
 from clusterbench.collectives.collective import COLLECTIVES, Collective
 from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.program import Program, compile_programs
-from clusterbench.collectives.program_check import check_programs
-from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.steps import (
+from clusterbench.collectives.programs.check import check_programs
+from clusterbench.collectives.programs.program import Program, compile_programs
+from clusterbench.collectives.programs.steps import (
     AREG,
     COPY,
     COUNT,
@@ -40,6 +39,7 @@ from clusterbench.collectives.steps import (
     STAGING,
     WAIT,
 )
+from clusterbench.collectives.schedule import Schedule
 
 Steps = np.ndarray[Any, Any]
 Change = Callable[[Steps], Steps]

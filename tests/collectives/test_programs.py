@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import run_schedule
 
-from clusterbench.collectives import program
 from clusterbench.collectives.collective import COLLECTIVES, Collective
 from clusterbench.collectives.discovery import algorithms
-from clusterbench.collectives.program import compile_programs, lower
+from clusterbench.collectives.programs import program
+from clusterbench.collectives.programs.program import compile_programs, lower
+from clusterbench.collectives.programs.steps import RECV, SEND
 from clusterbench.collectives.proof import ProofError, prove
 from clusterbench.collectives.schedule import Phase, Schedule, ScheduleError, layout, phase
-from clusterbench.collectives.steps import RECV, SEND
 
 RANKS = 3
 Transfer = tuple[int, int, int, int, int, bool]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterbench.collectives.algorithm import Call
+from clusterbench.collectives.building.segments import MOST, WORTH, Link, Links, choose_segments, price_s
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.segments import MOST, WORTH, Link, Links, choose_segments, price_s
 
 PIPELINES = [(a, COLLECTIVES[name]) for a in algorithms().values() if a.is_pipeline for name in a.cost]
 links = st.builds(Link, st.floats(1e-7, 1e-3), st.floats(1e-12, 1e-8), st.floats(1, 2))

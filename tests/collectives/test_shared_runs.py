@@ -131,7 +131,7 @@ def test_the_check_sees_the_very_programs_that_run(tmp_path: Path) -> None:
     """Without one of its waits a program is found to be wrong, so it is that one which is checked."""
     patch = """
 from dataclasses import replace
-from clusterbench.collectives.fusion_steps import Wait
+from clusterbench.collectives.fusion.steps import Wait
 fuse = shared_calls.fuse
 def without_a_wait(*arguments):
     first, *others = fuse(*arguments)

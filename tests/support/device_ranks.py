@@ -12,10 +12,11 @@ COMM = join_world().comm
 import numpy as np  # noqa: E402 - ranks join before anything that may import MPI or numba
 
 from clusterbench.bench.measuring.collective_buffers import Arena, sizes, take_arena  # noqa: E402
-from clusterbench.collectives import data, discovery, traffic  # noqa: E402
+from clusterbench.collectives import discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
+from clusterbench.collectives.checking import data  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
-from clusterbench.collectives.program import compile_program  # noqa: E402
+from clusterbench.collectives.programs.program import compile_program  # noqa: E402
 from clusterbench.collectives.transports import device, library  # noqa: E402
 from clusterbench.collectives.transports.device_values import device_type  # noqa: E402
 from clusterbench.collectives.transports.gpu import ArrayModule  # noqa: E402

@@ -18,12 +18,13 @@ import numpy as np  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 
 from clusterbench.bench.measuring.collective_buffers import Arena, sizes, take_arena  # noqa: E402
-from clusterbench.collectives import data, discovery, traffic  # noqa: E402
+from clusterbench.collectives import discovery, traffic  # noqa: E402
 from clusterbench.collectives.algorithm import Call, Spec  # noqa: E402
+from clusterbench.collectives.checking import data  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
-from clusterbench.collectives.fusion import fuse  # noqa: E402
-from clusterbench.collectives.fusion_layout import FusedLayout  # noqa: E402
-from clusterbench.collectives.program import compile_program  # noqa: E402
+from clusterbench.collectives.fusion.fuse import fuse  # noqa: E402
+from clusterbench.collectives.fusion.layout import FusedLayout  # noqa: E402
+from clusterbench.collectives.programs.program import compile_program  # noqa: E402
 from clusterbench.collectives.transports import mpi as messages  # noqa: E402
 from clusterbench.collectives.transports import shared  # noqa: E402
 from clusterbench.collectives.transports.hybrid import hosts_of, split_window  # noqa: E402

@@ -17,7 +17,7 @@ mpi4py.rc.threads = False
 
 from mpi4py import MPI  # noqa: E402  the thread level is chosen before MPI starts
 
-from clusterbench.collectives import data  # noqa: E402
+from clusterbench.collectives.checking import data  # noqa: E402
 from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa: E402
 from clusterbench.collectives.transports import library, library_types  # noqa: E402
 from clusterbench.collectives.transports.native import native  # noqa: E402

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from clusterbench.collectives.program import SCRATCH, compile_programs, lower
+from clusterbench.collectives.programs.program import SCRATCH, compile_programs, lower
+from clusterbench.collectives.programs.steps import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.schedule import Count, Schedule, layout
-from clusterbench.collectives.steps import COPY, INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 
 GARBAGE = 0xAB
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from numba import njit
 
-from clusterbench.collectives.steps import (
+from clusterbench.collectives.programs.steps import (
     AREG,
     COPY,
     COUNT,

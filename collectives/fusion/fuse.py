@@ -4,17 +4,17 @@ Where memory is shared no message is needed. All reductions into a chunk in one 
 operand where it lies, and where the result is then copied to others, the same pass stores it there too. A copy is a
 pass of one operand. Every pass is done by one rank. What lies on another host comes by a message, in the same round.
 
-Each write of a chunk makes a new *version* of it (`fusion_versions.py`), which gets a place where it disturbs nobody.
-What is left to wait for follows from the places (`fusion_order.py`).
+Each write of a chunk makes a new *version* of it (`fusion/versions.py`), which gets a place where it disturbs nobody.
+What is left to wait for follows from the places (`fusion/order.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clusterbench.collectives.fusion_order import in_order
-from clusterbench.collectives.fusion_steps import FusedProgram
-from clusterbench.collectives.fusion_versions import drop_unread, give_places, store_on_the_way, versions_of
+from clusterbench.collectives.fusion.order import in_order
+from clusterbench.collectives.fusion.steps import FusedProgram
+from clusterbench.collectives.fusion.versions import drop_unread, give_places, store_on_the_way, versions_of
 from clusterbench.collectives.schedule import Schedule
 
 

@@ -1,6 +1,6 @@
 """Walks a program step by step: it stays in its buffers, does not race with its messages in flight, and waits for all.
 
-The walk also writes down what the program does as plain numbers, its trace, by which `program_check.py` runs the
+The walk also writes down what the program does as plain numbers, its trace, by which `programs/check.py` runs the
 programs of all ranks together: regions, staging areas and requests are resolved to addresses and messages there.
 """
 
@@ -13,9 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clusterbench.collectives.program import Program
-from clusterbench.collectives.schedule import Ints, Schedule
-from clusterbench.collectives.steps import (
+from clusterbench.collectives.programs.program import Program
+from clusterbench.collectives.programs.steps import (
     AREG,
     COPY,
     COUNT,
@@ -39,6 +38,7 @@ from clusterbench.collectives.steps import (
     WAIT,
     WORK,
 )
+from clusterbench.collectives.schedule import Ints, Schedule
 
 Words = NDArray[np.uint64]
 

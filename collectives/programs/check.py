@@ -3,7 +3,7 @@
 No receive takes a message from just anybody, and no message overtakes another of the same pair, so the messages of a
 set of programs match in one way only, and one execution stands for all: if the programs run to their end when a send
 completes no sooner than its receive is posted, no other timing and no other amount of buffering can block them. As they
-do not race either (`program_walk.py`), that one execution also computes what every other one does.
+do not race either (`programs/walk.py`), that one execution also computes what every other one does.
 
 What it computes is followed symbolically. A value is its origin (a chunk of the vector) and the sum, modulo 2^64, of
 one random number for each rank whose contribution is in it: a contribution that is missing or there twice shows, but
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from clusterbench.collectives.collective import NOTHING
 from clusterbench.collectives.messages import Transfers
-from clusterbench.collectives.program import Program, for_each_program
-from clusterbench.collectives.program_walk import ProgramFaultError, Trace, walk, weights_for
+from clusterbench.collectives.programs.program import Program, for_each_program
+from clusterbench.collectives.programs.steps import COPY, RECV, REDUCE, SEND, WAIT
+from clusterbench.collectives.programs.walk import ProgramFaultError, Trace, walk, weights_for
 from clusterbench.collectives.schedule import Ints, Schedule
-from clusterbench.collectives.steps import COPY, RECV, REDUCE, SEND, WAIT
 
 Numbers = NDArray[np.int32]
 

@@ -18,10 +18,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clusterbench.collectives.compiler import compile_steps
 from clusterbench.collectives.messages import Columns, Transfers, messages_of, transfers_of
-from clusterbench.collectives.schedule import Count, Ints, Schedule, ScheduleError, layout
-from clusterbench.collectives.steps import (
+from clusterbench.collectives.programs.compiler import compile_steps
+from clusterbench.collectives.programs.steps import (
     AREG,
     COPY,
     COUNT,
@@ -45,6 +44,7 @@ from clusterbench.collectives.steps import (
     WAIT,
     WORK,
 )
+from clusterbench.collectives.schedule import Count, Ints, Schedule, ScheduleError, layout
 
 Made = TypeVar("Made")
 
@@ -56,7 +56,7 @@ MESSAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The steps of one rank, in chunks: int32 of shape (steps, columns), as in `steps.py`."""
+    """The steps of one rank, in chunks: int32 of shape (steps, columns), as in `programs/steps.py`."""
 
     schedule: Schedule
     rank: int

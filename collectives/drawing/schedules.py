@@ -14,8 +14,8 @@ from itertools import islice
 from math import hypot
 from typing import ClassVar
 
+from clusterbench.collectives.drawing.svg import px, xml_text
 from clusterbench.collectives.schedule import Phase, Schedule
-from clusterbench.collectives.svg import px, xml_text
 
 MOST_RANKS = 16
 MOST_ROUNDS = 64

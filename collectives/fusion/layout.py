@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from clusterbench.collectives.fusion_steps import (
+from clusterbench.collectives.fusion.steps import (
     BUFFERS,
     INBOX,
     INPUT,

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.collectives import data_values as values
+from clusterbench.collectives.checking import values
+from clusterbench.collectives.checking.values import ALL
 from clusterbench.collectives.collective import Collective, Extent
-from clusterbench.collectives.data_values import ALL
 from clusterbench.collectives.schedule import Count, Ints
 from clusterbench.kernels.element_types import SHORT_FLOATS, is_float
 

@@ -1,4 +1,4 @@
-"""The values of `collectives/data.py`, element by element, and the compiled loops that write and compare them.
+"""The values of `collectives/checking/data.py`, element by element, and the compiled loops that write and compare them.
 
 A buffer consists of segments, rows (source rank, or `ALL` for the reduction over all; destination of an exchange, else
 0; index of the first element; length). A law is (ranks, lowest value, number of values, operation, seed, ranks that
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, njit, uint16
 
-from clusterbench.collectives.splitmix import mixed
+from clusterbench.collectives.checking.splitmix import mixed
 from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 
 ALL = -1

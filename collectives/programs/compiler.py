@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from clusterbench.collectives.flight import (
+from clusterbench.collectives.messages import IN, OUT, SELF
+from clusterbench.collectives.programs.flight import (
     DIRECT,
     FREE_REQUEST,
     IN_FLIGHT,
@@ -33,8 +34,7 @@ from clusterbench.collectives.flight import (
     settle,
     source,
 )
-from clusterbench.collectives.messages import IN, OUT, SELF
-from clusterbench.collectives.steps import (
+from clusterbench.collectives.programs.steps import (
     COLUMNS,
     COPY,
     EXTRA,

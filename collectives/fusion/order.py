@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from clusterbench.collectives.fusion_steps import (
+from clusterbench.collectives.fusion.steps import (
     BUFFERS,
     INBOX,
     OUTPUT,
@@ -30,7 +30,7 @@ from clusterbench.collectives.fusion_steps import (
     Step,
     Wait,
 )  # fmt: skip
-from clusterbench.collectives.fusion_versions import Draft, Hosts, Version
+from clusterbench.collectives.fusion.versions import Draft, Hosts, Version
 from clusterbench.collectives.schedule import Schedule
 
 

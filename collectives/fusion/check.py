@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clusterbench.collectives.fusion_steps import (
+from clusterbench.collectives.fusion.steps import (
     INBOX,
     INPUT,
     OUTPUT,

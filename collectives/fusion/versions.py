@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from clusterbench.collectives.fusion_steps import INPUT, OTHER, OUTPUT, STAGE, WORK, Place
+from clusterbench.collectives.fusion.steps import INPUT, OTHER, OUTPUT, STAGE, WORK, Place
 from clusterbench.collectives.schedule import Phase, Schedule
 
 Hosts = tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Data whose result is known, and how a result is held against it."""

@@ -1,0 +1,1 @@
+"""A schedule for ranks that share memory, as few passes over it."""

@@ -1,0 +1,1 @@
+"""A schedule as what each rank does: steps, compiled from its messages, and what is proven of them."""
