@@ -1,4 +1,4 @@
-"""Four floors, and the folders of bench: imports run downwards only, and nothing is imported under a bare name."""
+"""Four floors, and the folders of two: imports run downwards only, and nothing is imported under a bare name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ BELOW = {
     "bench": {"kernels", "collectives", "results"},
 }
 
-BENCH = ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps", "disturbances",
-         "commands", "pytest_plugin")  # fmt: skip
-"""The folders of bench, each of which imports only those before it."""
+FOLDERS = {
+    "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "bounds", "simulator",
+                    "predictors", "transports"),
+    "bench": ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
+              "disturbances", "commands", "pytest_plugin"),
+}  # fmt: skip
+"""The folders of a floor, each of which imports only those before it."""
+CATALOGUES = {"collectives": {"algorithms", "fabrics", "formats", "nodes"}, "bench": set()}
+"""Folders whose files are found by looking there."""
 
 
 def imported_modules(path: Path) -> list[tuple[int, str]]:
@@ -58,18 +64,18 @@ def test_a_floor_imports_only_floors_below_it(floor: str) -> None:
     assert [offence for path in files for offence in offences(floor, path)] == []
 
 
-def test_a_folder_of_bench_imports_only_those_before_it() -> None:
-    above = {name: set(BENCH[place:]) for place, name in enumerate(BENCH)}
-    folders = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").exists()}
-    assert set(BENCH) == folders
+@pytest.mark.parametrize("floor", sorted(FOLDERS))
+def test_a_folder_imports_only_those_before_it(floor: str) -> None:
+    order = FOLDERS[floor]
+    folders = {path.name for path in (ROOT / floor).iterdir() if (path / "__init__.py").exists()}
+    assert {*order, *CATALOGUES[floor]} == folders
     found = []
-    for path in sorted((ROOT / "bench").rglob("*.py")):
-        folder = path.parent.name if path.parent.name in above else ""
-        for line, module in imported_modules(path):
-            parts = module.split(".")
-            inside = folder and parts[:2] == ["clusterbench", "bench"] and len(parts) > 2
-            if inside and parts[2] in above[folder] - {folder}:
-                found.append(f"{folder}/{path.name}:{line} imports {module}")
+    for place, folder in enumerate(order):
+        for path in sorted((ROOT / floor / folder).rglob("*.py")):
+            for line, module in imported_modules(path):
+                parts = module.split(".")
+                if parts[:2] == ["clusterbench", floor] and len(parts) > 2 and parts[2] in order[place + 1 :]:
+                    found.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
     assert found == []
 
 
