@@ -14,10 +14,11 @@ row is INVALID.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from clusterbench.bench import exit_codes
+from clusterbench.kernels.device import Level
 from clusterbench.kernels.kernel import Kernel, Shape
 from clusterbench.results.record import Measurement, Verdict
 from clusterbench.results.statistics import MIN_SAMPLES_CI95, Summary
@@ -35,6 +36,16 @@ BEYOND_CACHE = 4
 
 
 @dataclass(slots=True)
+class LevelRoof:
+    """The measured ceilings of one level of the caches, of all cores at once, each the best so far."""
+
+    size_bytes: int
+    """All its caches together."""
+    copy_bytes_per_s: float = 0.0
+    read_bytes_per_s: float = 0.0
+
+
+@dataclass(slots=True)
 class Roof:
     """The measured ceilings of this machine, each the best so far."""
 
@@ -42,6 +53,8 @@ class Roof:
     read_bytes_per_s: float = 0.0
     flop_per_s: dict[str, float] = field(default_factory=dict)
     """By dtype."""
+    levels: dict[str, LevelRoof] = field(default_factory=dict)
+    """Of the caches by their name, nearest first; of those that were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +68,44 @@ class Bound:
 NO_BOUND = Bound(None, "")
 
 
-def kernel_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof, cache_bytes: int) -> Bound:
-    """The least time of a kernel under the roof.
+MEMORY = "memory"
+"""The level behind all caches."""
+
+
+def level_of(kernel: Kernel, shape: Shape, dtype: str, levels: Sequence[Level], cache_bytes: int) -> str:
+    """The level that a problem's arrays lie in while it runs again and again: the nearest that could hold them all.
+
+    `MEMORY` from `BEYOND_CACHE` last-level caches on; between one and so many a part may still be found in the last
+    cache, which is their level. The nearest cache is that of a kernel that passes over its arrays several times, as its
+    tasks may each take a small part of them. Empty where no caches are known.
+    """
+    footprint = kernel.footprint_bytes(shape, dtype)
+    if not kernel.passes and footprint >= BEYOND_CACHE * cache_bytes:
+        return MEMORY
+    fitting = (level.name for level in levels if kernel.passes or level.size_bytes >= footprint)
+    return next(fitting, levels[-1].name if levels else "")
+
+
+def kernel_bound(
+    kernel: Kernel, shape: Shape, dtype: str, roof: Roof, cache_bytes: int, level: str | None = None
+) -> Bound:
+    """The least time of a kernel under the roof, its arrays in this level; by default in memory if they are beyond
+    `BEYOND_CACHE` caches, and in none otherwise.
 
     Memory: reads at the rate of a pure reader, writes at what a copy leaves for them (2/copy - 1/read seconds a byte),
-    so that a copy and a reader meet their own ceilings exactly. Applies to arrays beyond `BEYOND_CACHE` caches only.
+    so that a copy and a reader meet their own ceilings exactly.
+    A cache reads and writes at once, so there nothing is added up: what is read takes as long as by a pure reader, and
+    as much as is both read and written as long as its copy, whichever is longer.
     Arithmetic: flops at the multiply-add peak of the dtype.
     """
     bounds: list[Bound] = []
-    beyond_cache = kernel.footprint_bytes(shape, dtype) >= BEYOND_CACHE * cache_bytes
-    if beyond_cache and roof.copy_bytes_per_s and roof.read_bytes_per_s:
+    if level is None:
+        level = MEMORY if kernel.footprint_bytes(shape, dtype) >= BEYOND_CACHE * cache_bytes else ""
+    cache = roof.levels.get(level)
+    if level == MEMORY and roof.copy_bytes_per_s and roof.read_bytes_per_s:
         bounds.append(_memory_bound(kernel, shape, dtype, roof))
+    elif cache and cache.copy_bytes_per_s and cache.read_bytes_per_s:
+        bounds.append(_cache_bound(kernel, shape, dtype, level, cache))
     peak = roof.flop_per_s.get(dtype)
     if peak and kernel.operations(shape):
         bounds.append(Bound(kernel.operations(shape) / peak, "multiply-add peak"))
@@ -82,6 +122,14 @@ def _memory_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof) -> Bound
     else:
         name = "copy bandwidth" if read == written else "copy and read bandwidth"
     return Bound(read * per_read + written * per_written, name)
+
+
+def _cache_bound(kernel: Kernel, shape: Shape, dtype: str, level: str, cache: LevelRoof) -> Bound:
+    written = kernel.written_bytes(shape, dtype)
+    read = max(0, kernel.traffic_bytes(shape, dtype) - written)
+    reading = Bound(read / cache.read_bytes_per_s, f"{level} read bandwidth")
+    copying = Bound(2 * min(read, written) / cache.copy_bytes_per_s, f"{level} copy bandwidth")
+    return max(copying, reading, key=lambda bound: bound.time_s or 0.0)
 
 
 def is_beyond(bound: Bound, summary: Summary, by: float = TOLERANCE) -> bool:

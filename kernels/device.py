@@ -33,6 +33,18 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """One level of the caches, as the cores of this process have it."""
+
+    name: str
+    """`L1`, `L2`, ... by its distance from the core."""
+    size_bytes: int
+    """All its caches together, each counted once."""
+    share_bytes: int
+    """What a core has of it while all of them use it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """What a kernel runs on."""
 
@@ -111,6 +123,23 @@ def caches(cpus: Path, core: int) -> list[Cache]:
             unit = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[2]]
             found.append(Cache(int(level), kind, int(size[1]) * unit, shared))
     return found
+
+
+def cache_levels(cpus: Path, cores: list[int]) -> tuple[Level, ...]:
+    """The levels of the data caches of these cores, nearest first, from Linux' sysfs; none where it does not say."""
+    found: dict[int, dict[str, int]] = {}
+    for core in cores:
+        for cache in caches(cpus, core):
+            if cache.type != "Instruction":
+                found.setdefault(cache.level, {})[cache.shared_by] = cache.size_bytes
+    totals = {level: sum(sizes.values()) for level, sizes in sorted(found.items())}
+    return tuple(Level(f"L{level}", total, total // len(cores)) for level, total in totals.items())
+
+
+@lru_cache(maxsize=1)
+def levels() -> tuple[Level, ...]:
+    """The levels of the data caches of the cores on which this process may run, nearest first."""
+    return cache_levels(CPUS, affinity())
 
 
 def last_level_cache_bytes(cpus: Path, cores: list[int]) -> int:

@@ -5,7 +5,7 @@ copy    2·bytes moved once by all cores, arrays beyond the last-level cache (ST
 read    bytes summed by all cores, arrays beyond the last-level cache.
 fma     chains of multiply-adds in registers on every core, enough of them in flight to fill the units. The vectors are
         written out in LLVM's own types, so that no optimiser decides whether they are used. x <- a·x + b with a = -1
-        returns to its start after two steps, exactly, which is checked.
+        returns to its start after two steps, exactly, which is checked. float16 where the CPU computes in it.
 
 Source: S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for multicore
 architectures", CACM 52(4), 2009.
@@ -51,39 +51,72 @@ def lanes(dtype: Any) -> int:
     return vector_bytes() // int(np.dtype(dtype).itemsize)
 
 
+def has_half() -> bool:
+    """Whether this CPU computes in float16 (x86 with AVX512-FP16, Arm with FP16 vectors)."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512fp16") or features.get("fullfp16"))
+
+
+def fma_types() -> tuple[str, ...]:
+    """The types that this CPU's multiply-adders take; integers and other floats have no such ceiling here."""
+    return ("float16", "float32", "float64") if has_half() else ("float32", "float64")
+
+
 @intrinsic
 def _chain(typingctx: Any, a: Any, b: Any, start: Any, steps: Any) -> Any:
     """Run CHAINS vectors of x <- a·x + b from `start` for `steps` steps; returns the sum of all lanes."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = args[0].type
-        width = lanes(as_dtype(signature.args[0]))
-        vector = ir.VectorType(element, width)
-        name = f"llvm.fmuladd.v{width}f{signature.args[0].bitwidth}"
-        fmuladd = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-
-        def splat(value: Any) -> Any:
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(first, first, mask)
-
-        factor, summand, begin = (splat(value) for value in args[:3])
-        # Each chain starts a lane apart from the others by value, or LLVM would keep one and drop the rest.
-        cells = []
-        for chain in range(CHAINS):
-            offset = ir.Constant(vector, [float(chain)] * width)
-            cells.append(cgutils.alloca_once_value(builder, builder.fadd(begin, offset)))
-        with cgutils.for_range(builder, args[3]):
-            for cell in cells:
-                builder.store(builder.call(fmuladd, [factor, builder.load(cell), summand]), cell)
-        total = ir.Constant(element, 0.0)
-        for cell in cells:
-            final = builder.load(cell)
-            for lane in range(width):
-                total = builder.fadd(total, builder.extract_element(final, ir.Constant(ir.IntType(32), lane)))
-        return total
+        return _emit_chains(builder, args[0].type, str(as_dtype(signature.args[0])), args)
 
     return a(a, a, a, types.int64), codegen
+
+
+@intrinsic
+def _half_chain(typingctx: Any, a: Any, b: Any, start: Any, steps: Any) -> Any:
+    """`_chain` in float16, which Numba does not know: the values come and the sum goes as float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        half = ir.HalfType()
+        return _emit_chains(builder, half, "float16", [*(builder.fptrunc(value, half) for value in args[:3]), args[3]])
+
+    return types.float32(types.float32, types.float32, types.float32, types.int64), codegen
+
+
+def _emit_chains(builder: Any, element: Any, dtype: str, args: Any) -> Any:
+    """The loop of all chains, and the sum of all their lanes, of float16 in float32."""
+    width = lanes(dtype)
+    vector = ir.VectorType(element, width)
+    name = f"llvm.fmuladd.v{width}f{8 * np.dtype(dtype).itemsize}"
+    fmuladd = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+    factor, summand, begin = (_splat(builder, value, width) for value in args[:3])
+    # Each chain starts a lane apart from the others by value, or LLVM would keep one and drop the rest.
+    cells = []
+    for chain in range(CHAINS):
+        offset = ir.Constant(vector, [float(chain)] * width)
+        cells.append(cgutils.alloca_once_value(builder, builder.fadd(begin, offset)))
+    with cgutils.for_range(builder, args[3]):
+        for cell in cells:
+            builder.store(builder.call(fmuladd, [factor, builder.load(cell), summand]), cell)
+    return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, dtype)
+
+
+def _splat(builder: Any, value: Any, width: int) -> Any:
+    """A vector that holds the value in every lane."""
+    vector, index = ir.VectorType(value.type, width), ir.IntType(32)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(index, 0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(index, width), [0] * width))
+
+
+def sum_of_lanes(builder: Any, vectors: Any, width: int, dtype: str) -> Any:
+    """The sum of all lanes of some vectors, of float16 in float32."""
+    wide = ir.DoubleType() if dtype == "float64" else ir.FloatType()
+    total = ir.Constant(wide, 0.0)
+    for vector in vectors:
+        for lane in range(width):
+            value = builder.extract_element(vector, ir.Constant(ir.IntType(32), lane))
+            total = builder.fadd(total, builder.fpext(value, wide) if dtype == "float16" else value)
+    return total
 
 
 @njit(parallel=True, cache=True)
@@ -91,6 +124,13 @@ def fma(out: Array, a: Any, b: Any, start: Any, steps: int) -> None:
     """One chain loop for each element of `out`, in parallel: flops = 2·steps·CHAINS·lanes·out.size."""
     for thread in prange(out.size):
         out[thread] = _chain(a, b, start, steps)
+
+
+@njit(parallel=True, cache=True)
+def fma_half(out: Array, a: Any, b: Any, start: Any, steps: int) -> None:
+    """`fma` in float16; `out` and the scalars are float32."""
+    for thread in prange(out.size):
+        out[thread] = _half_chain(a, b, start, steps)
 
 
 def fma_flops(threads: int, steps: int, dtype: Any) -> int:

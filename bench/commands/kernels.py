@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.commands.kernels_roofline import roofline
 from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
 from clusterbench.bench.sizes import SIZE
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def kernels() -> None:
-    """What one device can do: list and run kernels."""
+    """What one device can do: list and run kernels, and show them under its roof."""
+
+
+kernels.add_command(roofline)
 
 
 @kernels.command("list")
@@ -92,6 +96,20 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
 )
 @click.option("-n", "--iters", type=SAMPLES, help="A fixed number of samples instead.")
 @click.option("-w", "--warmup", type=WARMUP, help="A fixed number of warm-up calls instead of detection.")
+@click.option(
+    "--cache",
+    type=click.Choice(["hot", "cold", "both"]),
+    default="hot",
+    show_default=True,
+    help="Time calls that find their data where the call before left them, in memory, or both.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Time each kernel in so many parts, between which all others are timed.",
+)
 @click.option("--seed", type=SEED, help="Order of the rows and test data [default: random, recorded].")
 @click.option("--verify/--no-verify", default=True, help="Verify the GPU sources too (the CPU's always are).")
 @machine_options
@@ -113,6 +131,8 @@ def run_kernels(
     budget: float,
     iters: int | None,
     warmup: int | None,
+    cache: str,
+    rounds: int,
     seed: int | None,
     verify: bool,
     as_json: bool,
@@ -124,7 +144,9 @@ def run_kernels(
 ) -> int:
     """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources."""
     from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
+    from clusterbench.bench.measuring import kernel_runs
     from clusterbench.bench.measuring.kernel_runs import Plan
+    from clusterbench.bench.measuring.kernel_timing import CACHES
     from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.kernels.discovery import choose, choose_dtypes, discover
     from clusterbench.results.journal import now_iso
@@ -141,6 +163,8 @@ def run_kernels(
         run_id=run_id or new_run_id(),
         size_bytes=size,
         verify=verify,
+        caches=tuple(one for one in CACHES if cache in (one, "both")),
+        rounds=rounds,
     )
     run = Run(
         run_id=plan.run_id,
@@ -161,7 +185,7 @@ def run_kernels(
         else:
             _print_rows(rows, plan.seed)
 
-    finished, code = _run(plan, run, journal, strict, show)
+    finished, code = run_and_keep(plan, run, journal, strict, show, kernel_runs.run_kernels)
     if url is not None:
         with _open_store(url) as store:
             store.load(finished.path)
@@ -174,12 +198,16 @@ def _open_store(url: str) -> Store:
     return Store.open(url, writable=True)
 
 
-def _run(
-    plan: Plan, run: Run, folder: Path, strict: bool, show: Callable[[Run, list[Measurement]], None]
+def run_and_keep(
+    plan: Plan,
+    run: Run,
+    folder: Path,
+    strict: bool,
+    show: Callable[[Run, list[Measurement]], None],
+    run_plan: Callable[..., list[Measurement]],
 ) -> tuple[Journal, int]:
     """Run, and show the rows, also where it fails. Returns the journal with the run as it ended, and the exit code."""
     from clusterbench.bench.judge import exit_code
-    from clusterbench.bench.measuring.kernel_runs import run_kernels as run_plan
     from clusterbench.bench.worlds.time_account import TimeAccount, with_time
     from clusterbench.results.journal import Journal, JournalWriteError
 
@@ -209,7 +237,7 @@ def _run(
     return journal, code
 
 
-_ROOF_COLUMNS = ("ceiling", "type", "GB/s", "GFLOP/s", "samples", "how")
+_ROOF_COLUMNS = ("ceiling", "type", "where", "GB/s", "GFLOP/s", "samples", "how")
 _TIMED_COLUMNS = (
     *("kernel", "type", "shape", "time µs", "95 % interval", "n"),
     *("GB/s", "GFLOP/s", "of roof", "limited by", "verdict"),
@@ -222,7 +250,9 @@ def _print_rows(rows: Sequence[Measurement], seed: int) -> None:
     timed = [row for row in rows if row.suite == "kernels" and row.median_s is not None]
     others = [row for row in rows if row.suite == "kernels" and row.median_s is None]
     if roofs:
-        ceilings = [(r.name, r.dtype, rate_text(r.bytes_per_s), rate_text(r.flop_per_s), r.n, r.note) for r in roofs]
+        ceilings = [
+            (r.name, r.dtype, r.shape, rate_text(r.bytes_per_s), rate_text(r.flop_per_s), r.n, r.note) for r in roofs
+        ]
         print_table(f"This machine's measured roof ({roofs[0].device})", _ROOF_COLUMNS, ceilings)
     if timed:
         title = f"Kernels on the CPU, median of n samples, in the order of seed {seed}"

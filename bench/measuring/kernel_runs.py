@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.bench.judge import BEYOND_CACHE, Bound, Roof, is_beyond, judge_time, kernel_bound
-from clusterbench.bench.measuring.python_timing import measured, python_block, reading_s
+from clusterbench.bench.judge import BEYOND_CACHE, MEMORY, Bound, Roof, is_beyond, judge_time, kernel_bound, level_of
+from clusterbench.bench.measuring.buffer_sets import cold_sets
+from clusterbench.bench.measuring.kernel_timing import Cache, Timed, time_kernel, together
+from clusterbench.bench.measuring.python_timing import measured
 from clusterbench.bench.measuring.roof_runs import FMA_TYPES, RoofRuns
-from clusterbench.bench.measuring.sampling import Rules, Samples, sample
+from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.worlds.time_account import TimeAccount
-from clusterbench.kernels import device, roofline
+from clusterbench.kernels import device
 from clusterbench.kernels.backends import Backend, detect
-from clusterbench.kernels.conversion import rounded
-from clusterbench.kernels.data import make_inputs
-from clusterbench.kernels.element_types import element_type, is_float
-from clusterbench.kernels.kernel import BACKENDS, Array, Kernel, KernelError, Shape, shape_text
-from clusterbench.kernels.verify import Check, checks_expected, poison, recheck, verify
+from clusterbench.kernels.element_types import element_type
+from clusterbench.kernels.kernel import BACKENDS, Kernel, KernelError, Shape, shape_text
+from clusterbench.kernels.verify import Check, checks_expected, verify
 from clusterbench.kernels.worker import Outcome, run_worker
 from clusterbench.results.journal import now_iso
+from clusterbench.results.notes import joined
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Summary, summarise
 
@@ -38,6 +39,8 @@ MEMORY_SHARE = 0.5
 """Of the free memory, what arrays and the check of their results may take together."""
 ROOF_REPEATS = 2
 """How often the ceilings are measured again for a row that beats them, before the row is judged."""
+COLD = ",cache=cold"
+"""In the shape of a row whose calls find their data in memory, and not where the call before left them."""
 CHECK_COPIES = 3
 """Arrays of the size of the largest that checking needs at once, beside those that are timed."""
 
@@ -58,6 +61,10 @@ class Plan:
     """Of the largest array; None for each kernel's own choice."""
     verify: bool = True
     """Verify the GPU sources too; the CPU's are verified in any case."""
+    caches: tuple[Cache, ...] = ("hot",)
+    """In which states of the caches each problem is timed."""
+    rounds: int = 1
+    """In how many parts, between which all others are timed; each has its share of the budget."""
     worker_timeout_s: float = WORKER_TIMEOUT_S
     stream_bytes: int = field(default_factory=lambda: stream_bytes())
     """Of an array far beyond the caches, for kernels and ceilings alike; free memory is asked once a run."""
@@ -82,7 +89,9 @@ class Plan:
         else:
             shape = kernel.shape_of(self.stream_bytes // itemsize)
         largest = max(kernel.size_bytes(array, shape, dtype) for array in kernel.arguments)
-        needed, room = kernel.footprint_bytes(shape, dtype) + CHECK_COPIES * largest, MEMORY_SHARE * free_bytes()
+        footprint = kernel.footprint_bytes(shape, dtype)
+        sets = cold_sets(footprint, device.cpu().cache_bytes) if "cold" in self.caches else 1
+        needed, room = sets * footprint + CHECK_COPIES * largest, MEMORY_SHARE * free_bytes()
         if needed > room:
             raise KernelError(
                 f"kernel {kernel.name!r} {dtype} at {shape_text(shape)} needs {needed >> 20} MiB with its check; "
@@ -142,11 +151,34 @@ def run_kernels(
             run.verify_sources([backend for name, backend in backends.items() if name != "numba"])
     timed = [(kernel, dtype) for kernel, dtype in plan.problems() if (kernel.name, dtype) not in refused]
     missing = {dtype for _, dtype in timed if dtype in FMA_TYPES} - set(run.roof.flop_per_s)
+    hot = timed if "hot" in plan.caches else []
+    levels = {run.level(kernel, dtype, shapes[kernel.name, dtype]) for kernel, dtype in hot}
     if timed and (missing or not run.roof.copy_bytes_per_s):
         run.measure_roof(sorted(missing))
-    for kernel, dtype in timed:
-        run.time(kernel, dtype, shapes[kernel.name, dtype])
+    run.measure_levels(levels - {MEMORY, ""} - set(run.roof.levels))
+    run.time([(kernel, dtype, shapes[kernel.name, dtype]) for kernel, dtype in timed])
     return run.rows
+
+
+def run_roofline(
+    plan: Plan,
+    *,
+    step: Step | None = None,
+    append: Append | None = None,
+    account: TimeAccount | None = None,
+) -> list[Measurement]:
+    """`run_kernels` under all ceilings: those of every level of the caches too, and those of one core alone."""
+    account = account or TimeAccount()
+    roofs = roof_runs(plan, account)
+    rows = []
+    if step:
+        step("roof", 0)
+    names = [level.name for level in device.levels()]
+    for row, samples in [*roofs.measure_levels(names), *roofs.measure_one_core(plan.stream_bytes)]:
+        rows.append(row)
+        if append:
+            append(row, samples)
+    return rows + run_kernels(plan, step=step, append=append, roofs=roofs, account=account)
 
 
 class _Run:
@@ -161,6 +193,7 @@ class _Run:
         self._base = _base(plan)
         self._account = account
         self._roofs = roofs or roof_runs(plan, account)
+        self._order = np.random.default_rng(plan.seed)
 
     def add(self, row: Measurement, samples: NDArray[np.float64] | None = None) -> None:
         self.rows.append(row)
@@ -247,18 +280,57 @@ class _Run:
         for row, samples in self._roofs.measure(dtypes, self.plan.stream_bytes):
             self.add(row, samples)
 
-    def time(self, kernel: Kernel, dtype: str, shape: Shape) -> None:
-        """Time one kernel on the CPU, check its buffers again, and judge the row."""
-        self.step(f"time {kernel.name} {dtype}", 1)
-        started_at = now_iso()
-        timed = time_kernel(kernel, dtype, shape, self.plan.rules, self.plan.seed, self._account)
+    def measure_levels(self, names: Iterable[str], dtypes: Iterable[str] = ()) -> None:
+        """Measure the ceilings of these levels of the caches, and the multiply-add peaks of these dtypes."""
+        for row, samples in [*self._roofs.measure_levels(names), *self._roofs.measure_peaks(dtypes)]:
+            self.add(row, samples)
+
+    def level(self, kernel: Kernel, dtype: str, shape: Shape) -> str:
+        """The level that a problem's arrays lie in while it runs again and again."""
+        return level_of(kernel, shape, dtype, device.levels(), device.cpu().cache_bytes)
+
+    def caches(self, kernel: Kernel, dtype: str, shape: Shape) -> tuple[Cache, ...]:
+        """The states to time a problem in, shuffled; one of arrays far beyond the caches, which are always cold."""
+        asked = self.plan.caches
+        if len(asked) > 1 and self.level(kernel, dtype, shape) == MEMORY:
+            return ("hot",)
+        return tuple(asked[i] for i in self._order.permutation(len(asked)))
+
+    def time(self, problems: Sequence[tuple[Kernel, str, Shape]]) -> None:
+        """Time these on the CPU, round by round, each of which has an order of its own."""
+        parts = [(*problem, cache) for problem in problems for cache in self.caches(*problem)]
+        taken: list[list[Timed]] = [[] for _ in parts]
+        began = [""] * len(parts)
+        plan = self.plan
+        iterations = None if plan.rules.iterations is None else -(-plan.rules.iterations // plan.rounds)
+        rules = replace(plan.rules, budget_s=plan.rules.budget_s / plan.rounds, iterations=iterations)
+        for number in range(plan.rounds):
+            order = self._order.permutation(len(parts)).tolist() if number else range(len(parts))
+            for i in order:
+                kernel, dtype, shape, cache = parts[i]
+                self.step(f"time {kernel.name} {dtype} {cache}", 0 if taken[i] else 1)
+                began[i] = began[i] or now_iso()
+                taken[i].append(time_kernel(kernel, dtype, shape, rules, plan.seed, self._account, cache))
+                if number == plan.rounds - 1:
+                    self._judge(kernel, dtype, shape, cache, together(taken[i]), began[i])
+
+    def _judge(self, kernel: Kernel, dtype: str, shape: Shape, cache: Cache, timed: Timed, started_at: str) -> None:
+        """Make the row of what was timed, and judge its time by the level that its data lay in."""
         summary = summarise(timed.samples.seconds)
-        bound = self._bound(kernel, dtype, shape, summary)
+        level = self.level(kernel, dtype, shape) if cache == "hot" else MEMORY
+        bound = self._bound(kernel, dtype, shape, summary, level)
         check = timed.recheck
         verdict, reason = judge_time(bound, summary)
+        if cache == "cold" and not (timed.met and timed.met.from_memory):
+            verdict, reason = "INCONCLUSIVE", f"not proven to be cold: {timed.met or 'the arrays have too few lines'}"
         if not check.passed:
             verdict, reason = "FAIL", f"after timing, on the timed buffers: {check.reason}"
         size_bytes, flops = kernel.traffic_bytes(shape, dtype), kernel.operations(shape)
+        notes = [_place(kernel, dtype, shape, level, cache), _step_text(kernel, shape, summary.median_s)]
+        if cache == "cold":
+            notes.append(f"{timed.sets} sets of buffers in turns; {timed.met or ''}")
+        if self.plan.rounds > 1:
+            notes.append(f"in {self.plan.rounds} rounds, between which the others were timed")
         row = replace(
             measured(self._base, timed.samples, summary),
             name=kernel.name,
@@ -266,7 +338,7 @@ class _Run:
             dtype=dtype,
             count=next(iter(shape.values())),
             size_bytes=size_bytes,
-            shape=shape_text(shape),
+            shape=shape_text(shape) + (COLD if cache == "cold" else ""),
             bytes_per_s=size_bytes / summary.median_s,
             flop_per_s=flops / summary.median_s if flops else None,
             bound_s=bound.time_s,
@@ -276,19 +348,25 @@ class _Run:
             error_over_bound=max(self._worst[kernel.name, dtype], check.error_over_bound),
             verdict=verdict,
             reason=reason,
-            note=_place(kernel, dtype, shape) + _step_text(kernel, shape, summary.median_s),
+            note=joined(notes),
             started_at=started_at,
         )
         self.add(row, timed.samples.seconds)
 
-    def _bound(self, kernel: Kernel, dtype: str, shape: Shape, summary: Summary) -> Bound:
+    def _bound(self, kernel: Kernel, dtype: str, shape: Shape, summary: Summary, level: str) -> Bound:
         cache_bytes = device.cpu().cache_bytes
-        bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes)
+        if level == MEMORY and kernel.passes:
+            level = ""  # only the first of its passes finds the arrays there
+        bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes, level)
         for _ in range(ROOF_REPEATS):
             if not is_beyond(bound, summary):
                 break
-            self.measure_roof([dtype] if dtype in FMA_TYPES else [])
-            bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes)
+            types = [dtype] if dtype in FMA_TYPES else []
+            if level in self.roof.levels:
+                self.measure_levels([level], types)
+            else:
+                self.measure_roof(types)
+            bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes, level)
         return bound
 
     @property
@@ -318,77 +396,16 @@ def _evidence(backend: Backend) -> Any:
     return "measured" if backend.mode == "native" else "simulated"
 
 
-def _place(kernel: Kernel, dtype: str, shape: Shape) -> str:
-    """Which level of memory the arrays live in, and what that means for the bound."""
+def _place(kernel: Kernel, dtype: str, shape: Shape, level: str, cache: Cache) -> str:
+    """Which level of memory the arrays live in, and what that means."""
     times = kernel.footprint_bytes(shape, dtype) / device.cpu().cache_bytes
     if times >= BEYOND_CACHE:
-        return f"arrays of {times:.0f} times the last-level cache"
-    return f"arrays of {times:.2g} times the last-level cache: no memory ceiling applies"
+        return f"arrays of {times:.0f} times the last-level cache, which are cold at every call"
+    where = "in memory" if cache == "cold" else f"in {level}" if level else "in caches of unknown size"
+    return f"arrays of {times:.2g} times the last-level cache, {where}"
 
 
 def _step_text(kernel: Kernel, shape: Shape, time_s: float) -> str:
     """The time of a step of a kernel whose steps follow one another."""
     steps = kernel.steps(shape) if kernel.steps else 0
-    return f"; {1e9 * time_s / steps:.4g} ns for each of {steps} steps, one after the other" if steps else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """The samples of one kernel, and the check of its buffers after the last of them."""
-
-    samples: Samples
-    recheck: Check
-
-
-def time_kernel(
-    kernel: Kernel, dtype: str, shape: Shape, rules: Rules, seed: int, account: TimeAccount | None = None
-) -> Timed:
-    """Time the CPU's implementation on zero-mean data, then check it on the same arrays with new, exact data."""
-    account = account or TimeAccount()
-    launch = kernel.implementations["numba"].launch
-    types = {name: kernel.type_of(name, dtype) for name in (*kernel.inputs, *kernel.outputs)}
-    rng = np.random.default_rng(seed)
-    updated = {start: out for out, start in kernel.updates.items()}
-    holder = {name: updated.get(name, name) for name in kernel.inputs}
-    with account.checking():
-        arrays = {name: _placed(kernel.extent(name, shape), types[name]) for name in kernel.arguments}
-        outputs = [arrays[name] for name in kernel.outputs]
-        given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
-        for name in kernel.inputs:
-            array = arrays[holder[name]]
-            if name in given:
-                array[...] = given[name]
-            elif is_float(array.dtype):
-                _repeat(array, rounded(rng.uniform(-1, 1, min(array.size, 1 << 20)), types[name]))
-            else:
-                array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
-    arguments = (*arrays.values(), *kernel.scalar_values(dtype))
-    samples = sample(python_block(lambda: launch(*arguments)), rules, reading_s())
-    account.loops_s += samples.spent_s
-    with account.checking():
-        for name, out in zip(kernel.outputs, outputs, strict=True):
-            out[...] = poison(types[name])
-        inputs = make_inputs(kernel, shape, dtype, "exact", rng)
-        for name, fresh in inputs.items():
-            arrays[holder[name]][...] = fresh
-        launch(*arguments)
-        base = Check(kernel.name, "numba", dtype, shape_text(shape), "exact")
-        return Timed(samples, recheck(kernel, base, shape, inputs, outputs))
-
-
-def _repeat(array: Array, pattern: Array) -> None:
-    """Fill an array with a shorter one again and again."""
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, pattern.size):
-        part = flat[start : start + pattern.size]
-        part[...] = pattern[: part.size]
-
-
-def _placed(extent: tuple[int, ...], dtype: str) -> Array:
-    """An array whose memory all cores have touched first, each its part."""
-    array = np.empty(extent, element_type(dtype))
-    flat = array.reshape(-1)
-    # Numba has no floats of 16 and 8 bits: their bits are as good.
-    bits = flat.view(f"u{flat.itemsize}") if flat.itemsize < 4 else flat
-    roofline.fill(bits, bits.dtype.type(0))
-    return array
+    return f"{1e9 * time_s / steps:.4g} ns for each of {steps} steps, one after the other" if steps else ""

@@ -72,24 +72,23 @@ def _slug(text: str) -> str:
 
 
 def _write(stem: Path, picture: Picture) -> Iterator[Path]:
+    for kind in ("png", "svg"):
+        path = stem.with_name(f"{stem.name}.{kind}")
+        write_picture(path, picture)
+        yield path
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write one figure into a file, whose name ends in .png or .svg. Raises `ExportError` where it cannot be."""
     import matplotlib as mpl
 
     # Text stays text in SVG, and its ids are the same each time.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "clusterbench"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn = draw(picture)
-        about: dict[str, dict[str, Any]] = {
-            "png": {"Description": picture.caption},
-            "svg": {"Description": picture.caption, "Date": None},
-        }
-        for kind, metadata in about.items():
-            path = stem.with_name(f"{stem.name}.{kind}")
-
-            def save(temporary: Path, kind: str = kind, metadata: dict[str, Any] = metadata) -> None:
-                drawn.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
-
-            write_whole(path, save)
-            yield path
+        kind = path.suffix.removeprefix(".")
+        about: dict[str, Any] = {"Description": picture.caption, **({"Date": None} if kind == "svg" else {})}
+        write_whole(path, lambda temporary: drawn.savefig(temporary, format=kind, dpi=_DPI, metadata=about))
 
 
 def draw(picture: Picture) -> Figure:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clusterbench.results.report import units
@@ -25,10 +27,23 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+@dataclass(frozen=True, slots=True)
+class VendorRoof:
+    """A device by its vendor's figures, and the upper bounds of kernels under them: nothing of it was measured."""
+
+    name: str
+    bytes_per_s: float
+    peaks: Mapping[str, float]
+    """flop/s by type."""
+    points: tuple[tuple[float, float], ...]
+    """flop/byte and flop/s of each kernel's bound."""
+
+
 def roofline(rows: DataFrame, anchor: str) -> list[Picture]:
     """One roofline a device.
 
-    Ceilings are the rows of suite `roof`: bytes/s of `copy`, flop/s of `fma` by dtype (Williams, Waterman and
+    Ceilings are the rows of suite `roof`: bytes/s of `copy` and `read`, of memory and by level (`read L2`), flop/s of
+    `fma` by dtype (Williams, Waterman and
     Patterson, "Roofline", CACM 52(4), 2009).
     """
     pictures = []
@@ -42,23 +57,43 @@ def roofline(rows: DataFrame, anchor: str) -> list[Picture]:
     return pictures
 
 
-def _roofline(roof: DataFrame, points: DataFrame, device: str, anchor: str) -> Picture:
+def roofline_beside(rows: DataFrame, roofs: Sequence[VendorRoof]) -> Picture:
+    """The measured roofline of the first device of the rows, if there is one, and vendors' figures beside it."""
+    kernels = rows[(rows["suite"] == "kernels") & (rows["flop_per_s"] > 0) & (rows["bytes_per_s"] > 0)]
+    measured = rows[rows["suite"] == "roof"]
+    device = next(iter([*measured["device"], *kernels["device"]]), "")
+    return _roofline(
+        measured[measured["device"] == device], kernels[kernels["device"] == device], device, "roofline", roofs
+    )
+
+
+def _roofline(
+    roof: DataFrame, points: DataFrame, device: str, anchor: str, vendors: Sequence[VendorRoof] = ()
+) -> Picture:
     intensity = points["flop_per_s"] / points["bytes_per_s"]
     bandwidths = roof[roof["bytes_per_s"] > 0].groupby("name", sort=True)["bytes_per_s"].max().to_dict()
     peaks = roof[roof["flop_per_s"] > 0].groupby("dtype", sort=True)["flop_per_s"].max().to_dict()
     ridges = [peak / bandwidth for peak in peaks.values() for bandwidth in bandwidths.values()]
     low = min([1 / 16, *(intensity / 2)])
     high = max([64.0, *(intensity * 2), *(8 * ridge for ridge in ridges)])
+    high = max([high, *(2 * peak / vendor.bytes_per_s for vendor in vendors for peak in vendor.peaks.values())])
     top = max([*peaks.values(), *points["flop_per_s"], 1.0])
     traces = _ceilings(bandwidths, peaks, low, high)
+    points = points.assign(cold=["cache=cold" in shape for shape in points["shape"]])
     for i, name in enumerate(dict.fromkeys(points["name"])):
-        for (evidence, origin), group in groups(points[points["name"] == name], ("evidence", "origin")):
-            traces.append(_kernel_points(group, name + evidence_suffix(evidence, origin), i, evidence != "measured"))
+        for (evidence, origin, cold), group in groups(points[points["name"] == name], ("evidence", "origin", "cold")):
+            label = name + (", cold" if cold else "") + evidence_suffix(evidence, origin)
+            traces.append(_kernel_points(group, label, i, evidence != "measured"))
     bottom = min([top, *(low * bandwidth for bandwidth in bandwidths.values()), *points["flop_per_s"]])
+    for i, vendor in enumerate(vendors):
+        traces += _vendor(vendor, SERIES[i % len(SERIES)], low, high)
+    top = max([top, *(peak for vendor in vendors for peak in vendor.peaks.values())])
     x = axis("arithmetic intensity, flop/byte", type="log", dtick=1, range=[math.log10(low), math.log10(high)])
     # Room below the lowest point, and above the highest ceiling for its name.
     y = axis("GFLOP/s", type="log", dtick=1, range=[math.log10(bottom / 1.5e9), math.log10(top * 2.2e-9)])
     missing = "" if bandwidths and peaks else " Part of the roof was not measured."
+    if vendors:
+        missing += " Dashed lines are figures of vendors, and open markers on them upper bounds: nothing of it ran."
     caption = (
         "Lines are this machine's measured ceilings: memory bandwidth (sloped) and multiply-add peak (flat). A marker "
         "is one kernel at one size, larger for the largest; a kernel without arithmetic has no place here, see the "
@@ -74,6 +109,8 @@ def _ceilings(bandwidths: dict[Any, float], peaks: dict[Any, float], low: float,
         end = min(high, highest / bandwidth)
         label = f"{plain(name)} bandwidth {units.giga(bandwidth)} GB/s"
         look = {"color": MUTED if number else INK, "width": 1.5 if number else 2}
+        if " " in str(name):  # of a cache
+            look |= {"width": 1, "dash": "dot"}
         ends = [low, end] if end > low else [low, high]
         ys = [x * bandwidth / 1e9 for x in ends]
         traces.append({"type": "scatter", "x": ends, "y": ys, "mode": "lines", "line": look, **_named(label)})
@@ -90,6 +127,31 @@ def _ceilings(bandwidths: dict[Any, float], peaks: dict[Any, float], low: float,
                 "textfont": {"color": MUTED},
                 "line": {"color": MUTED, "width": 2},
                 **_named(f"multiply-add peak {plain(dtype)} {units.giga(peak)} GFLOP/s"),
+            }
+        )
+    return traces
+
+
+def _vendor(vendor: VendorRoof, colour: str, low: float, high: float) -> list[Trace]:
+    """The memory of a GPU up to its highest peak, each of its peaks from there on, and the bounds of kernels."""
+    look = {"color": colour, "width": 1.5, "dash": "dash"}
+    x: list[float | None] = [low, max(vendor.peaks.values()) / vendor.bytes_per_s]
+    y: list[float | None] = [place * vendor.bytes_per_s / 1e9 for place in x if place]
+    for peak in dict.fromkeys(vendor.peaks.values()):
+        x += [None, peak / vendor.bytes_per_s, high]
+        y += [None, peak / 1e9, peak / 1e9]
+    name = f"{plain(vendor.name)}, vendor's figures"
+    traces: list[Trace] = [{"type": "scatter", "x": x, "y": y, "mode": "lines", "line": look, **_named(name)}]
+    if vendor.points:
+        marker = {"symbol": "circle-open", "color": colour, "size": 7, "line": {"width": 1, "color": colour}}
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [point[0] for point in vendor.points],
+                "y": [point[1] / 1e9 for point in vendor.points],
+                "mode": "markers",
+                "marker": marker,
+                **_named(f"{plain(vendor.name)}, upper bounds of kernels"),
             }
         )
     return traces

@@ -102,7 +102,7 @@ def _glance(rows: DataFrame) -> tuple[tuple[str, str, str], ...]:
     measured = rows[(rows["evidence"] == "measured") & (rows["origin"] == "own")]
     found = []
     roof = measured[measured["suite"] == "roof"]
-    for (name,), group in groups(roof[roof["bytes_per_s"] > 0], ("name",)):
+    for (name,), group in groups(roof[(roof["bytes_per_s"] > 0) & ~roof["name"].str.contains(" ")], ("name",)):
         best = f"{units.giga(group['bytes_per_s'].max())} GB/s"
         found.append((f"{str(name).capitalize()} bandwidth", best, "measured roof"))
     for dtype, peak in roof[roof["flop_per_s"] > 0].groupby("dtype")["flop_per_s"].max().items():

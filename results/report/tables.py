@@ -61,8 +61,9 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
     names = {"copy": "copy bandwidth", "read": "read bandwidth", "fma": "multiply-add peak"}
     listed = tuple(
         (
-            text_cell(names.get(row.name, row.name)),
+            text_cell(" ".join([names.get(row.name.split(" ")[0], row.name), *row.name.split(" ")[1:]])),
             text_cell(row.dtype),
+            text_cell(row.shape),
             number_cell(row.bytes_per_s, f"{units.giga(row.bytes_per_s)} GB/s"),
             number_cell(row.flop_per_s, f"{units.giga(row.flop_per_s)} GFLOP/s"),
             text_cell(row.device),
@@ -70,7 +71,7 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
         )
         for row in lines(chosen)
     )
-    columns = heads("Ceiling", "Type", "#Bandwidth", "#Arithmetic", "Device", "Evidence")
+    columns = heads("Ceiling", "Type", "Where", "#Bandwidth", "#Arithmetic", "Device", "Evidence")
     return table_of(
         anchor,
         "The roof: each measurement of a ceiling; the highest counts",

@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.judge import IMPOSSIBLE, TOLERANCE, WIDEST, Bound, Roof, exit_code, judge_time, kernel_bound
+from clusterbench.bench.judge import (
+    IMPOSSIBLE,
+    MEMORY,
+    TOLERANCE,
+    WIDEST,
+    Bound,
+    LevelRoof,
+    Roof,
+    exit_code,
+    judge_time,
+    kernel_bound,
+    level_of,
+)
+from clusterbench.kernels.device import Level
 from clusterbench.kernels.discovery import discover
 from clusterbench.results.record import Measurement, Verdict
 from clusterbench.results.statistics import Summary, summarise
@@ -47,6 +60,30 @@ def test_arithmetic_binds_a_matrix_product() -> None:
 def test_memory_ceilings_say_nothing_about_arrays_that_fit_the_cache() -> None:
     assert kernel_bound(KERNELS["copy"], {"n": 1000}, "float32", ROOF, CACHE) == Bound(None, "")
     assert kernel_bound(KERNELS["add"], {"n": 1000}, "float32", ROOF, CACHE).by == "multiply-add peak"
+
+
+LEVELS = (Level("L1", 1 << 15, 1 << 14), Level("L2", 1 << 18, 1 << 17), Level("L3", 1 << 20, 1 << 19))
+
+
+def test_a_problem_lies_in_the_nearest_level_that_could_hold_it() -> None:
+    sizes = {1 << 10: "L1", 1 << 13: "L2", 1 << 14: "L2", 1 << 16: "L3", 1 << 18: "L3", 1 << 20: MEMORY}
+    for n, level in sizes.items():
+        assert level_of(KERNELS["copy"], {"n": n}, "float32", LEVELS, CACHE) == level
+    swept = KERNELS["cache_sweep"]
+    assert level_of(swept, {"n": 1 << 20, "p": 4}, "int32", LEVELS, CACHE) == "L1"  # a task's part may lie there
+    assert level_of(KERNELS["copy"], {"n": 8}, "float32", (), CACHE) == ""
+
+
+def test_in_a_cache_a_copy_and_a_reader_meet_their_ceilings_and_others_the_longer_of_the_two() -> None:
+    roof = Roof(levels={"L2": LevelRoof(1 << 18, copy_bytes_per_s=100e9, read_bytes_per_s=80e9)})
+
+    def bound(name: str) -> Bound:
+        return kernel_bound(KERNELS[name], {"n": 1000}, "float32", roof, CACHE, "L2")
+
+    assert bound("copy") == Bound(pytest.approx(8000 / 100e9), "L2 copy bandwidth")
+    assert bound("dot") == Bound(pytest.approx((8000 - 4) / 80e9), "L2 read bandwidth")
+    assert bound("triad") == Bound(pytest.approx(8000 / 80e9), "L2 read bandwidth")
+    assert kernel_bound(KERNELS["copy"], {"n": 1000}, "float32", roof, CACHE, "L1") == Bound(None, "")
 
 
 def test_without_a_roof_there_is_no_bound() -> None:

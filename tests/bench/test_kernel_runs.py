@@ -16,12 +16,14 @@ from clusterbench.bench.cli import cli
 from clusterbench.bench.commands import kernels as command
 from clusterbench.bench.jobs.presets import PRESETS, Preset
 from clusterbench.bench.judge import exit_code
-from clusterbench.bench.measuring import kernel_runs, roof_runs
+from clusterbench.bench.measuring import kernel_runs, kernel_timing, roof_runs
 from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels, time_kernel
 from clusterbench.bench.measuring.roof_runs import RoofRuns
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.worlds.time_account import TimeAccount
+from clusterbench.kernels import device
 from clusterbench.kernels.backends import Backend, detect
+from clusterbench.kernels.coldness import Visit
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
 from clusterbench.kernels.verify import Check, checks_expected
@@ -49,6 +51,7 @@ def small_ceilings() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel_runs, "stream_bytes", lambda: 1 << 20)
         patch.setattr(roof_runs, "FMA_STEPS", 1 << 14)
+        patch.setattr(roof_runs, "SWEPT_BYTES", 1 << 18)
         yield
 
 
@@ -97,7 +100,9 @@ def test_the_roof_has_a_row_for_each_ceiling(
     full: tuple[list[Measurement], list[tuple[Measurement, np.ndarray | None]]],
 ) -> None:
     roof = {(row.name, row.dtype): row for row in full[0] if row.suite == "roof"}
-    assert {("copy", "float64"), ("read", "float64"), ("fma", "float32")} == set(roof)
+    assert {("copy", "float64"), ("read", "float64"), ("fma", "float32")} <= set(roof)
+    levels = {row.note.split("last-level cache, in ")[1].split(";")[0] for row in full[0] if row.bound_by}
+    assert {name.split()[1] for name, _ in roof if " " in name} == levels & {level.name for level in device.levels()}
     assert all(row.verdict == "PASS" and row.evidence == "measured" for row in roof.values())
     for name, rate in (("copy", "bytes_per_s"), ("read", "bytes_per_s")):
         row = roof[name, "float64"]
@@ -211,8 +216,8 @@ def test_free_memory_is_asked_once_a_run_for_the_size_of_its_arrays(monkeypatch:
 
 
 def test_a_copy_that_does_nothing_after_a_right_one_is_no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = kernel_runs.roofline.COPIES
-    monkeypatch.setattr(kernel_runs.roofline, "COPIES", (real[0], lambda a, b: None, *real[1:]))
+    real = roof_runs.roofline.COPIES
+    monkeypatch.setattr(roof_runs.roofline, "COPIES", (real[0], lambda a, b: None, *real[1:]))
     runs = RoofRuns(FEW, Measurement(run_id="r", suite="roof", name=""), 2, TimeAccount())
     row = next(row for row, _ in runs.measure([], 1 << 21) if row.name == "copy")
     assert (row.verdict, row.wrong) == ("FAIL", 1)
@@ -230,10 +235,77 @@ def test_an_absent_back_end_is_a_row_that_says_what_to_install(monkeypatch: pyte
 
 def test_a_kernel_of_steps_says_what_one_takes_and_integers_have_no_multiply_add_peak() -> None:
     rows = run_kernels(_plan("chase", "cache_sweep", dtypes=("int32",), size_bytes=4096))
-    assert {row.name for row in rows if row.suite == "roof"} == {"copy", "read"}
+    assert {row.name.split()[0] for row in rows if row.suite == "roof"} == {"copy", "read"}
     notes = {row.name: row.note for row in rows if row.suite == "kernels"}
     assert "ns for each of 1023 steps, one after the other" in notes["chase"]
     assert "steps" not in notes["cache_sweep"]
+
+
+def test_cold_calls_meet_other_buffers_each_time_and_say_how_they_were_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 20))
+    met: list[int] = []
+
+    def noting(a: Array, b: Array) -> None:
+        met.append(b.ctypes.data)
+        a[:] = b
+
+    plan = _plan("copy", caches=("hot", "cold"), size_bytes=1 << 18, rules=Rules(iterations=20, warmup=1))
+    rows = run_kernels(replace(plan, kernels=(_wrong(KERNELS["copy"], noting),)))
+    timed = {row.shape: row for row in rows if row.suite == "kernels"}
+    assert set(timed) == {"n=65536", "n=65536,cache=cold"}
+    cold = timed["n=65536,cache=cold"]
+    assert cold.wrong == 0
+    assert "5 sets of buffers in turns" in cold.note
+    assert "ns a line when met" in cold.note
+    assert cold.verdict in ("PASS", "INCONCLUSIVE", "INVALID")  # where the caches are larger than was said, it is not
+    in_turns = met[-6:-1] if cold == [r for r in rows if r.suite == "kernels"][-1] else met[-60:]
+    assert len(set(in_turns)) >= 5
+
+
+def test_rounds_time_the_others_in_between_and_make_one_row_of_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real = kernel_runs.time_kernel
+
+    def noting(kernel: Kernel, *args: object) -> object:
+        order.append(kernel.name)
+        return real(kernel, *args)  # type: ignore[arg-type] # as they came
+
+    monkeypatch.setattr(kernel_runs, "time_kernel", noting)
+    rows = [row for row in run_kernels(_plan("copy", "scale", "add", rounds=3)) if row.suite == "kernels"]
+    assert sorted(row.name for row in rows) == ["add", "copy", "scale"]
+    assert all(row.n == 9 and "in 3 rounds" in row.note for row in rows)
+    assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [["add", "copy", "scale"]] * 3
+
+
+def test_a_round_that_left_wrong_data_fails_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = kernel_runs.time_kernel, iter(range(9))
+
+    def first_wrong(*args: object) -> kernel_timing.Timed:
+        timed = real(*args)  # type: ignore[arg-type] # as they came
+        check = replace(timed.recheck, wrong=1, first="b[0] is 1, expected 2")
+        return replace(timed, recheck=check) if next(calls) == 0 else timed
+
+    monkeypatch.setattr(kernel_runs, "time_kernel", first_wrong)
+    (row,) = (row for row in run_kernels(_plan("copy", rounds=2)) if row.suite == "kernels")
+    assert row.verdict == "FAIL"
+
+
+def test_a_cold_row_without_proof_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 18))
+    for found, said in ((Visit(4.0, 4.0, 100.0), "4 ns a line"), (None, "too few lines")):
+        monkeypatch.setattr(kernel_timing, "visit", lambda array, rng, found=found: found)
+        rows = run_kernels(_plan("copy", caches=("cold",), size_bytes=1 << 16))
+        (row,) = (row for row in rows if row.suite == "kernels")
+        assert row.verdict == "INCONCLUSIVE"
+        assert "not proven to be cold" in row.reason
+        assert said in row.reason
+
+
+def test_arrays_far_beyond_the_caches_are_timed_once_for_hot_and_cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_runs.device, "cpu", lambda: replace(_real_cpu(), cache_bytes=1 << 12))
+    rows = run_kernels(_plan("copy", caches=("hot", "cold"), size_bytes=1 << 16))
+    (row,) = (row for row in rows if row.suite == "kernels")
+    assert "cold at every call" in row.note
 
 
 def test_what_is_updated_in_place_is_timed_and_checked_on_new_data() -> None:

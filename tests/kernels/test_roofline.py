@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from clusterbench.kernels import device, roofline
+from clusterbench.kernels import cache_loops, device, roofline
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -44,6 +44,56 @@ def test_the_multiply_adds_are_vectors_in_registers(dtype: str) -> None:
     counted = [line for line in body if re.search(r"fmadd|fmla|mul", line)]
     assert len(counted) % roofline.CHAINS == 0
     assert not any(re.search(r"\((%rsp|%rbp)|\[sp|-?\d+\(%r", line) for line in body), body  # nothing spilt
+
+
+@pytest.mark.skipif(not roofline.has_half(), reason="this CPU does not compute in float16")
+def test_chains_in_float16_are_as_long_and_end_where_they_began() -> None:
+    out = np.zeros(2, np.float32)
+    one = np.float32(1)
+    roofline.fma_half(out, -one, np.float32(20), one, 1000)
+    assert np.all(out == roofline.fma_expected(1, "float16"))
+    assert roofline.lanes("float16") == 2 * roofline.lanes("float32")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_core_passes_over_its_own_set_as_often_as_asked(threads: int) -> None:
+    blocks = 5
+    each = blocks * cache_loops.BLOCK
+    source = np.arange(threads * each + 1, dtype=np.float64)
+    sums = np.full(threads, np.nan)
+    cache_loops.read_again(sums, source, blocks, 7)
+    assert np.array_equal(sums, 7 * source[:-1].reshape(threads, each).sum(axis=1))
+    target = np.full_like(source, np.nan)
+    cache_loops.copy_again(target, source, blocks, 2, threads)
+    assert np.array_equal(target[:-1], source[:-1])
+    assert np.isnan(target[-1])
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+def test_each_pass_over_a_cache_loads_all_of_its_vectors_again() -> None:
+    @njit
+    def passes(address, blocks, count):  # type: ignore[no-untyped-def] # compiled for one signature below
+        return cache_loops._sum_again(address, blocks, count)
+
+    x = np.ones(cache_loops.BLOCK)
+    passes(x.ctypes.data, 1, 2)
+    (assembly,) = passes.inspect_asm().values()
+    body = _innermost_loop(assembly, r"addpd\s.*\(%r")
+    assert sum(bool(re.search(r"addpd\s.*\(%r", line)) for line in body) % roofline.CHAINS == 0
+    # The mark between two passes lies in a loop around that one.
+    lines = assembly.splitlines()
+    mark = next(i for i, line in enumerate(lines) if "#APP" in line)
+    labels = [match[1] for line in lines[:mark] if (match := re.match(r"(\.L\w+):", line))]
+    assert any(re.search(rf"\sj\w+\s+{re.escape(label)}$", line) for label in labels for line in lines[mark:])
+
+
+def test_the_set_that_shows_a_level_is_twice_the_level_below_and_half_of_its_own() -> None:
+    small, large = device.Level("L1", 64 << 10, 32 << 10), device.Level("L2", 4 << 20, 2 << 20)
+    assert 8 * cache_loops.working_set(small, None) <= 16 << 10
+    shown = 8 * cache_loops.working_set(large, small)
+    assert 2 * small.share_bytes <= shown <= large.share_bytes // 2
+    assert cache_loops.working_set(large, small) % cache_loops.BLOCK == 0
+    assert cache_loops.working_set(device.Level("L3", 3 << 20, 3 << 19), device.Level("L2", 2 << 20, 1 << 20)) == 0
 
 
 def _innermost_loop(assembly: str, instruction: str) -> list[str]:
@@ -113,6 +163,18 @@ def test_last_level_caches_are_added_up_once_each(tmp_path: Path) -> None:
     assert device.last_level_cache_bytes(tmp_path, [0, 1, 2, 3]) == 32 << 20
     assert device.last_level_cache_bytes(tmp_path, [1]) == 16 << 20
     assert device.last_level_cache_bytes(tmp_path, [9]) == 0
+
+
+def test_levels_have_the_size_of_all_their_caches_and_what_a_core_has_of_it(tmp_path: Path) -> None:
+    for core in range(4):
+        _cache(tmp_path, core, 0, 1, "Data", "32K", str(core))
+        _cache(tmp_path, core, 1, 1, "Instruction", "64K", str(core))
+        _cache(tmp_path, core, 2, 3, "Unified", "16M", "0-3")
+    assert device.cache_levels(tmp_path, [0, 1, 2, 3]) == (
+        device.Level("L1", 128 << 10, 32 << 10),
+        device.Level("L3", 16 << 20, 4 << 20),
+    )
+    assert device.cache_levels(tmp_path, [9]) == ()
 
 
 def test_a_cache_table_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:

@@ -70,6 +70,33 @@ def test_the_share_of_the_bound_has_its_figure(pictures: list[Picture]) -> None:
             assert all(up > 0 for up in trace["error_y"]["array"])
 
 
+def test_the_roofline_has_a_line_for_each_level_and_a_series_for_cold_calls(synthetic: Callable[..., Any]) -> None:
+    maker = synthetic()
+    rows = [row for row, _ in maker.kernels()]
+    ceiling = replace(rows[0], name="read L2", bytes_per_s=90e9, shape="level=L2,cores=4,set=524288")
+    (triad,) = (row for row in rows if row.name == "triad" and row.size_bytes == 1 << 20)
+    cold = replace(triad, shape=f"{triad.shape},cache=cold", flop_per_s=1e9)
+    (picture,) = roofline.roofline(to_frame([*rows, ceiling, cold]), "x")
+    traces = {trace["name"]: trace for trace in picture.figure["data"]}
+    assert traces["read L2 bandwidth 90.0 GB/s"]["line"]["dash"] == "dot"
+    assert traces["triad, cold"]["y"] == [1.0]
+    assert len(traces["triad"]["y"]) == 3
+
+
+def test_vendors_figures_stand_beside_the_measured_roof_as_bounds(synthetic: Callable[..., Any]) -> None:
+    frame = to_frame([row for row, _ in synthetic().kernels()])
+    vendor = roofline.VendorRoof("Some GPU", 2e12, {"float32": 20e12, "float16": 300e12}, ((0.5, 1e12),))
+    picture = roofline.roofline_beside(frame, [vendor])
+    traces = {trace["name"]: trace for trace in picture.figure["data"]}
+    line = traces["Some GPU, vendor's figures"]
+    assert line["line"]["dash"] == "dash"
+    assert line["x"][1] == pytest.approx(300e12 / 2e12)
+    assert {y for y in line["y"] if y} >= {20e3, 300e3}
+    assert traces["Some GPU, upper bounds of kernels"]["y"] == [1000.0]
+    assert "upper bounds: nothing of it ran" in picture.caption
+    assert 10 ** picture.figure["layout"]["yaxis"]["range"][1] >= 300e3
+
+
 def test_a_crossover_is_a_line_where_the_table_has_it(rows: list[Measurement], pictures: list[Picture]) -> None:
     frame = to_frame(rows)
     expected = [
