@@ -2,8 +2,8 @@
 
 Without a GPU a GPU source runs in its interpreter or simulator, for correctness at small sizes; it is never timed.
 Triton decides when it decorates and Numba when it is imported whether code is interpreted, so those run in a worker
-process (`worker.py`) that has the variables in `Backend.environment`. numba-cuda
-goes there with a GPU, too, where it needs no variable.
+process (`worker.py`) that has the variables in `Backend.environment`. They go there with a GPU, too, where they need
+no variable.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def _numba() -> Backend:
 def _triton(gpus: int) -> Backend:
     if find_spec("triton") is None:
         return Backend("triton", "absent", _missing("triton"))
-    where = "the GPU is left alone" if gpus else "no GPU"
+    if gpus and find_spec("cupy") is not None:
+        return Backend("triton", "native", f"{gpus} GPU(s), the first is used, by CuPy's arrays and stream")
+    where = _missing("cupy") if gpus else "no GPU"
     return Backend("triton", "interpreter", f"{where}: Triton's interpreter on the CPU", {"TRITON_INTERPRET": "1"})
 
 
@@ -98,6 +100,8 @@ class Memory:
     """The buffer on the host, after everything launched has finished."""
     last: tuple[Any, ...] = ()
     """Further arguments of a launch: the array module for array-level sources."""
+    scalar: Callable[[Any], Any] = lambda value: value
+    """A scalar as a launch takes it."""
 
 
 def memory(backend: Backend) -> Memory:
@@ -106,6 +110,8 @@ def memory(backend: Backend) -> Memory:
         raise KernelError(f"back end {backend.name} is absent: {backend.reason}")
     if backend.name == "numba":
         return Memory(np.array, _view, np.asarray)
+    if backend.name == "triton" and backend.mode == "native":
+        return _triton_memory()
     if backend.name == "triton":
         from clusterbench.kernels.interpreted import HostTensor
 
@@ -119,6 +125,20 @@ def memory(backend: Backend) -> Memory:
 
         return Memory(cupy.array, _view, cupy.asnumpy, (cupy,))
     return Memory(np.array, _view, np.asarray, (np,))
+
+
+def _triton_memory() -> Memory:
+    """CuPy's memory, with Triton told to launch there."""
+    from functools import partial
+
+    from triton.runtime import driver
+
+    from clusterbench.kernels import triton_driver
+    from clusterbench.kernels.lazy import cupy
+
+    driver.set_active(triton_driver.CupyDriver(cupy))
+    parts = (partial(triton_driver.put, cupy), triton_driver.part, partial(triton_driver.get, cupy))
+    return Memory(*parts, scalar=lambda value: value.item())  # Triton knows no scalars of NumPy
 
 
 def _view(buffer: Any, first: int, extent: tuple[int, ...]) -> Any:

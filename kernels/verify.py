@@ -278,7 +278,7 @@ def _launch(
         before[name] = _guarded(start.astype(element_type(kind)), kind, number)
     buffers = {name: where.put(array) for name, array in before.items()}
     views = [where.view(buffers[name], GUARD, kernel.extent(name, shape)) for name in buffers]
-    kernel.implementations[backend.name].launch(*views, *kernel.scalar_values(dtype), *where.last)
+    kernel.implementations[backend.name].launch(*views, *map(where.scalar, kernel.scalar_values(dtype)), *where.last)
     after = {name: where.get(buffer) for name, buffer in buffers.items()}
     only_read = [name for name in kernel.arguments if name not in kernel.outputs]
     damaged = sum(int(np.count_nonzero(_bits(after[name]) != _bits(before[name]))) for name in only_read)

@@ -110,7 +110,7 @@ def work(job: Job, out: TextIO) -> None:
     from clusterbench.kernels.discovery import load
 
     backend = Backend(job.backend, job.mode, job.reason)  # type: ignore[arg-type] # a mode, as it comes from a Backend
-    if job.backend == "triton":
+    if job.backend == "triton" and job.mode == "interpreter":
         from clusterbench.kernels.interpreted import shuffle_programs
 
         shuffle_programs(np.random.default_rng(job.seed))

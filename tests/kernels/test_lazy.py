@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import clusterbench.kernels.catalog.copy  # noqa: F401 # before Triton is hidden
 from clusterbench.kernels import backends, lazy
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.verify import verify
@@ -97,10 +98,14 @@ def test_detection_says_absent_with_the_extra(monkeypatch: pytest.MonkeyPatch, p
         backends.memory(found)
 
 
-def test_with_a_gpu_the_cuda_sources_run_on_it_and_triton_stays_in_its_interpreter(
+def test_with_a_gpu_all_sources_run_on_it_but_triton_stays_in_its_interpreter_without_cupy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backends.device, "nvidia_gpus", lambda: 2)
     monkeypatch.setattr(backends, "find_spec", lambda name: object())
-    modes = {name: backend.mode for name, backend in backends.detect().items()}
-    assert modes == {"numba": "native", "triton": "interpreter", "numba-cuda": "native", "cupy": "native"}
+    assert {backend.mode for backend in backends.detect().values()} == {"native"}
+    assert backends.detect()["triton"].environment == {}
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "cupy" else object())
+    triton = backends.detect()["triton"]
+    assert (triton.mode, triton.environment) == ("interpreter", {"TRITON_INTERPRET": "1"})
+    assert "cupy is not installed" in triton.reason
