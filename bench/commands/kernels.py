@@ -12,6 +12,7 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.commands.kernels_roofline import roofline
+from clusterbench.bench.commands.kernels_transfers import transfers
 from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
 from clusterbench.bench.sizes import SIZE
@@ -32,6 +33,7 @@ def kernels() -> None:
 
 
 kernels.add_command(roofline)
+kernels.add_command(transfers)
 
 
 @kernels.command("list")

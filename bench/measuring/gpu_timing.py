@@ -1,0 +1,80 @@
+"""Times what runs on a GPU: by its own events, with the state of the GPU beside every sample.
+
+A sample is either so many calls in a row between two events, or one replay of a graph that holds them, so that what the
+host needs to start each does not count. The state is asked for right after each sample; one during which the GPU was
+slowed down, by heat or by its power limit, is marked and stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from clusterbench.bench.hosts.gpu_state import GpuCondition, gpu_conditions
+from clusterbench.bench.measuring.sampling import Block
+
+EVENT_S = 0.5e-6
+"""Resolution of an event (CUDA Runtime API, cudaEventElapsedTime)."""
+
+
+def condition() -> GpuCondition | None:
+    """The state of the first GPU, or None where NVML does not say."""
+    return next(iter(gpu_conditions()), None)
+
+
+class GpuTimer:
+    """The samples of one row. `cupy` is CuPy; `ask` tells the state of the GPU."""
+
+    def __init__(self, cupy: Any, ask: Callable[[], GpuCondition | None] = condition) -> None:
+        self._cupy = cupy
+        self._ask = ask
+        self._graphs: dict[int, Any] = {}
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.states: list[GpuCondition | None] = []
+        """After each sample, the warm-up's too, in the order taken."""
+
+    def block(self, call: Callable[[], object], *, graph: bool = False) -> Callable[[int, int], Block]:
+        """A block for `sampling.sample` of calls that put their work on `stream`."""
+
+        def measure(samples: int, batch: int) -> Block:
+            seconds = np.empty(samples)
+            begin = perf_counter_ns()
+            with self.stream:
+                run = self._replay(call, batch) if graph else lambda: [call() for _ in range(batch)]
+                for i in range(samples):
+                    start, stop = (self._cupy.cuda.Event() for _ in range(2))
+                    start.record(self.stream)
+                    run()
+                    stop.record(self.stream)
+                    stop.synchronize()
+                    seconds[i] = 1e-3 * self._cupy.cuda.get_elapsed_time(start, stop) / batch
+                    self.states.append(self._ask())
+            return Block(np.maximum(seconds, 1e-9), (perf_counter_ns() - begin) * 1e-9)
+
+        return measure
+
+    def _replay(self, call: Callable[[], object], batch: int) -> Callable[[], object]:
+        if batch not in self._graphs:
+            self.stream.begin_capture()
+            for _ in range(batch):
+                call()
+            self._graphs[batch] = self.stream.end_capture()
+        graph = self._graphs[batch]
+        return lambda: graph.launch(self.stream)
+
+    def remark(self, count: int) -> str:
+        """What is to be said of the last `count` samples: clock and power, and how many were slowed down by what."""
+        states = [state for state in self.states[-count:] if state is not None]
+        if not states:
+            return "NVML does not say how the GPU ran"
+        clocks = [state.sm_mhz for state in states if state.sm_mhz is not None]
+        watts = [state.power_watts for state in states if state.power_watts is not None]
+        found = [f"SM clock {min(clocks)} to {max(clocks)} MHz"] if clocks else []
+        found += [f"{min(watts):.0f} to {max(watts):.0f} W"] if watts else []
+        slowed = Counter(reason for state in states for reason in state.slowed_by)
+        found += [f"{number} of {count} samples slowed by {reason}" for reason, number in slowed.items()]
+        return ", ".join(found)
