@@ -16,6 +16,7 @@ from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.past_cache import is_beyond_caches, sum_rows
 
 BLOCK = 1024  # elements of one Triton program
 THREADS = 128  # elements of one CUDA block
@@ -73,6 +74,14 @@ def on_cpu(y, x):
             done += 1
 
 
+def with_cpu(y, x):
+    """`on_cpu`; where the arrays leave the caches in any case, y is written past them."""
+    if is_beyond_caches(x.nbytes + y.nbytes):
+        sum_rows(y, x)
+    else:
+        on_cpu(y, x)
+
+
 @triton.jit
 def triton_kernel(y_ptr, x_ptr, p, n, block: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
@@ -125,7 +134,7 @@ KERNEL = Kernel(
     bound_source="γ_{p-1}·Σ|x_p|, any order (Higham, section 4.2)",
     spread=spread,
     implementations={
-        "numba": Implementation(on_cpu, tile={"p": 4, "n": PART}),
+        "numba": Implementation(with_cpu, tile={"p": 4, "n": PART}),
         "triton": Implementation(with_triton, tile={"p": 4, "n": BLOCK}),
         "numba-cuda": Implementation(with_cuda, tile={"p": 4, "n": THREADS}),
         "cupy": Implementation(with_arrays, tile={"p": 4, "n": 64}),

@@ -1,0 +1,137 @@
+"""`make bench`: our streams in turns with those of a C program by gcc and OpenMP, on the same arrays in one process.
+
+The ratio is time of C over time of ours, so 1 is as fast; asked is 0.95 of the three streams, and that the local
+reduction of 2 to 8 buffers moves 0.9 of what the better of all copies moves. The C code is in `streams.c` beside this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clusterbench.bench.measuring.buffer_sets import placed
+from clusterbench.bench.measuring.kernel_runs import stream_bytes
+from clusterbench.bench.measuring.paired import run_paired
+from clusterbench.bench.measuring.python_timing import python_block
+from clusterbench.kernels import device, roofline
+from clusterbench.kernels.catalog import copy, reduce_buffers, sum, triad
+
+SOURCE = Path(__file__).with_name("streams.c")
+PAIRS = 30
+CALLS = 3
+LEAST, LEAST_OF_ROOF = 0.95, 0.9
+FLOAT = ctypes.c_float
+SIZE = ctypes.c_size_t
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The C functions, built for this machine, on as many threads as ours have."""
+    built = tmp_path_factory.mktemp("streams") / "streams.so"
+    os.environ["OMP_NUM_THREADS"] = str(device.cpu().cores)
+    options = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
+    subprocess.run(["gcc", *options, str(SOURCE), "-o", str(built)], check=True, timeout=120)
+    library = ctypes.CDLL(str(built))
+    library.sum.restype = FLOAT
+    return library
+
+
+def _timed(call: Callable[[], object]) -> Callable[[], Any]:
+    block = python_block(call)
+    return lambda: block(CALLS, 1).seconds
+
+
+def _pointer(array: Any) -> Any:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _arrays(count: int, n: int) -> list[Any]:
+    arrays = placed((n,), "float32", count)
+    for i, array in enumerate(arrays):
+        roofline.fill(array, np.float32(i + 1))
+    return arrays
+
+
+def _compared(benchmark: Any, show_ratio: Callable[..., None], name: str, ours: Any, theirs: Any) -> None:
+    found = benchmark.pedantic(lambda: run_paired(_timed(ours), _timed(theirs), pairs=PAIRS), rounds=1)
+    show_ratio(found, f"{name} by Numba", f"{name} by gcc with OpenMP")
+    assert (found.ratio.high or found.ratio.value) >= LEAST, found.line("Numba", "C")
+
+
+def test_copy(benchmark: Any, show_ratio: Callable[..., None], streams: Any) -> None:
+    n = stream_bytes() // 4
+    a, b = _arrays(2, n)
+    _compared(
+        benchmark, show_ratio, "copy",
+        lambda: copy.on_cpu(a, b), lambda: streams.copy(_pointer(a), _pointer(b), SIZE(n)),
+    )  # fmt: skip
+    assert np.array_equal(a, b)
+
+
+def test_triad(benchmark: Any, show_ratio: Callable[..., None], streams: Any) -> None:
+    n = stream_bytes() // 4
+    a, b, c = _arrays(3, n)
+    _compared(
+        benchmark, show_ratio, "triad",
+        lambda: triad.on_cpu(a, b, c, np.float32(3)),
+        lambda: streams.triad(_pointer(a), _pointer(b), _pointer(c), FLOAT(3), SIZE(n)),
+    )  # fmt: skip
+    assert np.all(a == 2 + 3 * 3)
+
+
+def test_sum(benchmark: Any, show_ratio: Callable[..., None], streams: Any) -> None:
+    n = stream_bytes() // 4
+    (x,) = _arrays(1, n)
+    d = np.empty(1, np.float32)
+    _compared(
+        benchmark, show_ratio, "sum", lambda: sum.on_cpu(d, x), lambda: streams.sum(_pointer(x), SIZE(n))
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("buffers", range(2, 9))
+def test_local_reduction_beside_c_and_the_copy_roof(
+    benchmark: Any, show_ratio: Callable[..., None], show_line: Callable[[str], None], streams: Any, buffers: int
+) -> None:
+    n = stream_bytes() // 4 // 4
+    x = np.empty((buffers, n), np.float32)
+    for i in range(buffers):
+        roofline.fill(x[i], np.float32(i + 1))
+    y, source = _arrays(2, n)
+    target = np.empty_like(source)
+    copies = (
+        *(partial(way, target, source) for way in roofline.COPIES),
+        lambda: streams.copy(_pointer(target), _pointer(source), SIZE(n)),
+    )
+
+    def ours() -> None:
+        reduce_buffers.on_cpu(y, x)
+
+    def run() -> Any:
+        ours()
+        best = min(float(np.min(_timed(call)())) for call in copies for _ in range(5))
+        found = run_paired(
+            _timed(ours), _timed(lambda: streams.reduce(_pointer(y), _pointer(x), buffers, SIZE(n))), pairs=PAIRS
+        )
+        best = min(best, *(float(np.min(_timed(call)())) for call in copies for _ in range(5)))
+        return found, 8 * n / best
+
+    found, copy_rate = benchmark.pedantic(run, rounds=1)
+    assert np.all(y == buffers * (buffers + 1) / 2)
+    show_ratio(found, f"reduction of {buffers} by Numba", "by gcc with OpenMP")
+    rates = 4 * (buffers + 1) * n / np.array([np.median(found.a_s), found.a_s.min()])
+    show_line(
+        f"reduction of {buffers} buffers: {rates[0] / 1e9:.2f} GB/s, {rates[0] / copy_rate:.2f} of the best copy "
+        f"({copy_rate / 1e9:.2f} GB/s); its best call {rates[1] / copy_rate:.2f}"
+    )
+    assert rates[1] >= LEAST_OF_ROOF * copy_rate
