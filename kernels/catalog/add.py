@@ -14,6 +14,7 @@ from clusterbench.kernels.bounds import Array, one_rounding
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.past_cache import combine, is_beyond_caches
 
 BLOCK = 1024  # elements of one Triton program
 THREADS = 128  # elements of one CUDA block
@@ -33,6 +34,14 @@ def bound(shape: Any, u: float, b: Array, c: Array) -> Array:
 def on_cpu(a, b, c):
     for i in prange(a.size):
         a[i] = b[i] + c[i]
+
+
+def with_cpu(a, b, c):
+    """`on_cpu`; where the arrays leave the caches in any case, a is written past them."""
+    if is_beyond_caches(3 * a.nbytes):
+        combine(a, b, c)
+    else:
+        on_cpu(a, b, c)
 
 
 @triton.jit
@@ -81,7 +90,7 @@ KERNEL = Kernel(
     bound=bound,
     bound_source="one correctly rounded operation: u·|b + c| (Higham, section 2.2)",
     implementations={
-        "numba": Implementation(on_cpu, tile={"n": 64}),
+        "numba": Implementation(with_cpu, tile={"n": 64}),
         "triton": Implementation(with_triton, tile={"n": BLOCK}),
         "numba-cuda": Implementation(with_cuda, tile={"n": THREADS}),
         "cupy": Implementation(with_arrays, tile={"n": 64}),

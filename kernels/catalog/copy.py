@@ -14,6 +14,7 @@ from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.past_cache import combine, is_beyond_caches
 
 BLOCK = 1024  # elements of one Triton program
 THREADS = 128  # elements of one CUDA block
@@ -33,6 +34,14 @@ def bound(shape: Any, u: float, b: Array) -> Array:
 def on_cpu(a, b):
     for i in prange(a.size):
         a[i] = b[i]
+
+
+def with_cpu(a, b):
+    """`on_cpu`; where the arrays leave the caches in any case, a is written past them."""
+    if is_beyond_caches(2 * a.nbytes):
+        combine(a, b)
+    else:
+        on_cpu(a, b)
 
 
 @triton.jit
@@ -80,7 +89,7 @@ KERNEL = Kernel(
     bound=bound,
     bound_source="a copy: the same bits",
     implementations={
-        "numba": Implementation(on_cpu, tile={"n": 64}),
+        "numba": Implementation(with_cpu, tile={"n": 64}),
         "triton": Implementation(with_triton, tile={"n": BLOCK}),
         "numba-cuda": Implementation(with_cuda, tile={"n": THREADS}),
         "cupy": Implementation(with_arrays, tile={"n": 64}),

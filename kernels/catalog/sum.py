@@ -37,11 +37,14 @@ def spread(shape: Any, x: Array) -> Array:
     return np.sqrt(np.add.reduce(np.square(x), keepdims=True))
 
 
-# Leave to reassociate, which vector code needs: the bound holds for every order.
+# Four places at a time, as a core has more loads in flight over several pages than in a row. Leave to reassociate:
+# vectors need it, and the bound holds for every order.
 @njit(cache=True, fastmath={"reassoc"})
 def part_sum(x):
-    total = x.dtype.type(0)
-    for i in range(x.size):
+    total, quarter = x.dtype.type(0), x.size // 4
+    for i in range(quarter):
+        total += (x[i] + x[quarter + i]) + (x[2 * quarter + i] + x[3 * quarter + i])
+    for i in range(4 * quarter, x.size):
         total += x[i]
     return total
 
