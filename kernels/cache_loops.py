@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import CHAINS, lanes, sum_of_lanes, vector_bytes
+from clusterbench.kernels.roofline import AHEAD_BYTES, CHAINS, PART, fetch, lanes, sum_of_lanes, vector_bytes
 
 BLOCK = CHAINS * lanes("float64")
 """Doubles that the loops over a cache take at a time."""
@@ -45,17 +45,34 @@ def _sum_again(typingctx: Any, address: Any, blocks: Any, passes: Any) -> Any:
     """`passes` times the sum of the doubles of `blocks` blocks at an address, each of which is loaded every time."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        width = lanes("float64")
-        vector = ir.VectorType(ir.DoubleType(), width)
-        nothing = ir.Constant(vector, [0.0] * width)
-        cells = [cgutils.alloca_once_value(builder, nothing) for _ in range(CHAINS)]
-        with _passes_over(builder, vector, args) as place:
-            for i, cell in enumerate(cells):
-                loaded = builder.load(place(args[0], i), align=8, typ=vector)
-                builder.store(builder.fadd(builder.load(cell), loaded), cell)
-        return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, "float64")
+        return _emit_sum(builder, args, 0)
 
     return types.float64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _sum_ahead(typingctx: Any, address: Any, blocks: Any, passes: Any) -> Any:
+    """`_sum_again` of a set that no cache holds: what comes next is fetched ahead."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _emit_sum(builder, args, AHEAD_BYTES)
+
+    return types.float64(types.int64, types.int64, types.int64), codegen
+
+
+def _emit_sum(builder: Any, args: Any, ahead_bytes: int) -> Any:
+    width, word = lanes("float64"), ir.IntType(64)
+    vector = ir.VectorType(ir.DoubleType(), width)
+    nothing = ir.Constant(vector, [0.0] * width)
+    cells = [cgutils.alloca_once_value(builder, nothing) for _ in range(CHAINS)]
+    with _passes_over(builder, vector, args) as place:
+        for i, cell in enumerate(cells):
+            if ahead_bytes:
+                ahead = builder.add(args[0], ir.Constant(word, ahead_bytes))
+                fetch(builder, builder.ptrtoint(place(ahead, i), word))
+            loaded = builder.load(place(args[0], i), align=8, typ=vector)
+            builder.store(builder.fadd(builder.load(cell), loaded), cell)
+    return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, "float64")
 
 
 @intrinsic
@@ -101,6 +118,19 @@ def read_again(sums: Array, x: Array, blocks: int, passes: int) -> None:
     address = np.int64(x.ctypes.data)
     for thread in prange(sums.size):
         sums[thread] = _sum_again(address + 8 * BLOCK * blocks * thread, blocks, passes)
+
+
+@njit(parallel=True, cache=True)
+def read_ahead(partial: Array, x: Array) -> None:
+    """What `roofline.read` does, of doubles that are fetched ahead: partial[p] = sum of the p-th part of x."""
+    address = np.int64(x.ctypes.data)
+    for part in prange(partial.size):
+        low, high = part * PART, min((part + 1) * PART, x.size)
+        blocks = (high - low) // BLOCK
+        total = _sum_ahead(address + 8 * low, blocks, 1)
+        for i in range(low + blocks * BLOCK, high):
+            total += x[i]
+        partial[part] = total
 
 
 @njit(parallel=True, cache=True)

@@ -19,14 +19,11 @@ from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import LINE_BYTES
+from clusterbench.kernels.roofline import AHEAD_BYTES, LINE_BYTES, fetch
 
 LINES = 8
 """That are summed at a time, so that each row is read some way before the next one is."""
 BLOCK_BYTES = LINES * LINE_BYTES
-AHEAD_BYTES = 2048
-"""How far ahead each row is fetched into the second cache, which has more loads in flight than the first. Of 1 to 4 KiB
-this and 4 KiB were the best on two cores of an Intel Xeon (family 6, model 207): 3 to 10 % faster than without."""
 
 
 def is_beyond_caches(size_bytes: int) -> bool:
@@ -56,21 +53,21 @@ def _sum_rows(
             address = builder.add(builder.add(base, offset), ir.Constant(word, i * LINE_BYTES))
             return builder.inttoptr(address, vector.as_pointer())
 
-        def fetch(base: Any, offset: Any) -> None:
+        def fetch_ahead(base: Any, offset: Any) -> None:
             for i in range(LINES):
                 address = builder.add(builder.add(base, offset), ir.Constant(word, AHEAD_BYTES + i * LINE_BYTES))
-                _fetch(builder, address)
+                fetch(builder, address)
 
         with cgutils.for_range(builder, args[4]) as block:
             begin = builder.mul(block.index, ir.Constant(word, BLOCK_BYTES))
-            fetch(args[1], begin)
+            fetch_ahead(args[1], begin)
             for i, cell in enumerate(cells):
                 loaded = builder.load(place(args[1], begin, i), align=kind.itemsize, typ=vector)
                 builder.store(multiply(factors[0], loaded), cell)
             with cgutils.for_range(builder, builder.sub(args[3], ir.Constant(word, 1))) as row:
                 number = builder.add(row.index, ir.Constant(word, 1))
                 base = builder.add(args[1], builder.mul(number, args[2]))
-                fetch(base, begin)
+                fetch_ahead(base, begin)
                 for i, cell in enumerate(cells):
                     loaded = builder.load(place(base, begin, i), align=kind.itemsize, typ=vector)
                     builder.store(add(builder.load(cell), multiply(factors[1], loaded)), cell)
@@ -82,15 +79,6 @@ def _sum_rows(
 
     word = types.int64
     return types.void(word, word, word, word, word, first, first), codegen
-
-
-def _fetch(builder: Any, address: Any) -> None:
-    """Fetch a line into the second cache; one behind the end of an array does no harm."""
-    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-    declared = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
-    fetch = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
-    reading, second_cache, data = (ir.Constant(word, value) for value in (0, 2, 1))
-    builder.call(fetch, [builder.inttoptr(address, pointer), reading, second_cache, data])
 
 
 def _splat(builder: Any, value: Any, vector: Any) -> Any:

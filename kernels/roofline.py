@@ -2,7 +2,8 @@
 
 copy    2·bytes moved once by all cores, arrays beyond the last-level cache (STREAM's copy): the best of `COPIES`, as a
         store through the cache reads what it overwrites, and compilers and C libraries differ in when they avoid that.
-read    bytes summed by all cores, arrays beyond the last-level cache.
+read    bytes summed by all cores, arrays beyond the last-level cache: the better of two ways, of which one fetches
+        ahead.
 fma     chains of multiply-adds in registers on every core, enough of them in flight to fill the units. The vectors are
         written out in LLVM's own types, so that no optimiser decides whether they are used. x <- a·x + b with a = -1
         returns to its start after two steps, exactly, which is checked. float16 where the CPU computes in it.
@@ -28,6 +29,9 @@ CHAINS = 12
 """Independent chains a core: two units of latency four or five need ten, and with a and b they fit 16 registers."""
 LINE_BYTES = 64
 """A cache line, on x86 and on most of ARM; a store of the whole of it need not read it first."""
+AHEAD_BYTES = 2048
+"""How far ahead a long array is fetched into the second cache, which has more loads in flight than the first. Of 1 to 4
+KiB this and 4 KiB were the best on two cores of an Intel Xeon (family 6, model 207): 3 to 10 % faster than without."""
 PART = 65536
 """Elements that one task of a memory loop takes."""
 
@@ -99,6 +103,15 @@ def _emit_chains(builder: Any, element: Any, dtype: str, args: Any) -> Any:
         for cell in cells:
             builder.store(builder.call(fmuladd, [factor, builder.load(cell), summand]), cell)
     return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, dtype)
+
+
+def fetch(builder: Any, address: Any) -> None:
+    """Fetch a line into the second cache; one behind the end of an array does no harm."""
+    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    declared = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+    instruction = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+    reading, second_cache, data = (ir.Constant(word, value) for value in (0, 2, 1))
+    builder.call(instruction, [builder.inttoptr(address, pointer), reading, second_cache, data])
 
 
 def _splat(builder: Any, value: Any, width: int) -> Any:

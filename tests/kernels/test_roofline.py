@@ -141,9 +141,10 @@ def test_a_store_past_the_cache_is_one() -> None:
 def test_read_and_fill_reach_every_element(size: int) -> None:
     source = np.arange(size, dtype=np.float64)
     target = np.full(size, np.nan)
-    sums = np.full(-(-size // roofline.PART), np.nan)
-    roofline.read(sums, source)
-    assert sums.sum() == size * (size - 1) / 2
+    for read in (roofline.read, cache_loops.read_ahead):
+        sums = np.full(-(-size // roofline.PART), np.nan)
+        read(sums, source)
+        assert sums.sum() == size * (size - 1) / 2
     roofline.fill(target, 2.0)
     assert np.all(target == 2.0)
 
