@@ -87,7 +87,7 @@ def print_ceilings(rows: Sequence[Measurement]) -> None:
         rates = (rate_text(row.bytes_per_s), rate_text(row.flop_per_s))
         cells.append((row.name.split()[0], where, fields.get("cores", "all"), row.dtype, *rates, row.n, row.verdict))
     columns = ("ceiling", "where", "cores", "type", "GB/s", "GFLOP/s", "n", "verdict")
-    print_table(f"Measured ceilings of {rows[0].device}: the best sample of n", columns, cells)
+    print_table(f"Measured ceilings of {rows[0].device}, the best of n", columns, cells)
 
 
 def print_kernels(rows: Sequence[Measurement]) -> None:
@@ -138,7 +138,7 @@ def print_bounds(bounds: Sequence[UpperBound]) -> None:
         intensity = next(iter(found.values())).flop_per_byte
         cells.append((*key, f"{intensity:.4g}", *(_bound_text(found.get(gpu)) for gpu in gpus)))
     if cells:
-        title = "GPU sources by their declared bytes and flops: upper bounds in GB/s, and GFLOP/s, nothing ran"
+        title = "Upper bounds of GPU sources by declared bytes and flops, GB/s, GFLOP/s: nothing ran"
         print_table(title, ("kernel", "type", "shape", "flop/byte", *gpus), cells)
 
 

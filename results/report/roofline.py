@@ -74,7 +74,7 @@ def _roofline(
     bandwidths = roof[roof["bytes_per_s"] > 0].groupby("name", sort=True)["bytes_per_s"].max().to_dict()
     peaks = roof[roof["flop_per_s"] > 0].groupby("dtype", sort=True)["flop_per_s"].max().to_dict()
     ridges = [peak / bandwidth for peak in peaks.values() for bandwidth in bandwidths.values()]
-    low = min([1 / 16, *(intensity / 2)])
+    low = min([1 / 16, *(intensity / 2), *(point[0] / 2 for vendor in vendors for point in vendor.points)])
     high = max([64.0, *(intensity * 2), *(8 * ridge for ridge in ridges)])
     high = max([high, *(2 * peak / vendor.bytes_per_s for vendor in vendors for peak in vendor.peaks.values())])
     top = max([*peaks.values(), *points["flop_per_s"], 1.0])

@@ -55,7 +55,7 @@ def _invoke(*args: str) -> tuple[int, str]:
 def test_a_stored_run_is_shown_under_its_ceilings_with_bounds_marked_as_such(store: str) -> None:
     code, out = _invoke("triad", "-d", "float32", "--run", "latest", "--store", store)
     assert code == 0
-    for text in (DEVICE, "n=1024,cache=cold", "0.1667", "upper bounds", "nothing ran", "3350, 558.3"):
+    for text in (DEVICE, "n=1024,cache=cold", "0.1667", "Upper bounds", "nothing ran", "3350, 558.3"):
         assert text in " ".join(out.split())
     assert re.search(r"read +L2 +2 +float64 +90.00", out)
     assert "https://" in out
