@@ -16,11 +16,13 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.kernel import Array
 from clusterbench.kernels.roofline import AHEAD_BYTES, CHAINS, PART, fetch, lanes, sum_of_lanes, vector_bytes
 
+BLOCK_BYTES = CHAINS * vector_bytes()
 BLOCK = CHAINS * lanes("float64")
 """Doubles that the loops over a cache take at a time."""
 PLACES = 4
@@ -45,24 +47,24 @@ def _sum_again(typingctx: Any, address: Any, blocks: Any, passes: Any) -> Any:
     """`passes` times the sum of the doubles of `blocks` blocks at an address, each of which is loaded every time."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit_sum(builder, args, 0)
+        return _emit_sum(builder, args, ir.DoubleType(), "float64", 0)
 
     return types.float64(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
-def _sum_ahead(typingctx: Any, address: Any, blocks: Any, passes: Any) -> Any:
-    """`_sum_again` of a set that no cache holds: what comes next is fetched ahead."""
+def _sum_ahead(typingctx: Any, address: Any, blocks: Any, passes: Any, zero: Any) -> Any:
+    """`_sum_again` of what no cache holds, in the type of `zero`: what comes next is fetched ahead."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit_sum(builder, args, AHEAD_BYTES)
+        return _emit_sum(builder, args, args[3].type, str(as_dtype(signature.args[3])), AHEAD_BYTES)
 
-    return types.float64(types.int64, types.int64, types.int64), codegen
+    return zero(types.int64, types.int64, types.int64, zero), codegen
 
 
-def _emit_sum(builder: Any, args: Any, ahead_bytes: int) -> Any:
-    width, word = lanes("float64"), ir.IntType(64)
-    vector = ir.VectorType(ir.DoubleType(), width)
+def _emit_sum(builder: Any, args: Any, element: Any, dtype: str, ahead_bytes: int) -> Any:
+    width, word = lanes(dtype), ir.IntType(64)
+    vector = ir.VectorType(element, width)
     nothing = ir.Constant(vector, [0.0] * width)
     cells = [cgutils.alloca_once_value(builder, nothing) for _ in range(CHAINS)]
     with _passes_over(builder, vector, args) as place:
@@ -70,9 +72,9 @@ def _emit_sum(builder: Any, args: Any, ahead_bytes: int) -> Any:
             if ahead_bytes:
                 ahead = builder.add(args[0], ir.Constant(word, ahead_bytes))
                 fetch(builder, builder.ptrtoint(place(ahead, i), word))
-            loaded = builder.load(place(args[0], i), align=8, typ=vector)
+            loaded = builder.load(place(args[0], i), align=vector_bytes() // width, typ=vector)
             builder.store(builder.fadd(builder.load(cell), loaded), cell)
-    return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, "float64")
+    return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, dtype)
 
 
 @intrinsic
@@ -120,17 +122,22 @@ def read_again(sums: Array, x: Array, blocks: int, passes: int) -> None:
         sums[thread] = _sum_again(address + 8 * BLOCK * blocks * thread, blocks, passes)
 
 
+@njit(cache=True)
+def sum_ahead(x: Array) -> Any:
+    """The sum of a contiguous array of floats in any order, fetched ahead."""
+    size = np.int64(x.itemsize)
+    blocks = x.size * size // BLOCK_BYTES
+    total = _sum_ahead(np.int64(x.ctypes.data), blocks, 1, x.dtype.type(0))
+    for i in range(blocks * (BLOCK_BYTES // size), x.size):
+        total += x[i]
+    return total
+
+
 @njit(parallel=True, cache=True)
 def read_ahead(partial: Array, x: Array) -> None:
-    """What `roofline.read` does, of doubles that are fetched ahead: partial[p] = sum of the p-th part of x."""
-    address = np.int64(x.ctypes.data)
+    """What `roofline.read` does, fetched ahead: partial[p] = sum of the p-th part of x."""
     for part in prange(partial.size):
-        low, high = part * PART, min((part + 1) * PART, x.size)
-        blocks = (high - low) // BLOCK
-        total = _sum_ahead(address + 8 * low, blocks, 1)
-        for i in range(low + blocks * BLOCK, high):
-            total += x[i]
-        partial[part] = total
+        partial[part] = sum_ahead(x[part * PART : min((part + 1) * PART, x.size)])
 
 
 @njit(parallel=True, cache=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, gamma
+from clusterbench.kernels.cache_loops import sum_ahead
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
@@ -37,24 +38,12 @@ def spread(shape: Any, x: Array) -> Array:
     return np.sqrt(np.add.reduce(np.square(x), keepdims=True))
 
 
-# Four places at a time, as a core has more loads in flight over several pages than in a row. Leave to reassociate:
-# vectors need it, and the bound holds for every order.
-@njit(cache=True, fastmath={"reassoc"})
-def part_sum(x):
-    total, quarter = x.dtype.type(0), x.size // 4
-    for i in range(quarter):
-        total += (x[i] + x[quarter + i]) + (x[2 * quarter + i] + x[3 * quarter + i])
-    for i in range(4 * quarter, x.size):
-        total += x[i]
-    return total
-
-
 @njit(parallel=True, cache=True)
 def on_cpu(d, x):
     parts = (x.size + PART - 1) // PART
     partial = np.empty(parts, x.dtype)
     for part in prange(parts):
-        partial[part] = part_sum(x[part * PART : min((part + 1) * PART, x.size)])
+        partial[part] = sum_ahead(x[part * PART : min((part + 1) * PART, x.size)])
     d[0] = partial.sum()
 
 
