@@ -7,7 +7,7 @@ the row and not to its run, as rows of several numbers of ranks may share one ru
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 SHARED_CORES = "more ranks than cores"
 """Ranks shared cores, so the times are those of the scheduler, too."""
@@ -31,6 +31,16 @@ def joined(parts: Iterable[str]) -> str:
 def remarks(note: str) -> list[str]:
     """The remarks of a note."""
     return note.split(_BETWEEN) if note else []
+
+
+def figures(values: Mapping[str, object]) -> list[str]:
+    """Remarks of figures that a row has no field for, `registers=26`; those that are None or empty are left out."""
+    return [f"{name}={value}" for name, value in values.items() if value not in (None, "")]
+
+
+def figures_of(note: str) -> dict[str, str]:
+    """The figures of a note by name."""
+    return dict(part.split("=", 1) for part in remarks(note) if "=" in part)
 
 
 def shares_cores(note: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.commands.kernels_compile import compile_kernels
 from clusterbench.bench.commands.kernels_roofline import roofline
 from clusterbench.bench.commands.kernels_transfers import transfers
 from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def kernels() -> None:
-    """What one device can do: list and run kernels, and show them under its roof."""
+    """What one device can do: list, run and compile kernels, and show them under its roof."""
 
 
+kernels.add_command(compile_kernels)
 kernels.add_command(roofline)
 kernels.add_command(transfers)
 

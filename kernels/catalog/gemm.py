@@ -116,10 +116,11 @@ def cuda_kernel(c, a, b):
     b_tile = cuda.shared.array((TILE, TILE), dtype=b.dtype)
     j, i = cuda.grid(2)
     x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    total = c.dtype.type(0)
+    # A plain 0 beside a float32 would make fp64 of both.
+    total, nothing = c.dtype.type(0), a.dtype.type(0)
     for first in range(0, a.shape[1], TILE):
-        a_tile[y, x] = a[i, first + x] if i < c.shape[0] and first + x < a.shape[1] else 0
-        b_tile[y, x] = b[first + y, j] if j < c.shape[1] and first + y < a.shape[1] else 0
+        a_tile[y, x] = a[i, first + x] if i < c.shape[0] and first + x < a.shape[1] else nothing
+        b_tile[y, x] = b[first + y, j] if j < c.shape[1] and first + y < a.shape[1] else nothing
         cuda.syncthreads()
         for k in range(TILE):
             total += a_tile[y, k] * b_tile[k, x]

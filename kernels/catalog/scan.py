@@ -71,14 +71,15 @@ def with_triton(y, x):
 def cuda_kernel(y, x):
     sums = cuda.shared.array(THREADS, dtype=x.dtype)
     row, lane = cuda.blockIdx.x, cuda.threadIdx.x
-    carry = x.dtype.type(0)
+    # A plain 0 beside a float32 would make fp64 of both.
+    carry, nothing = x.dtype.type(0), x.dtype.type(0)
     for first in range(0, x.shape[1], THREADS):
         j = first + lane
-        sums[lane] = x[row, j] if j < x.shape[1] else 0
+        sums[lane] = x[row, j] if j < x.shape[1] else nothing
         cuda.syncthreads()
         reach = 1
         while reach < THREADS:
-            before = sums[lane - reach] if lane >= reach else x.dtype.type(0)
+            before = sums[lane - reach] if lane >= reach else nothing
             cuda.syncthreads()
             sums[lane] += before
             cuda.syncthreads()

@@ -20,6 +20,7 @@ from clusterbench.kernels.lazy import cuda, tl, triton
 EDGE = 32  # of a CPU task's tile: its lines of A and of B stay in the first cache
 BLOCK = 32  # edge of a Triton program's tile
 TILE = 16  # edge of a CUDA block's tile
+PITCH = TILE + 1  # one column more than is used, so that the threads that read a column find it in different banks
 
 
 def reference(a: Array) -> Array:
@@ -60,8 +61,7 @@ def with_triton(b, a):
 
 @cuda.jit
 def cuda_kernel(b, a):
-    # One column more than is used, so that the threads that read a column find it in different banks.
-    tile = cuda.shared.array((TILE, TILE + 1), dtype=a.dtype)
+    tile = cuda.shared.array((TILE, PITCH), dtype=a.dtype)
     x, y = cuda.threadIdx.x, cuda.threadIdx.y
     i, j = cuda.blockIdx.y * TILE + y, cuda.blockIdx.x * TILE + x
     if i < a.shape[0] and j < a.shape[1]:

@@ -34,6 +34,7 @@ class Section:
     roof: Table | None
     roofline: list[Picture]
     kernels: Table | None
+    compiled: Table | None
     collectives: list[Picture]
     crossovers: Table | None
     winners: list[Table]
@@ -70,6 +71,7 @@ def section(run: Run, rows: DataFrame, anchor: str) -> Section:
         roof=tables.roof(rows, f"{anchor}-roof"),
         roofline=roofline.roofline(rows, anchor),
         kernels=tables.kernels(rows, f"{anchor}-kernels"),
+        compiled=tables.compiled(rows, f"{anchor}-compiled"),
         collectives=figures.collectives(rows, anchor, winners.crossings(rows)),
         crossovers=winners.crossovers(rows, f"{anchor}-crossovers"),
         winners=winners.winners(rows, f"{anchor}-winners"),

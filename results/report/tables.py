@@ -1,10 +1,11 @@
-"""The tables of a run that are written into the report: kernels, roof, what was not measured, back ends."""
+"""The tables of a run that are written into the report: kernels, roof, compiled, what was not measured, back ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from clusterbench.results.notes import figures_of
 from clusterbench.results.record import Run, gravest
 from clusterbench.results.report import units
 from clusterbench.results.report.cells import (
@@ -81,9 +82,46 @@ def roof(rows: DataFrame, anchor: str) -> Table | None:
     )
 
 
+def compiled(rows: DataFrame, anchor: str) -> Table | None:
+    """The kernels that were compiled for a target and not run: what their machine code says, out of the rows' notes."""
+    chosen = rows[(rows["suite"] == "kernels") & (rows["evidence"] == "compiled")]
+    if chosen.empty:
+        return None
+    listed = []
+    for row in lines(chosen):
+        said = figures_of(row.note)
+        listed.append(
+            (
+                *(text_cell(value) for value in (row.name, row.dtype, row.backend, row.device)),
+                *(_figure_cell(said.get(name)) for name in ("registers", "spills", "shared_bytes", "occupancy")),
+                text_cell(said.get("limited_by")),
+                *(_figure_cell(said.get(name)) for name in ("load_bytes", "store_bytes")),
+                text_cell(said.get("matrix")),
+                *(_figure_cell(said.get(name)) for name in ("fp64", "counted_bytes", "counted_flops")),
+                mark_cell(row.verdict, "not judged"),
+                evidence_cell(row),
+                text_cell(row.reason),
+            )
+        )
+    columns = heads("Kernel", "Type", "Back end", "Target", "#Registers", "#Spills", "#Shared, B", "#Occupancy")
+    more = heads("Limited by", "#Load, B", "#Store, B", "Matrix instruction", "#fp64", "#Bytes / model")
+    last = heads("#Flops / model", "Verdict", "Evidence", "Reason")
+    caption = "Compiled without a GPU: what the machine code of each target says"
+    return table_of(anchor, caption, columns + more + last, tuple(listed), zip(chosen.index, strict=True))
+
+
+def _figure_cell(value: str | None) -> Cell:
+    """A figure of a note, as it is written there."""
+    try:
+        return Cell(value, float(value)) if value else text_cell("")
+    except ValueError:
+        return text_cell(value)
+
+
 def not_measured(rows: DataFrame, anchor: str) -> Table | None:
-    """What was simulated, emulated, compiled or imported, put together by back end and reason."""
-    chosen = rows[(rows["evidence"] != "measured") | (rows["origin"] != "own")]
+    """What was simulated, emulated or imported, put together by back end and reason; kernels in `compiled` are not."""
+    elsewhere = (rows["evidence"] != "measured") | (rows["origin"] != "own")
+    chosen = rows[elsewhere & ~((rows["suite"] == "kernels") & (rows["evidence"] == "compiled"))]
     if chosen.empty:
         return None
     listed, behind = [], []

@@ -205,6 +205,36 @@ def test_a_number_not_measured_here_never_looks_measured(
     assert {cell.mark for row in listed.rows for cell in row if cell.text.startswith((evidence, origin))} == {mark}
 
 
+def test_compiled_kernels_have_a_table_of_what_their_machine_code_says() -> None:
+    base = Measurement(
+        run_id="r", suite="kernels", name="triad", dtype="float32", backend="triton", evidence="compiled"
+    )
+    said = "registers=26; spills=0; occupancy=0.5; limited_by=registers, warps; load_bytes=16; matrix=HMMA.16816.F32"
+    rows = [
+        replace(base, device="A100 (sm_80)", note=said, verdict="PASS"),
+        replace(base, device="H100 (sm_90)", note="registers=200; spills=7", verdict="FAIL", reason="spills is 7 <b>"),
+    ]
+    frame = to_frame(rows)
+    table = tables.compiled(frame, "x")
+    assert table is not None
+    names = [head.text for head in table.heads]
+    first = dict(zip(names, table.rows[0], strict=True))
+    assert (first["Registers"].sort, first["Occupancy"].text, first["Limited by"].text) == (
+        26,
+        "0.5",
+        "registers, warps",
+    )
+    assert first["Matrix instruction"].text == "HMMA.16816.F32"
+    assert "fp64" not in names  # of which no row says anything
+    assert [row[names.index("Evidence")].mark for row in table.rows] == ["compiled", "compiled"]
+    assert table.behind == ((0,), (1,))
+    assert tables.not_measured(frame, "x") is None
+    page = render_report([Run(run_id="r", started_at="")], frame)
+    assert "what the machine code of each target says" in page
+    assert "spills is 7 &lt;b&gt;" in page
+    assert "every row was measured or compiled on this machine" in page
+
+
 @pytest.mark.parametrize("rows", [[], [Measurement(run_id="r", suite="kernels", name="copy")]])
 def test_a_run_with_little_in_it_still_has_a_report(rows: list[Measurement]) -> None:
     page = Page(render_report([Run(run_id="r", started_at="")], to_frame(rows)))
