@@ -63,7 +63,9 @@ def assemble(ptx: str, target: Target) -> bytes:
     """Machine code of PTX. Raises `CompileError` and `MissingError` as `compile_cuda` does."""
     try:
         from cuda.bindings import nvjitlink
-    except ImportError as error:
+
+        nvjitlink.version()  # loads the library
+    except Exception as error:  # no bindings, or no library, which is an error of its own
         hint = f"install clusterbench's extra `{EXTRAS['numba_cuda']}`"
         raise MissingError(f"nvJitLink is not installed; {hint}") from error
     options = [f"-arch={target.name}", f"-fma={int(FUSED)}"]

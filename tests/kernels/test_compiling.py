@@ -188,20 +188,24 @@ def test_a_stream_that_became_worse_is_found(tmp_path: Path, body: str, limit: s
     assert limit in {fault.limit for fault in broken([replace(row, kernel="copy")], RULES)}
 
 
-def test_what_fails_for_one_target_is_said_and_others_go_on(tmp_path: Path) -> None:
-    _write(tmp_path, "refused", "tl.store(a_ptr + i, no_such_name)")
+def test_a_compiler_that_ends_its_process_costs_its_own_row(tmp_path: Path) -> None:
     _write(tmp_path, "fatal", before="os.abort()")
     _write(tmp_path, "works")
-    _write(tmp_path, "wrong", before="a.no_such_method()")
-    found = discover(tmp_path)
-    todo = jobs(list(found.values()), ("triton",), choose_targets(["sm_90"]))
-    made = {row.kernel: row for row in compile_all(todo, 1)}
-    assert {name: row.status for name, row in made.items()} == {
-        "fatal": "failed", "refused": "failed", "works": "compiled", "wrong": "failed"
-    }  # fmt: skip
-    assert made["fatal"].reason == pool.DIED
-    assert "no_such_name" in made["refused"].reason
-    assert "no_such_method" in made["wrong"].reason
+    todo = jobs(list(discover(tmp_path).values()), ("triton",), choose_targets(["sm_90"]))
+    fatal, works = compile_all(todo, 1)
+    assert (fatal.kernel, fatal.status, fatal.reason) == ("fatal", "failed", pool.DIED)
+    assert (works.kernel, works.status) == ("works", "compiled")
+
+
+@pytest.mark.parametrize(
+    ("body", "before", "said"),
+    [("tl.store(a_ptr + i, no_such_name)", "", "no_such_name"), (PLAIN, "a.no_such_method()", "no_such_method")],
+)
+def test_what_does_not_compile_or_launch_is_said(tmp_path: Path, body: str, before: str, said: str) -> None:
+    _write(tmp_path, "wrong", body, before)
+    row = compile_kernel(discover(tmp_path)["wrong"], "triton", "float32", targets()["sm_90"])
+    assert row.status == "failed"
+    assert said in row.reason
 
 
 def test_a_missing_package_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
