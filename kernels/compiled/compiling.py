@@ -16,7 +16,7 @@ from clusterbench.kernels.compiled.machine import Machine, read
 from clusterbench.kernels.compiled.occupancy import occupancy
 from clusterbench.kernels.compiled.recording import Launch, problem, record
 from clusterbench.kernels.compiled.targets import Target
-from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow
+from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow, straight_accesses
 from clusterbench.kernels.kernel import Kernel, KernelError, shape_text
 from clusterbench.kernels.lazy import EXTRAS
 
@@ -163,6 +163,8 @@ def _described(row: Compiled, kernel: Kernel, target: Target, codes: list[Code],
     try:
         if len(codes) > LAUNCHES:
             raise NotFollowedError(f"{len(codes)} different launches; at most {LAUNCHES} are followed")
+        for one, its_machine in zip(codes, machines, strict=True):
+            _refuse_other_accesses(one, its_machine)
         counts = sum((follow(code) for code in codes), Counts())
     except NotFollowedError as error:
         return replace(described, not_followed=str(error))
@@ -172,6 +174,16 @@ def _described(row: Compiled, kernel: Kernel, target: Target, codes: list[Code],
         atomic_bytes=counts.atomic_bytes,
         counted_flops=counts.flops,
     )
+
+
+def _refuse_other_accesses(code: Code, machine: Machine) -> None:
+    """Raise `NotFollowedError` where machine code without a loop has other accesses than its PTX, which is followed."""
+    in_ptx = straight_accesses(code.assembly)
+    in_machine = tuple(
+        sum(width * count for width, count in found.items()) for found in (machine.loads, machine.stores)
+    )
+    if in_ptx is not None and in_ptx != in_machine:
+        raise NotFollowedError("the assembler changed the accesses")
 
 
 def _threads(code: Code) -> int:

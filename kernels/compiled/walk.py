@@ -170,6 +170,42 @@ def follow(code: Code) -> Counts:
         return _Walk(parse(code.assembly), code).run().times(code.times)
 
 
+def straight_accesses(ptx: str) -> tuple[int, int] | None:
+    """Bytes of all loads from, and all stores to, global memory in the text, each taken once; None with a loop."""
+    program = parse(ptx)
+    if _loops(program):
+        return None
+    loaded = stored = 0
+    for block in program.blocks:
+        for instruction in block:
+            parts = instruction.parts
+            if parts[0] in ("ld", "st") and "global" in parts:
+                loaded += access_bytes(instruction) * (parts[0] == "ld")
+                stored += access_bytes(instruction) * (parts[0] == "st")
+            elif parts[:2] == ("cp", "async") and "global" in [part.split("::")[0] for part in parts]:
+                loaded += int(instruction.operands[2], 0)
+    return loaded, stored
+
+
+def _loops(program: Program) -> bool:
+    """Whether a block can come again: some are left when those that nothing leads to are taken away in turn."""
+    following: dict[int, set[int]] = {}
+    for place, block in enumerate(program.blocks):
+        ends = next((one for one in block if one.parts[0] in ("bra", "ret", "exit")), None)
+        leaves = ends is not None and not ends.guard
+        following[place] = set() if leaves else {place + 1} & set(range(len(program.blocks)))
+        if ends is not None and ends.parts[0] == "bra":
+            following[place].add(program.labels.get(ends.operands[-1], place))  # one that is not there: as a loop
+    while following:
+        led_to = set().union(*following.values())
+        first = [place for place in following if place not in led_to]
+        if not first:
+            return True
+        for place in first:
+            del following[place]
+    return False
+
+
 class _Walk:
     """The registers of all threads, and where each of them is."""
 

@@ -94,6 +94,13 @@ def test_bytes_and_flops_of_a_stream_are_counted_as_the_model_has_them(
     assert (row.model_bytes, row.model_flops) == (12 * n, 2 * n)
 
 
+def test_machine_code_with_other_accesses_than_its_ptx_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "read", lambda code, target: replace(read_machine(code, target), loads={16: 3}))
+    row = compile_kernel(KERNELS["triad"], "triton", "float32", targets()["sm_90"])
+    assert row.counted_bytes is None
+    assert row.not_followed == "the assembler changed the accesses"
+
+
 def test_all_launches_of_an_implementation_are_counted_together(rows: dict[tuple[str, str, str], Compiled]) -> None:
     row = rows["sum", "triton", "sm_80"]
     assert row.functions == ("triton_zero", "triton_kernel")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusterbench.kernels.compiled.code import Code
-from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow
+from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow, straight_accesses
 
 HEAD = """
 .version 8.7
@@ -91,6 +91,20 @@ def test_a_warps_first_thread_can_tell_the_others() -> None:
     @%p1 st.global.b32 [%rd3], 1;
     """
     assert _count(body, blocks=1, threads=128) == Counts(stored_bytes=32 * 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("ld.global.v2.b32 {%r6, %r7}, [%rd3]; st.global.b8 [%rd3], %r6;", (8, 1)),
+        ("@%p1 bra $L__b; $L__a: ret; $L__b: ld.global.b64 %rd4, [%rd3]; bra.uni $L__a;", (8, 0)),
+        ("cp.async.cg.shared.global.L2::128B [%r7], [%rd3], 0x10, %r6;", (16, 0)),
+        ("$L__a: ld.global.b64 %rd4, [%rd3]; @%p1 bra $L__a;", None),
+        ("$L__a: @%p1 bra $L__b; ld.global.b64 %rd4, [%rd3]; bra.uni $L__a; $L__b: ;", None),
+    ],
+)
+def test_accesses_in_the_text_are_counted_where_there_is_no_loop(body: str, found: tuple[int, int] | None) -> None:
+    assert straight_accesses(f"{HEAD}{ADDRESS}{body}\n    ret;\n}}\n") == found
 
 
 def test_a_matrix_product_is_shared_out_over_its_warp() -> None:
