@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
 LEAST_BUDGET_S = 0.5
 """The ceilings judge every row of a run, so they get at least this long each."""
+MOST_BUDGET_S = 2.0
+NEVER_PRECISE = 1e-4
 LEAST_ITERATIONS = 20
 FMA_TYPES = roofline.fma_types()
 FMA_STEPS = 1 << 20
 """Even, so that the chains end where they began; a few milliseconds a call."""
-SWEPT_BYTES = 256 << 20
-"""What a core reads of its part of a cache in one call: a millisecond of the nearest, so that starting is no matter."""
+SWEPT_BYTES = 128 << 20
+"""What a core reads of its part of a cache in one call: a third of a millisecond of the nearest, a hundred starts."""
 RATE = "rate of the best sample"
 
 RoofRow = tuple[Measurement, "NDArray[np.float64]"]
@@ -45,7 +47,9 @@ class RoofRuns:
 
     def __init__(self, rules: Rules, base: Measurement, threads: int, account: TimeAccount) -> None:
         iterations = None if rules.iterations is None else max(LEAST_ITERATIONS, rules.iterations)
-        self._rules = replace(rules, budget_s=max(LEAST_BUDGET_S, rules.budget_s), iterations=iterations)
+        # No stop by precision: it is that of the median, and a better sample may still come.
+        budget_s = max(LEAST_BUDGET_S, min(rules.budget_s, MOST_BUDGET_S))
+        self._rules = replace(rules, budget_s=budget_s, precision=NEVER_PRECISE, iterations=iterations)
         self._base = base
         self._threads = threads
         self._account = account
