@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clusterbench.bench.measuring.kernel_runs import Plan
+    from clusterbench.kernels.compiled.compiling import Compiled
+    from clusterbench.kernels.kernel import Kernel
     from clusterbench.kernels.vendor import Gpu
     from clusterbench.results.record import Measurement, Run
     from clusterbench.results.report.roofline import VendorRoof
@@ -27,6 +29,7 @@ KINDS = (".svg", ".png")
 @click.argument("names", nargs=-1, metavar="[KERNEL]...")
 @click.option("-d", "--dtype", "dtypes", multiple=True, help="Only this type; may be repeated.")
 @click.option("--gpu", "gpu_names", multiple=True, metavar="GPU", help="Only the roof of this GPU; may be repeated.")
+@click.option("--compiled", is_flag=True, help="Compile the Triton sources for these GPUs, and show what is counted.")
 @click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this .svg or .png file.")
 @click.option("--run", "run_text", metavar="RUN", help="Take the rows of a run in the store instead of measuring.")
 @store_option
@@ -46,6 +49,7 @@ def roofline(
     names: tuple[str, ...],
     dtypes: tuple[str, ...],
     gpu_names: tuple[str, ...],
+    compiled: bool,
     figure: Path | None,
     run_text: str | None,
     url: str,
@@ -73,6 +77,8 @@ def roofline(
     types = tuple(choose_dtypes(chosen, dtypes))
     gpus = [gpu(name) for name in dict.fromkeys(gpu_names or known())]
     bounds = roofline_tables.upper_bounds(chosen, types, gpus)
+    if compiled:
+        bounds = roofline_tables.with_counts(bounds, _compiled(chosen, types, gpus))
     if run_text is not None:
         run, rows = _stored(url, run_text, {kernel.name for kernel in chosen}, set(types))
         code = exit_codes.GOOD
@@ -96,6 +102,23 @@ def roofline(
         _print(rows, gpus)
         roofline_tables.print_bounds(bounds)
     return code
+
+
+def _compiled(kernels: Sequence[Kernel], dtypes: tuple[str, ...], gpus: Sequence[Gpu]) -> list[Compiled]:
+    from clusterbench.bench.output import progress
+    from clusterbench.kernels import device
+    from clusterbench.kernels.compiled.cache import cache_folder
+    from clusterbench.kernels.compiled.compiling import jobs
+    from clusterbench.kernels.compiled.pool import compile_all
+    from clusterbench.kernels.compiled.targets import choose_targets
+
+    todo = jobs(list(kernels), ("triton",), choose_targets([gpu.target for gpu in gpus]), dtypes)
+    with progress("compile", len(todo)) as step:
+
+        def done(row: Compiled) -> None:
+            step(f"{row.kernel} {row.dtype} {row.target}", 1)
+
+        return compile_all(todo, device.usable_cores(), cache_folder(), done)
 
 
 def _print(rows: Sequence[Measurement], gpus: Sequence[Gpu]) -> None:

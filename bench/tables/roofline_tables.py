@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
 
 from clusterbench.bench.output import print_table, rate_text, share_text
+from clusterbench.kernels.compiled.compiling import Compiled
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Kernel, shape_text
 from clusterbench.kernels.vendor import Gpu, ceiling
@@ -18,6 +19,7 @@ from clusterbench.results.report.roofline import VendorRoof
 ELEMENTS = 1 << 26
 """Of the largest array of a kernel without a size of its own, for the intensity that it is shown with."""
 EVIDENCE = "declared: an upper bound, nothing ran"
+COMPILED = "compiled: an upper bound, nothing ran"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class UpperBound:
     flop_per_s: float | None
     bound_s: float
     bound_by: str
+    counted_flop_per_byte: float | None = None
+    """In the machine code of the Triton source: what its threads load and store, of which caches may serve a part."""
     evidence: str = EVIDENCE
 
     def as_row(self) -> dict[str, Any]:
@@ -54,6 +58,21 @@ def upper_bounds(kernels: Sequence[Kernel], dtypes: Sequence[str], gpus: Sequenc
                     intensity = kernel.operations(shape) / kernel.traffic_bytes(shape, dtype)
                     what = (kernel.name, dtype, shape_text(shape), gpu.key, gpu.target, intensity)
                     found.append(UpperBound(*what, limit.bytes_per_s, limit.flop_per_s, limit.time_s, limit.by))
+    return found
+
+
+def with_counts(bounds: Sequence[UpperBound], rows: Sequence[Compiled]) -> list[UpperBound]:
+    """The bounds with what was counted in machine code, where a Triton source was compiled for the target."""
+    counted = {
+        (row.kernel, row.dtype, row.target): row.counted_flops / row.counted_bytes
+        for row in rows
+        if row.backend == "triton" and row.counted_bytes and row.counted_flops is not None
+    }
+    found = []
+    for bound in bounds:
+        intensity = counted.get((bound.name, bound.dtype, bound.target))
+        evidence = bound.evidence if intensity is None else COMPILED
+        found.append(replace(bound, counted_flop_per_byte=intensity, evidence=evidence))
     return found
 
 
@@ -136,10 +155,14 @@ def print_bounds(bounds: Sequence[UpperBound]) -> None:
     cells = []
     for key, found in lines.items():
         intensity = next(iter(found.values())).flop_per_byte
-        cells.append((*key, f"{intensity:.4g}", *(_bound_text(found.get(gpu)) for gpu in gpus)))
+        counted = dict.fromkeys(
+            f"{bound.counted_flop_per_byte:.4g}" for bound in found.values() if bound.counted_flop_per_byte is not None
+        )
+        what = (*key, f"{intensity:.4g}", " ".join(counted))
+        cells.append((*what, *(_bound_text(found.get(gpu)) for gpu in gpus)))
     if cells:
         title = "Upper bounds of GPU sources by declared bytes and flops, GB/s, GFLOP/s: nothing ran"
-        print_table(title, ("kernel", "type", "shape", "flop/byte", *gpus), cells)
+        print_table(title, ("kernel", "type", "shape", "flop/byte", "counted", *gpus), cells)
 
 
 def _bound_text(bound: UpperBound | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +15,11 @@ from click.testing import CliRunner
 
 from clusterbench.bench.cli import cli
 from clusterbench.bench.measuring import kernel_runs, roof_runs
+from clusterbench.bench.tables.roofline_tables import upper_bounds, with_counts
 from clusterbench.kernels import device
+from clusterbench.kernels.compiled.compiling import Compiled
+from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.vendor import gpu
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.store import Store
@@ -70,6 +75,17 @@ def test_json_has_the_rows_and_the_bounds_of_the_gpus_asked_for(store: str) -> N
     assert {row["gpu"] for row in bounds} == {"h100"}
     assert {row["name"] for row in bounds} == {"triad", "gemm"}
     assert all("upper bound" in row["evidence"] for row in bounds)
+
+
+def test_what_was_compiled_shows_what_is_counted_in_its_machine_code() -> None:
+    h100, mi300x = gpu("h100"), gpu("mi300x")
+    bounds = upper_bounds([discover()["triad"]], ["float32"], [h100, mi300x])
+    row = Compiled("triad", "triton", "float32", "sm_90", counted_bytes=12 << 10, counted_flops=2 << 10)
+    counted, declared = with_counts(bounds, [row, replace(row, target="gfx942", counted_bytes=None)])
+    assert (counted.gpu, counted.counted_flop_per_byte) == ("h100", pytest.approx(1 / 6))
+    assert counted.evidence.startswith("compiled")
+    assert counted.bound_s == bounds[0].bound_s
+    assert declared == bounds[1]
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
