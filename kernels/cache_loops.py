@@ -123,6 +123,18 @@ def read_again(sums: Array, x: Array, blocks: int, passes: int) -> None:
 
 
 @njit(cache=True)
+def read_alone(sums: Array, x: Array, blocks: int, passes: int) -> None:
+    """`read_again` by the calling thread, which waits for no other."""
+    sums[0] = _sum_again(np.int64(x.ctypes.data), blocks, passes)
+
+
+@njit(cache=True)
+def copy_alone(a: Array, b: Array, blocks: int, passes: int) -> None:
+    """`copy_again` by the calling thread, which waits for no other."""
+    _copy_again(np.int64(b.ctypes.data), blocks, passes, np.int64(a.ctypes.data))
+
+
+@njit(cache=True)
 def sum_ahead(x: Array) -> Any:
     """The sum of a contiguous array of floats in any order, fetched ahead."""
     size = np.int64(x.itemsize)

@@ -119,12 +119,15 @@ class RoofRuns:
         found = []
         for name in ("read", "copy"):
             if name == "read":
-                call: Callable[[], object] = partial(cache_loops.read_again, sums, source, blocks, passes)
+                read = cache_loops.read_alone if threads == 1 else cache_loops.read_again
+                call: Callable[[], object] = partial(read, sums, source, blocks, passes)
                 moved = 8 * threads * count * passes
             else:
                 half = max(1, blocks // 2)
                 target[:] = 0.0
                 call = partial(cache_loops.copy_again, target, source, half, passes, threads)
+                if threads == 1:
+                    call = partial(cache_loops.copy_alone, target, source, half, passes)
                 moved = 2 * 8 * threads * half * cache_loops.BLOCK * passes
             row, seconds = self._row(f"{name} {level.name}".strip(), "float64", call)
             if name == "read":

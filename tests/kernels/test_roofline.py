@@ -63,10 +63,16 @@ def test_every_core_passes_over_its_own_set_as_often_as_asked(threads: int) -> N
     sums = np.full(threads, np.nan)
     cache_loops.read_again(sums, source, blocks, 7)
     assert np.array_equal(sums, 7 * source[:-1].reshape(threads, each).sum(axis=1))
+    cache_loops.read_alone(sums, source, blocks, 3)
+    assert sums[0] == 3 * source[:each].sum()
     target = np.full_like(source, np.nan)
     cache_loops.copy_again(target, source, blocks, 2, threads)
     assert np.array_equal(target[:-1], source[:-1])
     assert np.isnan(target[-1])
+    target[:] = np.nan
+    cache_loops.copy_alone(target, source, blocks, 1)
+    assert np.array_equal(target[:each], source[:each])
+    assert np.all(np.isnan(target[each:]))
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
