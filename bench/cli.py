@@ -48,7 +48,7 @@ _COMMANDS = "clusterbench.bench.commands"
     lazy={
         "doctor": (f"{_COMMANDS}.doctor:doctor", "What is here: MPI, cores, GPUs, back ends, and what is simulated."),
         "run": (f"{_COMMANDS}.run:run", "The main job: doctor, kernels, collectives, store, report."),
-        "kernels": (f"{_COMMANDS}.kernels:kernels", "What one device can do: list, run and compile kernels."),
+        "kernels": (f"{_COMMANDS}.kernels:kernels", "What one device can do: list, run, soak and compile kernels."),
         "collectives": (f"{_COMMANDS}.collectives:collectives", "What the interconnect can do; run under mpiexec."),
         "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),

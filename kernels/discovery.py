@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from clusterbench.kernels.kernel import Kernel, KernelError
 
-CATALOGUE = Path(__file__).parent / "catalog"
+CATALOGUE = Path(__file__).resolve().parent / "catalog"
 
 
 class CatalogueError(KernelError):

@@ -75,8 +75,8 @@ class Kernel:
     dtypes: tuple[str, ...]
     types: Mapping[str, str] = field(default_factory=dict)
     """Array -> its type, where that is not the one that is asked for: a type by name, or `WIDE`."""
-    reference: Callable[..., Array]
-    bound: Callable[..., Array]
+    reference: Callable[..., Array | tuple[Array, ...]]
+    bound: Callable[..., Array | tuple[Array, ...]]
     bound_source: str
     spread: Callable[..., Array] | None = None
     """spread(shape, inputs..., scalars...) -> the size of a typical error over u, of each element of the first output:

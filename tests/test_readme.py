@@ -120,6 +120,18 @@ def test_the_table_of_algorithms_is_that_of_the_catalogue() -> None:
     }
 
 
+def test_the_table_of_kernels_names_the_catalogue_with_its_back_ends() -> None:
+    from clusterbench.kernels.discovery import discover
+
+    shown = {}
+    for line in (ROOT / "docs" / "kernels.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `"):
+            backends = set(re.findall(r"numba-cuda|numba|triton|cupy", cells[-1]))
+            shown.update(dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), backends))
+    assert shown == {kernel.name: set(kernel.implementations) for kernel in discover().values()}
+
+
 def test_every_collective_option_and_type_is_explained() -> None:
     from clusterbench.collectives.collective import COLLECTIVES
     from clusterbench.collectives.discovery import algorithms

@@ -13,6 +13,7 @@ import click
 from clusterbench.bench import exit_codes
 from clusterbench.bench.commands.kernels_compile import compile_kernels
 from clusterbench.bench.commands.kernels_roofline import roofline
+from clusterbench.bench.commands.kernels_soak import soak
 from clusterbench.bench.commands.kernels_transfers import transfers
 from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def kernels() -> None:
-    """What one device can do: list, run and compile kernels, and show them under its roof."""
+    """What one device can do: list, run, soak and compile kernels, and show them under its roof."""
 
 
 kernels.add_command(compile_kernels)
 kernels.add_command(roofline)
+kernels.add_command(soak)
 kernels.add_command(transfers)
 
 

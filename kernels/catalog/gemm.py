@@ -2,7 +2,10 @@
 
 Costs:      2·m·n·k flops, (m·k + k·n + m·n)·s bytes: bound by the multiply-add peak.
 How wrong:  at most γ_k·(|A|·|B|) an element with γ_k = k·u/(1 - k·u), for every order of summation, fused or not.
-No GPU:     `numba` is the CPU's own version; Triton's interpreter, Numba's simulator and NumPy run the other sources.
+            float16 and bfloat16 are summed in float32, on matrix units that cut off where others round: 2.5·k·2^-24 in
+            place of γ_k, and u·|C| for the result.
+No GPU:     `numba` is the CPU's own version; Triton's interpreter, Numba's simulator and NumPy run the other sources,
+            bfloat16 with a model's rounding.
 Source:     K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008;
             bound: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.5.
 """
@@ -13,10 +16,12 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array, inner_product
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.short_rows import is_short, narrow_into, widened
 
 ROWS, COLUMNS, DEPTH = 64, 256, 128  # a CPU task's part of C, and how much of k it takes at once: B's part stays in L2
 BLOCK = 32  # edge of a Triton program's tile
@@ -29,8 +34,10 @@ def reference(a: Array, b: Array) -> Array:
 
 
 def bound(shape: Any, u: float, a: Array, b: Array) -> Array:
-    """γ_k·(|A|·|B|) an element."""
-    return inner_product(shape["k"], abs(a) @ abs(b), u)
+    """γ_k·(|A|·|B|) an element, or what a matrix unit and the rounding to a narrower type leave."""
+    if u <= elementary.FLOAT32_U:
+        return inner_product(shape["k"], abs(a) @ abs(b), u)
+    return elementary.stored(elementary.matrix_unit(shape["k"], abs(a) @ abs(b), u), a @ b, u)
 
 
 def spread(shape: Any, a: Array, b: Array) -> Array:
@@ -89,25 +96,37 @@ def on_cpu(c, a, b):
                         target[j] += a[i, k] * row[j]
 
 
+def with_numba(c, a, b):
+    """`on_cpu`; 16-bit floats are widened to float32 first, and the product rounded back."""
+    if not is_short(c):
+        on_cpu(c, a, b)
+        return
+    wide = np.empty(c.shape, np.float32)
+    on_cpu(wide, widened(a), widened(b))
+    narrow_into(c, wide)
+
+
 @triton.jit
-def triton_kernel(c_ptr, a_ptr, b_ptr, m, n, depth, block: tl.constexpr):
+def triton_kernel(c_ptr, a_ptr, b_ptr, m, n, depth, wide: tl.constexpr, precision: tl.constexpr, block: tl.constexpr):
     i = tl.program_id(0) * block + tl.arange(0, block)[:, None]
     j = tl.program_id(1) * block + tl.arange(0, block)[None, :]
     across, down = tl.arange(0, block)[None, :], tl.arange(0, block)[:, None]
-    total = tl.zeros((block, block), dtype=c_ptr.dtype.element_ty)
+    total = tl.zeros((block, block), dtype=wide)
     for first in range(0, depth, block):
         k = first + across
         a = tl.load(a_ptr + i * depth + k, mask=(i < m) & (k < depth), other=0.0)
         k = first + down
         b = tl.load(b_ptr + k * n + j, mask=(k < depth) & (j < n), other=0.0)
-        total = tl.dot(a, b, acc=total, input_precision="ieee", out_dtype=c_ptr.dtype.element_ty)
-    tl.store(c_ptr + i * n + j, total, mask=(i < m) & (j < n))
+        total = tl.dot(a, b, acc=total, input_precision=precision, out_dtype=wide)
+    tl.store(c_ptr + i * n + j, total.to(c_ptr.dtype.element_ty), mask=(i < m) & (j < n))
 
 
-def with_triton(c, a, b):
+def with_triton(c, a, b, precision="ieee"):
     """Launch `triton_kernel` with one program for each BLOCK by BLOCK tile of C."""
     (m, n), depth = c.shape, a.shape[1]
-    triton_kernel[(triton.cdiv(m, BLOCK), triton.cdiv(n, BLOCK))](c, a, b, m, n, depth, block=BLOCK)
+    wide = tl.float64 if c.dtype.itemsize == 8 else tl.float32
+    grid = (triton.cdiv(m, BLOCK), triton.cdiv(n, BLOCK))
+    triton_kernel[grid](c, a, b, m, n, depth, wide=wide, precision=precision, block=BLOCK)
 
 
 @cuda.jit
@@ -148,16 +167,16 @@ KERNEL = Kernel(
     inputs={"a": ("m", "k"), "b": ("k", "n")},
     outputs={"c": ("m", "n")},
     terms=Formula("k"),
-    dtypes=("float32", "float64"),
+    dtypes=("float32", "float64", "float16", "bfloat16"),
     reference=reference,
     bound=bound,
-    bound_source="γ_k·(|A|·|B|), any order, fused or not (Higham, section 3.5)",
+    bound_source="γ_k·(|A|·|B|), any order, fused or not (Higham, section 3.5); narrow types: 2.5·k·2^-24 + u·|C|",
     spread=spread,
     implementations={
-        "numba": Implementation(on_cpu, tile={"m": ROWS, "k": DEPTH, "n": COLUMNS}),
+        "numba": Implementation(with_numba, tile={"m": ROWS, "k": DEPTH, "n": COLUMNS}),
         "triton": Implementation(with_triton, tile={"m": BLOCK, "k": BLOCK, "n": BLOCK}),
-        "numba-cuda": Implementation(with_cuda, tile={"m": TILE, "k": TILE, "n": TILE}),
-        "cupy": Implementation(with_arrays, tile={"m": 16, "k": 16, "n": 16}),
+        "numba-cuda": Implementation(with_cuda, tile={"m": TILE, "k": TILE, "n": TILE}, dtypes=("float32", "float64")),
+        "cupy": Implementation(with_arrays, tile={"m": 16, "k": 16, "n": 16}, dtypes=("float32", "float64")),
     },
     shape_of=lambda elements: dict.fromkeys(("m", "k", "n"), isqrt(elements)),
     elements=1024 * 1024,

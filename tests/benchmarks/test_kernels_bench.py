@@ -14,7 +14,7 @@ from clusterbench.kernels.discovery import discover
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement
 
-CASES = [(kernel, dtype) for kernel in discover().values() for dtype in kernel.dtypes]
+CASES = [(kernel, dtype) for kernel in discover().values() for dtype in kernel.dtypes if kernel.has("numba", dtype)]
 
 
 @pytest.mark.parametrize(("kernel", "dtype"), CASES, ids=[f"{kernel.name}-{dtype}" for kernel, dtype in CASES])

@@ -65,11 +65,14 @@ def test_operands_cut_to_tf32_pass_the_bound_of_a_long_sum_and_are_found_by_the_
 
 
 def test_the_mutation_score_is_one_hundred_per_cent(
-    checks: dict[str, list[Check]], record_property: pytest.FixtureRequest
+    checks: dict[str, list[Check]], record_property: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caught = [name for name, made in checks.items() if any(not check.passed for check in made)]
-    record_property("mutation_score", f"{len(caught)} of {len(MUTANTS)}")  # type: ignore[operator] # a function to call
-    assert len(caught) == len(MUTANTS) >= 20
+    score = f"{len(caught)} of {len(MUTANTS)}"
+    record_property("mutation_score", score)  # type: ignore[operator] # a function to call
+    with capsys.disabled():
+        print(f"\nmutation score of the kernels' judge: {score}")  # noqa: T201 # the score is to be seen
+    assert len(caught) == len(MUTANTS) >= 40
 
 
 @pytest.mark.parametrize(

@@ -14,5 +14,6 @@ def crossed(c, a, b, xp):
 KERNEL = replace(
     gemm.KERNEL,
     name="gemm_crossed_rows",
+    dtypes=("float32", "float64"),
     implementations={"cupy": Implementation(crossed, tile={"m": 16, "k": 16, "n": 16})},
 )

@@ -23,5 +23,6 @@ def dropped(c, a, b):
 KERNEL = replace(
     gemm.KERNEL,
     name="gemm_dropped_block",
+    dtypes=("float32", "float64"),
     implementations={"numba": Implementation(dropped, tile={"m": 16, "k": DEPTH, "n": 16})},
 )

@@ -17,5 +17,6 @@ def narrowed(c, a, b, xp):
 KERNEL = replace(
     gemm.KERNEL,
     name="gemm_tf32",
+    dtypes=("float32", "float64"),
     implementations={"cupy": Implementation(narrowed, tile={"m": 8, "k": 3000, "n": 8})},
 )
