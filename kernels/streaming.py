@@ -12,16 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from clusterbench.kernels.roofline import LINE_BYTES, fetch
 from clusterbench.kernels.vector_exp import emit_exp, exp
-
-LINE_BYTES = 64
-"""Of a cache line of x86 and of most ARM."""
-
 
 AHEAD = 64
 """Lines by which memory is asked earlier than it is read, where arithmetic leaves too few loads in flight."""
@@ -60,13 +58,9 @@ class _Lines:
         stored.set_metadata("nontemporal", self.mark)
 
     def ask_for(self, array: int, index: Any) -> None:
-        """Request the line that is AHEAD lines behind, into all levels of cache; there need be none."""
-        builder, flag, byte = self.builder, ir.IntType(32), ir.IntType(8).as_pointer()
-        declared = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        prefetch = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
-        place = self._place(array, builder.add(index, ir.Constant(ir.IntType(64), AHEAD)))
-        constants = [ir.Constant(flag, value) for value in (0, 3, 1)]  # to read, to be kept, data
-        builder.call(prefetch, [builder.bitcast(place, byte), *constants])
+        """Fetch the line that comes AHEAD lines later; there need be none."""
+        later = self._place(array, self.builder.add(index, ir.Constant(ir.IntType(64), AHEAD)))
+        fetch(self.builder, self.builder.ptrtoint(later, ir.IntType(64)))
 
     def splat(self, value: Any) -> Any:
         """A line of one number."""
@@ -122,6 +116,15 @@ def whole_lines(y: Any) -> Any:
     first = min(_first_on_a_line(y), y.size)
     lines = (y.size - first) // per_line
     return first, lines, first + lines * per_line
+
+
+@njit(cache=True)
+def beside(y: Any) -> Any:
+    """An empty array of the size of y that lies to lines of cache as y does, so that no line is split."""
+    per_line = LINE_BYTES // y.itemsize
+    room = np.empty(y.size + per_line, y.dtype)
+    skipped = (_first_on_a_line(room) - _first_on_a_line(y)) % per_line
+    return room[skipped : skipped + y.size]
 
 
 @intrinsic
