@@ -20,7 +20,8 @@ from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import AHEAD_BYTES, CHAINS, PART, fetch, lanes, sum_of_lanes, vector_bytes
+from clusterbench.kernels.roofline import AHEAD_BYTES, CHAINS, PART, lanes, sum_of_lanes, vector_bytes
+from clusterbench.kernels.vectors import fetch
 
 BLOCK_BYTES = CHAINS * vector_bytes()
 BLOCK = CHAINS * lanes("float64")

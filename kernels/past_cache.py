@@ -19,7 +19,8 @@ from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import AHEAD_BYTES, LINE_BYTES, fetch
+from clusterbench.kernels.roofline import AHEAD_BYTES
+from clusterbench.kernels.vectors import LINE_BYTES, fetch, splat, store_past_cache
 
 LINES = 8
 """That are summed at a time, so that each row is read some way before the next one is."""
@@ -46,8 +47,7 @@ def _sum_rows(
         word, vector = ir.IntType(64), ir.VectorType(args[5].type, lanes)
         add, multiply = (builder.fadd, builder.fmul) if kind.kind == "f" else (builder.add, builder.mul)
         cells = [cgutils.alloca_once(builder, vector) for _ in range(LINES)]
-        factors = [_splat(builder, factor, vector) for factor in args[5:7]]
-        past_cache = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        factors = [splat(builder, factor, vector) for factor in args[5:7]]
 
         def place(base: Any, offset: Any, i: int) -> Any:
             address = builder.add(builder.add(base, offset), ir.Constant(word, i * LINE_BYTES))
@@ -72,19 +72,12 @@ def _sum_rows(
                     loaded = builder.load(place(base, begin, i), align=kind.itemsize, typ=vector)
                     builder.store(add(builder.load(cell), multiply(factors[1], loaded)), cell)
             for i, cell in enumerate(cells):
-                stored = builder.store(builder.load(cell), place(args[0], begin, i), align=LINE_BYTES)
-                stored.set_metadata("nontemporal", past_cache)
+                store_past_cache(builder, builder.load(cell), place(args[0], begin, i))
         builder.fence("seq_cst")  # such stores are seen in any order otherwise
         return context.get_dummy_value()
 
     word = types.int64
     return types.void(word, word, word, word, word, first, first), codegen
-
-
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
-    index = ir.IntType(32)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(index, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count))
 
 
 @njit(cache=True)

@@ -24,11 +24,11 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.kernel import Array
+from clusterbench.kernels.streaming import fence, stream
+from clusterbench.kernels.vectors import splat
 
 CHAINS = 12
 """Independent chains a core: two units of latency four or five need ten, and with a and b they fit 16 registers."""
-LINE_BYTES = 64
-"""A cache line, on x86 and on most of ARM; a store of the whole of it need not read it first."""
 AHEAD_BYTES = 2048
 """How far ahead a long array is fetched into the second cache, which has more loads in flight than the first. Of 1 to 4
 KiB this and 4 KiB were the best on two cores of an Intel Xeon (family 6, model 207): 3 to 10 % faster than without."""
@@ -93,7 +93,7 @@ def _emit_chains(builder: Any, element: Any, dtype: str, args: Any) -> Any:
     vector = ir.VectorType(element, width)
     name = f"llvm.fmuladd.v{width}f{8 * np.dtype(dtype).itemsize}"
     fmuladd = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-    factor, summand, begin = (_splat(builder, value, width) for value in args[:3])
+    factor, summand, begin = (splat(builder, value, ir.VectorType(value.type, width)) for value in args[:3])
     # Each chain starts a lane apart from the others by value, or LLVM would keep one and drop the rest.
     cells = []
     for chain in range(CHAINS):
@@ -103,22 +103,6 @@ def _emit_chains(builder: Any, element: Any, dtype: str, args: Any) -> Any:
         for cell in cells:
             builder.store(builder.call(fmuladd, [factor, builder.load(cell), summand]), cell)
     return sum_of_lanes(builder, [builder.load(cell) for cell in cells], width, dtype)
-
-
-def fetch(builder: Any, address: Any) -> None:
-    """Fetch a line into the second cache; one behind the end of an array does no harm."""
-    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-    declared = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
-    instruction = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
-    reading, second_cache, data = (ir.Constant(word, value) for value in (0, 2, 1))
-    builder.call(instruction, [builder.inttoptr(address, pointer), reading, second_cache, data])
-
-
-def _splat(builder: Any, value: Any, width: int) -> Any:
-    """A vector that holds the value in every lane."""
-    vector, index = ir.VectorType(value.type, width), ir.IntType(32)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(index, 0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(index, width), [0] * width))
 
 
 def sum_of_lanes(builder: Any, vectors: Any, width: int, dtype: str) -> Any:
@@ -171,38 +155,13 @@ def copy_plainly(a: Array, b: Array) -> None:
         a[i] = b[i]
 
 
-@intrinsic
-def _stream(typingctx: Any, to: Any, from_: Any, lines: Any) -> Any:
-    """Copy cache lines between addresses by stores that pass the cache; `to` lies at the start of a line."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        line = ir.VectorType(ir.IntType(64), LINE_BYTES // 8)
-        target, source = (builder.inttoptr(address, line.as_pointer()) for address in args[:2])
-        past_cache = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        with cgutils.for_range(builder, args[2]) as loop:
-            value = builder.load(builder.gep(source, [loop.index]))
-            value.align = 1
-            store = builder.store(value, builder.gep(target, [loop.index]))
-            store.align = LINE_BYTES
-            store.set_metadata("nontemporal", past_cache)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), codegen
-
-
 @njit(parallel=True, cache=True)
 def copy_past_cache(a: Array, b: Array) -> None:
-    """a = b by stores that do not read what they overwrite: 2·size bytes. Of arrays of whole bytes in a row."""
-    size = a.itemsize
+    """a = b by stores that do not read what they overwrite: 2·size bytes."""
     for part in prange((a.size + PART - 1) // PART):
         low, high = part * PART, min((part + 1) * PART, a.size)
-        while low < high and (a.ctypes.data + low * size) % LINE_BYTES:
-            a[low] = b[low]
-            low += 1
-        lines = (high - low) * size // LINE_BYTES
-        _stream(a.ctypes.data + low * size, b.ctypes.data + low * size, lines)
-        for i in range(low + lines * LINE_BYTES // size, high):
-            a[i] = b[i]
+        stream(a[low:high], b[low:high])
+        fence()
 
 
 COPIES = (copy_in_parts, copy_plainly, copy_past_cache)

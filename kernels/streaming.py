@@ -18,8 +18,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from clusterbench.kernels.roofline import LINE_BYTES, fetch
 from clusterbench.kernels.vector_exp import emit_exp, exp
+from clusterbench.kernels.vectors import LINE_BYTES, fetch, splat, store_past_cache
 
 AHEAD = 64
 """Lines by which memory is asked earlier than it is read, where arithmetic leaves too few loads in flight."""
@@ -36,7 +36,6 @@ class _Lines:
         self.data = [
             context.make_array(kind)(context, builder, value).data for kind, value in zip(kinds, values, strict=True)
         ]
-        self.mark = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
 
     def _place(self, array: int, index: Any) -> Any:
         word = ir.IntType(64)
@@ -54,8 +53,7 @@ class _Lines:
 
     def stream(self, value: Any, index: Any) -> None:
         """Write that line of the first array, past the cache."""
-        stored = self.builder.store(value, self._place(0, index), align=LINE_BYTES)
-        stored.set_metadata("nontemporal", self.mark)
+        store_past_cache(self.builder, value, self._place(0, index))
 
     def ask_for(self, array: int, index: Any) -> None:
         """Fetch the line that comes AHEAD lines later; there need be none."""
@@ -64,10 +62,7 @@ class _Lines:
 
     def splat(self, value: Any) -> Any:
         """A line of one number."""
-        builder, vector = self.builder, self.line
-        only = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-        return builder.shuffle_vector(only, only, mask)
+        return splat(self.builder, value, self.line)
 
     def cell(self, value: Any) -> Any:
         """A line that a loop changes, and its start."""

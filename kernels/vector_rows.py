@@ -17,6 +17,7 @@ from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.roofline import lanes
 from clusterbench.kernels.vector_exp import emit_exp, exp
+from clusterbench.kernels.vectors import splat
 
 CHAINS = 4
 """Vectors in flight, so that none waits for the one before."""
@@ -24,12 +25,6 @@ CHAINS = 4
 
 def _vector(context: Any, kind: Any) -> Any:
     return ir.VectorType(context.get_value_type(kind.dtype), lanes(as_dtype(kind.dtype)))
-
-
-def _splat(builder: Any, vector: Any, value: Any) -> Any:
-    only = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(only, only, mask)
 
 
 class _Row:
@@ -70,7 +65,7 @@ def _largest_of_blocks(typingctx: Any, x: Any, blocks: Any, start: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         row = _Row(context, builder, signature.args[0], args[0])
-        begin = _splat(builder, row.vector, args[2])
+        begin = splat(builder, args[2], row.vector)
         best = [cgutils.alloca_once_value(builder, begin) for _ in range(CHAINS)]
         with cgutils.for_range(builder, args[1]) as loop:
             for chain in range(CHAINS):
@@ -93,7 +88,7 @@ def _exponentials_of_blocks(typingctx: Any, y: Any, x: Any, blocks: Any, shift: 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         target, source = (_Row(context, builder, signature.args[i], args[i]) for i in range(2))
         vector = source.vector
-        less = _splat(builder, vector, args[3])
+        less = splat(builder, args[3], vector)
         sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(CHAINS)]
         with cgutils.for_range(builder, args[2]) as loop:
             for chain in range(CHAINS):

@@ -12,7 +12,7 @@ from clusterbench.bench.judge import BEYOND_CACHE
 from clusterbench.kernels import roofline
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import LINE_BYTES
+from clusterbench.kernels.vectors import LINE_BYTES
 
 TIMES_CACHE = 2
 """Last-level caches that the other sets fill before one comes again."""

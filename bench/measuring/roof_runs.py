@@ -20,6 +20,7 @@ from clusterbench.bench.measuring.sampling import Rules, sample
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import cache_loops, device, roofline
 from clusterbench.kernels.device import Level
+from clusterbench.kernels.vectors import LINE_BYTES
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import summarise
@@ -194,8 +195,8 @@ class RoofRuns:
 
 def _aligned(count: int) -> Array:
     """So many doubles from the beginning of a cache line on."""
-    room: Array = np.zeros(count + roofline.LINE_BYTES // 8)
-    first = -room.ctypes.data % roofline.LINE_BYTES // 8
+    room: Array = np.zeros(count + LINE_BYTES // 8)
+    first = -room.ctypes.data % LINE_BYTES // 8
     return room[first : first + count]
 
 

@@ -14,6 +14,7 @@ from clusterbench.kernels.backends import detect
 from clusterbench.kernels.catalog import reduce_buffers
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.past_cache import BLOCK_BYTES, combine, sum_rows
+from clusterbench.kernels.vectors import LINE_BYTES
 from clusterbench.kernels.verify import verify
 
 
@@ -25,7 +26,7 @@ def test_every_element_is_the_sum_of_its_column_and_no_other_is_written(
     dtype: str, rows: int, behind_a_line: int, lines: int
 ) -> None:
     itemsize = np.dtype(dtype).itemsize
-    n = lines * past_cache.LINE_BYTES // itemsize + 5
+    n = lines * LINE_BYTES // itemsize + 5
     x = np.arange(rows * n).reshape(rows, n).astype(dtype)
     room = np.full(n + 2 * BLOCK_BYTES // itemsize, -1, dtype)
     first = -room.ctypes.data % BLOCK_BYTES // itemsize + behind_a_line

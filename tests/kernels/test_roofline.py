@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from clusterbench.kernels import cache_loops, device, roofline
+from clusterbench.kernels import cache_loops, device, roofline, streaming
+from clusterbench.kernels.vectors import LINE_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -122,11 +123,11 @@ def _innermost_loop(assembly: str, instruction: str) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [1, 7, roofline.PART - 1, roofline.PART, 2 * roofline.PART + 7])
-@pytest.mark.parametrize("behind_a_line", range(0, roofline.LINE_BYTES // 8, 3))
+@pytest.mark.parametrize("behind_a_line", range(0, LINE_BYTES // 8, 3))
 @pytest.mark.parametrize("copy", roofline.COPIES, ids=lambda copy: copy.__name__)
 def test_every_copy_reaches_every_element_and_no_other(copy: Any, size: int, behind_a_line: int) -> None:
     room, source = np.full(size + 16, -1.0), np.arange(size, dtype=np.float64)
-    first = -room.ctypes.data // 8 % (roofline.LINE_BYTES // 8) + behind_a_line
+    first = -room.ctypes.data // 8 % (LINE_BYTES // 8) + behind_a_line
     copy(room[first : first + size], source)
     assert np.array_equal(room[first : first + size], source)
     assert np.all(room[:first] == -1.0)
@@ -135,10 +136,10 @@ def test_every_copy_reaches_every_element_and_no_other(copy: Any, size: int, beh
 
 def test_a_store_past_the_cache_is_one() -> None:
     @njit
-    def stream(to, from_, lines):  # type: ignore[no-untyped-def] # compiled for one signature below
-        roofline._stream(to, from_, lines)
+    def stream(to, from_):  # type: ignore[no-untyped-def] # compiled for one signature below
+        streaming.stream(to, from_)
 
-    stream(0, 0, 0)
+    stream(np.zeros(8), np.zeros(8))
     (assembly,) = stream.inspect_asm().values()
     assert re.search(r"\sv?movnt|\sstnp", assembly)
 

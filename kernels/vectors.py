@@ -1,0 +1,36 @@
+"""What loops that are written out in LLVM's own vectors have in common: so no optimiser decides what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+LINE_BYTES = 64
+"""A cache line, on x86 and on most of ARM; a store of the whole of it need not read it first."""
+
+
+def splat(builder: Any, value: Any, vector: Any) -> Any:
+    """A vector of this type that holds the value in every lane."""
+    index = ir.IntType(32)
+    only = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(index, 0))
+    return builder.shuffle_vector(only, only, ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count))
+
+
+def store_past_cache(builder: Any, line: Any, place: Any) -> None:
+    """Store a line to where one begins, past the caches (non-temporal: movnt on x86, stnp on ARM).
+
+    Such stores are seen in any order until a fence.
+    """
+    stored = builder.store(line, place, align=LINE_BYTES)
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
+def fetch(builder: Any, address: Any) -> None:
+    """Fetch a line into the second cache; one behind the end of an array does no harm."""
+    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    declared = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+    instruction = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+    reading, second_cache, data = (ir.Constant(word, value) for value in (0, 2, 1))
+    builder.call(instruction, [builder.inttoptr(address, pointer), reading, second_cache, data])
