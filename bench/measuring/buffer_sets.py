@@ -27,6 +27,16 @@ def cold_sets(footprint_bytes: int, cache_bytes: int) -> int:
     return min(MOST_SETS, 1 + -(-TIMES_CACHE * cache_bytes // footprint_bytes))
 
 
+def order_of_turns(sets: int, rng: np.random.Generator) -> list[int]:
+    """The order in which sets are taken that were filled one after the other.
+
+    Those of the first half come first, which have left the caches meanwhile; within a half at random, as the processor
+    would fetch the next set ahead of time.
+    """
+    half = sets // 2
+    return [*rng.permutation(half).tolist(), *(half + rng.permutation(sets - half)).tolist()]
+
+
 def placed(extent: tuple[int, ...], dtype: str, sets: int) -> list[Array]:
     """Arrays, each from a cache line on, in one piece of memory that all cores have touched first, each its part."""
     kind, size = element_type(dtype), int(np.prod(extent))

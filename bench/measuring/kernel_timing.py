@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from clusterbench.bench.measuring.buffer_sets import cold_sets, placed
+from clusterbench.bench.measuring.buffer_sets import cold_sets, order_of_turns, placed
 from clusterbench.bench.measuring.python_timing import python_block, reading_s
 from clusterbench.bench.measuring.sampling import Rules, Samples, sample
 from clusterbench.bench.worlds.time_account import TimeAccount
@@ -78,8 +78,7 @@ def time_kernel(
             for copy in every[holder[name]][1:]:
                 copy[...] = array
     scalars = kernel.scalar_values(dtype)
-    # In a random order, as the processor would fetch the next set ahead of time.
-    turns = cycle([(*(copies[i] for copies in every.values()), *scalars) for i in rng.permutation(sets).tolist()])
+    turns = cycle([(*(copies[i] for copies in every.values()), *scalars) for i in order_of_turns(sets, rng)])
     samples = sample(python_block(lambda: launch(*next(turns))), rules, reading_s())
     account.loops_s += samples.spent_s
     with account.checking():
