@@ -32,6 +32,7 @@ from clusterbench.kernels.vector_exp import exp
 
 GROUPS, QUERIES = 2, 2  # groups, and heads that share a group's keys and values
 TILE = 16  # queries, and keys, that a program or a CPU task takes at once: the least that a matrix unit does
+LONGEST = 2048  # queries, and keys, of a problem that is timed
 DEPTH = 64  # of the problem that is timed: elements of a head
 SEPARATION = 2.0**13  # of exact scores: e^-(2·SEPARATION/√d) is 0 in every type for any usual d
 
@@ -203,8 +204,8 @@ def with_triton(o, q, k, v, causal=False):
 
 
 def shape_of(elements: int) -> Shape:
-    """As many queries as keys."""
-    n = max(1, elements // (GROUPS * QUERIES * DEPTH))
+    """As many queries as keys; no more than LONGEST, as work and what checks hold grow with their square."""
+    n = min(LONGEST, max(1, elements // (GROUPS * QUERIES * DEPTH)))
     return {"n": n, "l": n, "d": DEPTH}
 
 
