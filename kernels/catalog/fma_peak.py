@@ -96,8 +96,9 @@ def on_cpu(y, x, a, b):
 def triton_kernel(y_ptr, x_ptr, a, b, n, steps: tl.constexpr, block: tl.constexpr):
     i = tl.program_id(0) * block + tl.arange(0, block)
     x = tl.load(x_ptr + i, mask=i < n, other=0.0)
+    factor, summand = tl.full((block,), a, x.dtype), tl.full((block,), b, x.dtype)
     for _ in range(steps):
-        x = a * x + b
+        x = factor * x + summand
     tl.store(y_ptr + i, x, mask=i < n)
 
 
