@@ -25,6 +25,7 @@ from clusterbench.kernels.short_rows import is_short, narrow_into, widened
 
 ROWS, COLUMNS, DEPTH = 64, 256, 128  # a CPU task's part of C, and how much of k it takes at once: B's part stays in L2
 BLOCK = 32  # edge of a Triton program's tile
+NARROW_BLOCK = 64  # its edge for what matrix units take: the least that warp groups multiply
 TILE = 8  # edge of a CUDA block's tile
 
 
@@ -122,11 +123,12 @@ def triton_kernel(c_ptr, a_ptr, b_ptr, m, n, depth, wide: tl.constexpr, precisio
 
 
 def with_triton(c, a, b, precision="ieee"):
-    """Launch `triton_kernel` with one program for each BLOCK by BLOCK tile of C."""
+    """Launch `triton_kernel` with one program for each square tile of C: NARROW_BLOCK wide for matrix units."""
     (m, n), depth = c.shape, a.shape[1]
     wide = tl.float64 if c.dtype.itemsize == 8 else tl.float32
-    grid = (triton.cdiv(m, BLOCK), triton.cdiv(n, BLOCK))
-    triton_kernel[grid](c, a, b, m, n, depth, wide=wide, precision=precision, block=BLOCK)
+    block = NARROW_BLOCK if a.dtype.itemsize < 4 or precision == "tf32" else BLOCK
+    grid = (triton.cdiv(m, block), triton.cdiv(n, block))
+    triton_kernel[grid](c, a, b, m, n, depth, wide=wide, precision=precision, block=block)
 
 
 @cuda.jit
