@@ -96,7 +96,7 @@ def on_cpu(y, x, a, b):
 def triton_kernel(y_ptr, x_ptr, a, b, n, steps: tl.constexpr, block: tl.constexpr):
     i = tl.program_id(0) * block + tl.arange(0, block)
     x = tl.load(x_ptr + i, mask=i < n, other=0.0)
-    factor, summand = tl.full((block,), a, x.dtype), tl.full((block,), b, x.dtype)
+    factor, summand = tl.full((), a, x.dtype), tl.full((), b, x.dtype)  # plain numbers would make float32 of x
     for _ in range(steps):
         x = factor * x + summand
     tl.store(y_ptr + i, x, mask=i < n)

@@ -25,7 +25,7 @@ from clusterbench.kernels.short_rows import is_short, narrow_into, widened
 
 ROWS, COLUMNS, DEPTH = 64, 256, 128  # a CPU task's part of C, and how much of k it takes at once: B's part stays in L2
 BLOCK = 32  # edge of a Triton program's tile
-NARROW_BLOCK = 64  # its edge for what matrix units take: the least that warp groups multiply
+MATRIX_BLOCK = 64  # the same for types that only matrix units multiply: the least that Hopper's and Blackwell's take
 TILE = 8  # edge of a CUDA block's tile
 
 
@@ -123,10 +123,10 @@ def triton_kernel(c_ptr, a_ptr, b_ptr, m, n, depth, wide: tl.constexpr, precisio
 
 
 def with_triton(c, a, b, precision="ieee"):
-    """Launch `triton_kernel` with one program for each square tile of C: NARROW_BLOCK wide for matrix units."""
+    """Launch `triton_kernel` with one program for each BLOCK by BLOCK tile of C, MATRIX_BLOCK for narrow types."""
     (m, n), depth = c.shape, a.shape[1]
+    block = MATRIX_BLOCK if a.dtype.itemsize < 4 or precision != "ieee" else BLOCK
     wide = tl.float64 if c.dtype.itemsize == 8 else tl.float32
-    block = NARROW_BLOCK if a.dtype.itemsize < 4 or precision == "tf32" else BLOCK
     grid = (triton.cdiv(m, block), triton.cdiv(n, block))
     triton_kernel[grid](c, a, b, m, n, depth, wide=wide, precision=precision, block=block)
 

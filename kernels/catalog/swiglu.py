@@ -24,7 +24,7 @@ from clusterbench.kernels.short_rows import bits, is_short
 from clusterbench.kernels.streaming import fence, gate_lines, whole_lines
 from clusterbench.kernels.vector_exp import exp
 
-BLOCK = 2048  # elements of one Triton program
+BLOCK = 2048  # elements of one Triton program: 16 bytes of a 16-bit type for each of AMD's 256 threads
 PATTERN = 1009  # exact data before they repeat
 
 
