@@ -153,8 +153,12 @@ def run_kernels(
     missing = {dtype for _, dtype in timed if dtype in FMA_TYPES} - set(run.roof.flop_per_s)
     hot = timed if "hot" in plan.caches else []
     levels = {run.level(kernel, dtype, shapes[kernel.name, dtype]) for kernel, dtype in hot}
-    if timed and (missing or not run.roof.copy_bytes_per_s):
+    # Ceilings of memory take seconds, which problems that somebody made small do not need.
+    in_memory = plan.size_bytes is None or MEMORY in levels or "cold" in plan.caches
+    if timed and in_memory and not run.roof.copy_bytes_per_s:
         run.measure_roof(sorted(missing))
+    else:
+        run.measure_levels([], sorted(missing))
     run.measure_levels(levels - {MEMORY, ""} - set(run.roof.levels))
     run.time([(kernel, dtype, shapes[kernel.name, dtype]) for kernel, dtype in timed])
     return run.rows
