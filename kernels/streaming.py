@@ -21,8 +21,9 @@ from numba.extending import intrinsic
 from clusterbench.kernels.vector_exp import emit_exp, exp
 from clusterbench.kernels.vectors import LINE_BYTES, fetch, splat, store_past_cache
 
-AHEAD = 64
-"""Lines by which memory is asked earlier than it is read, where arithmetic leaves too few loads in flight."""
+AHEAD = {2: 64, 1: 12}
+"""By the cache that it is brought to, the lines by which memory is asked for earlier than it is read, where arithmetic
+leaves too few loads in flight."""
 
 
 class _Lines:
@@ -56,9 +57,10 @@ class _Lines:
         store_past_cache(self.builder, value, self._place(0, index))
 
     def ask_for(self, array: int, index: Any) -> None:
-        """Fetch the line that comes AHEAD lines later; there need be none."""
-        later = self._place(array, self.builder.add(index, ir.Constant(ir.IntType(64), AHEAD)))
-        fetch(self.builder, self.builder.ptrtoint(later, ir.IntType(64)))
+        """Fetch what comes some lines later; there need be nothing."""
+        for level, ahead in AHEAD.items():
+            later = self._place(array, self.builder.add(index, ir.Constant(ir.IntType(64), ahead)))
+            fetch(self.builder, self.builder.ptrtoint(later, ir.IntType(64)), level)
 
     def splat(self, value: Any) -> Any:
         """A line of one number."""
@@ -166,6 +168,7 @@ def _weigh_lines(typingctx: Any, y: Any, x: Any, w: Any, following: Any, first: 
         scale = rows.splat(args[6])
         squares = rows.cell(ir.Constant(rows.line, None))
         with cgutils.for_range(builder, args[5]) as loop:
+            rows.ask_for(3, loop.index)
             product = builder.fmul(rows.load(1, loop.index), scale)
             rows.stream(builder.fmul(rows.load(2, loop.index), product), loop.index)
             value = rows.load(3, loop.index)

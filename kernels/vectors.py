@@ -27,10 +27,10 @@ def store_past_cache(builder: Any, line: Any, place: Any) -> None:
     stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
 
-def fetch(builder: Any, address: Any) -> None:
-    """Fetch a line into the second cache; one behind the end of an array does no harm."""
+def fetch(builder: Any, address: Any, level: int = 2) -> None:
+    """Fetch a line into the first or second cache; one behind the end of an array does no harm."""
     pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
     declared = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
     instruction = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
-    reading, second_cache, data = (ir.Constant(word, value) for value in (0, 2, 1))
-    builder.call(instruction, [builder.inttoptr(address, pointer), reading, second_cache, data])
+    reading, locality, data = (ir.Constant(word, value) for value in (0, 4 - level, 1))
+    builder.call(instruction, [builder.inttoptr(address, pointer), reading, locality, data])
