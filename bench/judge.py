@@ -86,11 +86,8 @@ def level_of(kernel: Kernel, shape: Shape, dtype: str, levels: Sequence[Level], 
     return next(fitting, levels[-1].name if levels else "")
 
 
-def kernel_bound(
-    kernel: Kernel, shape: Shape, dtype: str, roof: Roof, cache_bytes: int, level: str | None = None
-) -> Bound:
-    """The least time of a kernel under the roof, its arrays in this level; by default in memory if they are beyond
-    `BEYOND_CACHE` caches, and in none otherwise.
+def kernel_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof, level: str) -> Bound:
+    """The least time of a kernel under the roof, its arrays in this level (see `level_of`; empty for none).
 
     Memory: reads at the rate of a pure reader, writes at what a copy leaves for them (2/copy - 1/read seconds a byte),
     so that a copy and a reader meet their own ceilings exactly.
@@ -99,8 +96,6 @@ def kernel_bound(
     Arithmetic: flops at the multiply-add peak of the dtype.
     """
     bounds: list[Bound] = []
-    if level is None:
-        level = MEMORY if kernel.footprint_bytes(shape, dtype) >= BEYOND_CACHE * cache_bytes else ""
     cache = roof.levels.get(level)
     if level == MEMORY and roof.copy_bytes_per_s and roof.read_bytes_per_s:
         bounds.append(_memory_bound(kernel, shape, dtype, roof))

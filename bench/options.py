@@ -43,6 +43,17 @@ SEED = click.IntRange(0, 2**32 - 1)
 TIMEOUT = FiniteRange(0.0, 1e7)
 
 
+def journal_option(command: Command) -> Command:
+    """Give a command that measures in its own process where its rows go, as `journal`."""
+    return click.option(
+        "--journal",
+        type=click.Path(file_okay=False, path_type=Path),
+        default="clusterbench-out/journals",
+        show_default=True,
+        help="Folder of the journal, which gets every row at once.",
+    )(command)
+
+
 def sampling_options(command: Command) -> Command:
     """Give a command that measures under mpiexec how many samples it takes, and whether it checks the data."""
     for option in (

@@ -15,7 +15,7 @@ from clusterbench.bench.commands.kernels_compile import compile_kernels
 from clusterbench.bench.commands.kernels_roofline import roofline
 from clusterbench.bench.commands.kernels_soak import soak
 from clusterbench.bench.commands.kernels_transfers import transfers
-from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, WARMUP, journal_option, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, progress, rate_text, share_text, time_text
 from clusterbench.bench.sizes import SIZE
 
@@ -119,13 +119,7 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
 @click.option("--seed", type=SEED, help="Order of the rows and test data [default: random, recorded].")
 @click.option("--verify/--no-verify", default=True, help="Verify the GPU sources too (the CPU's always are).")
 @machine_options
-@click.option(
-    "--journal",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="clusterbench-out/journals",
-    show_default=True,
-    help="Folder of the journal, which gets every row at once.",
-)
+@journal_option
 @click.option("--run-id", help="Of the run that the rows belong to; a new one by default.")
 @click.option("--store", "url", help="URL of a store to load the journal into at the end.")
 @click.option("--strict", is_flag=True, help="INCONCLUSIVE rows fail too.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, machine_options, store_option
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, journal_option, machine_options, store_option
 from clusterbench.bench.output import emit_csv, emit_json
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ KINDS = (".svg", ".png")
 @click.option("--budget", type=BUDGET, default=1.0, show_default=True, help="Seconds of samples a row at most.")
 @click.option("-n", "--iters", type=SAMPLES, help="A fixed number of samples instead.")
 @click.option("--seed", type=SEED, help="Order of the rows and test data [default: random, recorded].")
-@click.option(
-    "--journal",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="clusterbench-out/journals",
-    show_default=True,
-    help="Folder of the journal, which gets every row that is measured.",
-)
+@journal_option
 @machine_options
 def roofline(
     names: tuple[str, ...],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterbench.bench.options import BUDGET, SEED, machine_options
+from clusterbench.bench.options import BUDGET, SEED, journal_option, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, rate_text, time_text
 from clusterbench.bench.sizes import SIZE
 
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=SIZE, help="Bytes of the largest array, as 16M [default: each kernel's own].")
 @click.option("--seed", type=SEED, help="Test data, and the order of the kernels [default: random, recorded].")
 @machine_options
-@click.option(
-    "--journal",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="clusterbench-out/journals",
-    show_default=True,
-    help="Folder of the journal.",
-)
+@journal_option
 @click.option("--run-id", help="Of the run that the rows belong to; a new one by default.")
 def soak(
     names: tuple[str, ...],

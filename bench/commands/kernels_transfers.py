@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, journal_option, machine_options
 from clusterbench.bench.output import emit_csv, emit_json, print_table, rate_text, time_text
 from clusterbench.bench.sizes import SIZE
 
@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 @click.option("--budget", type=BUDGET, default=1.0, show_default=True, help="Seconds of samples a row at most.")
 @click.option("-n", "--iters", type=SAMPLES, help="A fixed number of samples instead.")
 @click.option("--seed", type=SEED, help="Of the bytes that are copied [default: random, recorded].")
-@click.option(
-    "--journal",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="clusterbench-out/journals",
-    show_default=True,
-    help="Folder of the journal, which gets every row at once.",
-)
+@journal_option
 @machine_options
 def transfers(
     sizes: tuple[int, ...],

@@ -358,10 +358,9 @@ class _Run:
         self.add(row, timed.samples.seconds)
 
     def _bound(self, kernel: Kernel, dtype: str, shape: Shape, summary: Summary, level: str) -> Bound:
-        cache_bytes = device.cpu().cache_bytes
         if level == MEMORY and kernel.passes:
             level = ""  # only the first of its passes finds the arrays there
-        bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes, level)
+        bound = kernel_bound(kernel, shape, dtype, self.roof, level)
         for _ in range(ROOF_REPEATS):
             if not is_beyond(bound, summary):
                 break
@@ -370,7 +369,7 @@ class _Run:
                 self.measure_levels([level], types)
             else:
                 self.measure_roof(types)
-            bound = kernel_bound(kernel, shape, dtype, self.roof, cache_bytes, level)
+            bound = kernel_bound(kernel, shape, dtype, self.roof, level)
         return bound
 
     @property
