@@ -25,7 +25,7 @@ from pathlib import Path
 
 from clusterbench.bench.launching.process_ends import ProcessEnds
 from clusterbench.bench.worlds.page_folders import held
-from clusterbench.bench.worlds.status_page import ENDED, PAGE_BYTES, RAISED, RankStatus, parsed, read_pages
+from clusterbench.bench.worlds.status_page import ENDED, PAGE_BYTES, RAISED, RankStatus, lifeline_of, parsed, read_pages
 
 GONE, STOPPED = "gone", "stopped"
 """Values of `RankStatus.process`, which is empty where it runs."""
@@ -39,16 +39,24 @@ _STARTED = "watcher"
 
 def look(folder: Path, ends: ProcessEnds) -> list[RankStatus]:
     """What the pages of a folder say, by rank, and what has become of their processes, which `ends` is to watch."""
+    pages = _watched(folder, ends)
+    return [replace(page, process=_process(page, ends), ended_s=ends.times.get(page.pid, math.inf)) for page in pages]
+
+
+def _watched(folder: Path, ends: ProcessEnds) -> list[RankStatus]:
     pages = read_pages(folder)
-    ends.watch(page.pid for page in pages)
-    return [replace(page, process=_process(page), ended_s=ends.times.get(page.pid, math.inf)) for page in pages]
+    for page in pages:
+        ends.watch(page.pid, lifeline_of(folder, page.pid))
+    return pages
 
 
-def _process(page: RankStatus) -> str:
+def _process(page: RankStatus, ends: ProcessEnds) -> str:
     import psutil
 
     if page.state == ENDED:
         return ""
+    if page.pid in ends.times:
+        return GONE
     try:
         status = psutil.Process(page.pid).status()
     except psutil.Error:
@@ -85,8 +93,7 @@ def watch(folder: Path, silence_s: float) -> None:
     parents: dict[int, int] = {}
     with held(folder), ProcessEnds() as ends:
         while True:
-            pages = read_pages(folder)
-            ends.watch(page.pid for page in pages)
+            pages = _watched(folder, ends)
             there = [page.pid for page in pages if _is_there(page.pid, ends)]
             for pid in there:
                 parents.setdefault(pid, _parent(pid))

@@ -21,6 +21,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Self
 
+from clusterbench.bench.launching.process_ends import hold_lifeline
 from clusterbench.results.columns import checked_row, spelled
 from clusterbench.results.record import Measurement, RecordError
 
@@ -62,6 +63,8 @@ class StatusPage:
     def create(cls, folder: Path) -> Self:
         """A page in `folder`. Raises `OSError` where there is no room for it, or it cannot be made."""
         path = folder / f"{os.getpid()}{SUFFIX}"
+        with suppress(OSError):  # no named pipes on this file system
+            hold_lifeline(lifeline_of(folder, os.getpid()))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             # Memory that is not there would end the process at the first store (SIGBUS) and not here.
@@ -161,6 +164,11 @@ class RankStatus:
         if self.step == 0:
             return f"in Python after {self.calls} calls" if self.calls else "in Python before the first call"
         return f"in step {self.step} of {self.steps} of call {self.calls}"
+
+
+def lifeline_of(folder: Path, pid: int) -> Path:
+    """Where a process that has its page in a folder holds its lifeline."""
+    return folder / f"{pid}.lifeline"
 
 
 def read_pages(folder: Path) -> list[RankStatus]:

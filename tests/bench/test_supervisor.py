@@ -109,7 +109,7 @@ def test_ranks_that_end_by_themselves_are_no_fault_whatever_their_code() -> None
 def test_a_launcher_that_ends_all_is_believed_where_nothing_better_is_known(
     line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ProcessEnds, "watch", lambda self, pids: None)
+    monkeypatch.setattr(ProcessEnds, "watch", lambda self, pid, lifeline: None)
     script = LAUNCHER.replace(
         "sys.exit(",
         "ranks[1].wait(); print(LINE.format(pid=ranks[1].pid)); ranks[0].kill(); sys.exit(",
@@ -157,7 +157,7 @@ def test_a_page_says_what_was_written_and_survives_the_rank(tmp_path: Path) -> N
 @pytest.mark.parametrize("damage", [lambda text: text[:100], lambda text: b"\0" * PAGE_BYTES, lambda text: b""])
 def test_a_page_that_is_being_made_is_left_out(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     StatusPage.create(tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.rank")
     path.write_bytes(damage(path.read_bytes()))
     assert read_pages(tmp_path) == []
 
