@@ -19,8 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from clusterbench.kernels.vector_exp import emit_exp, exp
-from clusterbench.kernels.vectors import LINE_BYTES, fetch, splat, store_past_cache
+from clusterbench.kernels.vectors import LINE_BYTES, PAGE_BYTES, fetch, splat, store_past_cache
 
+APART_BYTES = 1280
+"""Of the places in a page that were tried, of 0 to 3840 bytes, the one that was good wherever x and y began."""
 AHEAD = {2: 64, 1: 12}
 """By the cache that it is brought to, the lines by which memory is asked for earlier than it is read, where arithmetic
 leaves too few loads in flight."""
@@ -70,12 +72,19 @@ class _Lines:
         """A line that a loop changes, and its start."""
         return cgutils.alloca_once_value(self.builder, value)
 
-    def folded(self, cell: Any, start: Any, take: Callable[[Any, Any], Any]) -> Any:
-        """All numbers of a cell and `start` as one, by `take` of two."""
-        line, found = self.builder.load(cell), start
-        for lane in range(self.line.count):
-            found = take(found, self.builder.extract_element(line, ir.Constant(ir.IntType(32), lane)))
-        return found
+    def folded(self, cell: Any, take: Callable[[Any, Any], Any]) -> Any:
+        """All numbers of a cell as one, by `take` of two: halves with halves, as the next row waits for it."""
+        line, index = self.builder.load(cell), ir.IntType(32)
+        while line.type.count > 1:
+            half = line.type.count // 2
+            low, high = (
+                self.builder.shuffle_vector(
+                    line, line, ir.Constant(ir.VectorType(index, half), list(range(first, first + half)))
+                )
+                for first in (0, half)
+            )
+            line = take(low, high)
+        return self.builder.extract_element(line, ir.Constant(index, 0))
 
     def greater(self, so_far: Any, value: Any) -> Any:
         """The greater of two; a NaN loses."""
@@ -106,21 +115,56 @@ def _first_on_a_line(typingctx: Any, y: Any) -> Any:
     return types.int64(y), codegen
 
 
+@intrinsic
+def _per_line(typingctx: Any, y: Any) -> Any:
+    """Elements of an array in a line, known as it is compiled: the division by an array's own size takes a while."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), LINE_BYTES * 8 // signature.args[0].dtype.bitwidth)
+
+    return types.int64(y), codegen
+
+
 @njit(cache=True)
 def whole_lines(y: Any) -> Any:
     """Where the whole lines of an array begin, how many there are, and where they end."""
-    per_line = LINE_BYTES // y.itemsize
     first = min(_first_on_a_line(y), y.size)
-    lines = (y.size - first) // per_line
-    return first, lines, first + lines * per_line
+    lines = (y.size - first) // _per_line(y)
+    return first, lines, first + lines * _per_line(y)
+
+
+def scratch(tasks: int, size: int, dtype: Any) -> Any:
+    """For each task of a compiled loop a row of its own, with room to lie as another does (`beside`).
+
+    Made outside: arrays that compiled code makes itself are counted when they are passed on, by an instruction that
+    waits until all stores past the cache are done, and those that a parallel loop is given are not.
+    """
+    return np.empty((tasks, size + PAGE_BYTES // np.dtype(dtype).itemsize), dtype)
+
+
+@intrinsic
+def _apart(typingctx: Any, room: Any, y: Any) -> Any:
+    """The first element of an array that lies APART_BYTES after y in a page."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word, size = ir.IntType(64), signature.args[0].dtype.bitwidth // 8
+        mine, other = (
+            builder.ptrtoint(context.make_array(kind)(context, builder, value).data, word)
+            for kind, value in zip(signature.args, args, strict=True)
+        )
+        distance = builder.sub(builder.add(other, ir.Constant(word, APART_BYTES)), mine)
+        return builder.udiv(builder.and_(distance, ir.Constant(word, PAGE_BYTES - 1)), ir.Constant(word, size))
+
+    return types.int64(room, y), codegen
 
 
 @njit(cache=True)
-def beside(y: Any) -> Any:
-    """An empty array of the size of y that lies to lines of cache as y does, so that no line is split."""
-    per_line = LINE_BYTES // y.itemsize
-    room = np.empty(y.size + per_line, y.dtype)
-    skipped = (_first_on_a_line(room) - _first_on_a_line(y)) % per_line
+def beside(room: Any, y: Any) -> Any:
+    """The part of a row of `scratch` that is of the size of y: it lies to lines as y does, and elsewhere in a page.
+
+    A load waits for a store before it to a place with the same last twelve bits of its address.
+    """
+    skipped = _apart(room, y)
     return room[skipped : skipped + y.size]
 
 
@@ -173,7 +217,7 @@ def _weigh_lines(typingctx: Any, y: Any, x: Any, w: Any, following: Any, first: 
             rows.stream(builder.fmul(rows.load(2, loop.index), product), loop.index)
             value = rows.load(3, loop.index)
             builder.store(_fused(builder, value, value, builder.load(squares)), squares)
-        return rows.folded(squares, ir.Constant(rows.element, 0.0), builder.fadd)
+        return rows.folded(squares, builder.fadd)
 
     return factor(y, x, w, following, types.int64, types.int64, factor), codegen
 
@@ -200,19 +244,16 @@ def _soften_lines(
         rows = _Lines(context, builder, signature.args[:4], args[:4], args[4])
         factor, shift = rows.splat(args[6]), rows.splat(args[7])
         total = rows.cell(ir.Constant(rows.line, None))
-        least = ir.Constant(rows.element, float("-inf"))
-        best = rows.cell(rows.splat(least))
+        best = rows.cell(rows.splat(ir.Constant(rows.element, float("-inf"))))
         with cgutils.for_range(builder, args[5]) as loop:
             rows.ask_for(3, loop.index)
-            rows.stream(builder.fmul(rows.load(1, loop.index), factor), loop.index)
-            result = emit_exp(builder, builder.fsub(rows.load(2, loop.index), shift))
-            rows.store(result, 1, loop.index)
+            held, value, later = (rows.load(array, loop.index) for array in (1, 2, 3))
+            result = emit_exp(builder, builder.fsub(value, shift))
             builder.store(builder.fadd(builder.load(total), result), total)
-            builder.store(rows.greater(builder.load(best), rows.load(3, loop.index)), best)
-        found = (
-            rows.folded(total, ir.Constant(rows.element, 0.0), builder.fadd),
-            rows.folded(best, least, rows.greater),
-        )
+            builder.store(rows.greater(builder.load(best), later), best)
+            rows.stream(builder.fmul(held, factor), loop.index)
+            rows.store(result, 1, loop.index)
+        found = rows.folded(total, builder.fadd), rows.folded(best, rows.greater)
         return context.make_tuple(builder, signature.return_type, found)
 
     pair = types.UniTuple(share, 2)

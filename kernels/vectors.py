@@ -10,6 +10,9 @@ from numba.core import cgutils
 LINE_BYTES = 64
 """A cache line, on x86 and on most of ARM; a store of the whole of it need not read it first."""
 
+PAGE_BYTES = 4096
+"""Of whose addresses a processor compares the places in a page before it knows the rest."""
+
 
 def splat(builder: Any, value: Any, vector: Any) -> Any:
     """A vector of this type that holds the value in every lane."""

@@ -12,10 +12,12 @@ from clusterbench.bench.judge import BEYOND_CACHE
 from clusterbench.kernels import roofline
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.vectors import LINE_BYTES
+from clusterbench.kernels.vectors import LINE_BYTES, PAGE_BYTES
 
 TIMES_CACHE = 2
 """Last-level caches that the other sets fill before one comes again."""
+OFFSET_BYTES = 1536
+"""By which the arrays of a kernel begin later in a page, one after the other."""
 MOST_SETS = 1 << 16
 """Of smaller buffers fewer bytes are in turn; whether they are cold is looked at in any case."""
 
@@ -37,11 +39,15 @@ def order_of_turns(sets: int, rng: np.random.Generator) -> list[int]:
     return [*rng.permutation(half).tolist(), *(half + rng.permutation(sets - half)).tolist()]
 
 
-def placed(extent: tuple[int, ...], dtype: str, sets: int) -> list[Array]:
-    """Arrays, each from a cache line on, in one piece of memory that all cores have touched first, each its part."""
+def placed(extent: tuple[int, ...], dtype: str, sets: int, number: int = 0) -> list[Array]:
+    """Arrays, each from a cache line on, in one piece of memory that all cores have touched first, each its part.
+
+    `number` is that of the argument: each begins elsewhere in a page, as the OFFSET of STREAM has it. A load waits for
+    a store before it whose address has the same last twelve bits, and arrays in step would meet that at every element.
+    """
     kind, size = element_type(dtype), int(np.prod(extent))
     each = -(-size * kind.itemsize // LINE_BYTES) * LINE_BYTES
-    room = np.empty(sets * each // 8 + LINE_BYTES // 8, np.uint64)
+    room = np.empty((sets * each + PAGE_BYTES) // 8, np.uint64)
     roofline.fill(room, np.uint64(0))
-    memory = room.view(np.uint8)[-room.ctypes.data % LINE_BYTES :]
+    memory = room.view(np.uint8)[(number * OFFSET_BYTES - room.ctypes.data) % PAGE_BYTES :]
     return [memory[i * each : i * each + size * kind.itemsize].view(kind).reshape(extent) for i in range(sets)]

@@ -63,7 +63,10 @@ def time_kernel(
     updated = {start: out for out, start in kernel.updates.items()}
     holder = {name: updated.get(name, name) for name in kernel.inputs}
     with account.checking():
-        every = {name: placed(kernel.extent(name, shape), types[name], sets) for name in kernel.arguments}
+        every = {
+            name: placed(kernel.extent(name, shape), types[name], sets, number)
+            for number, name in enumerate(kernel.arguments)
+        }
         arrays = {name: copies[0] for name, copies in every.items()}
         outputs = [arrays[name] for name in kernel.outputs]
         given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}

@@ -22,7 +22,7 @@ from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
 from clusterbench.kernels.lazy import tl, triton
 from clusterbench.kernels.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
-from clusterbench.kernels.streaming import beside, fence, soften, stream
+from clusterbench.kernels.streaming import beside, fence, scratch, soften, stream
 from clusterbench.kernels.vector_rows import block_of, exponentials, largest
 
 ROWS, BLOCK = 4, 512  # of a Triton program, and how many columns it takes at once
@@ -67,13 +67,13 @@ def softmax_row(y, x, block):
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def on_floats(y, x, block, tasks):
-    rows, one = x.shape[0], x.dtype.type(1)
+def on_floats(y, x, rooms, block):
+    rows, tasks, one = x.shape[0], rooms.shape[0], x.dtype.type(1)
     for task in prange(tasks):
         low, high = task * rows // tasks, (task + 1) * rows // tasks
         if low < high:
             # A row is written while the next is computed and the one after is read.
-            e = beside(y[low])
+            e = beside(rooms[task], y[low])
             total = exponentials(e, x[low], largest(x[low], block), block)
             top = largest(x[min(low + 1, high - 1)], block)
             for i in range(low + 1, high):
@@ -101,7 +101,7 @@ def on_cpu(y, x):
     if is_short(y):
         on_shorts(bits(y), bits(x), IS_BFLOAT16[y.dtype.name], block_of("float32"), get_num_threads())
     else:
-        on_floats(y, x, block_of(x.dtype), get_num_threads())
+        on_floats(y, x, scratch(get_num_threads(), x.shape[1], x.dtype), block_of(x.dtype))
 
 
 @triton.jit

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clusterbench.bench.measuring.buffer_sets import placed
 from clusterbench.bench.measuring.kernel_runs import stream_bytes
 from clusterbench.bench.measuring.paired import run_paired
 from clusterbench.kernels.discovery import discover
@@ -31,15 +32,11 @@ PAIRS = 30
 def _arrays(kernel: Any, shape: Any, dtype: str) -> list[Any]:
     rng = np.random.default_rng(0)
     made = []
-    for name in kernel.arguments:
+    for number, name in enumerate(kernel.arguments):
         kind = element_type(kernel.type_of(name, dtype))
-        array = np.empty(kernel.extent(name, shape), kind)
-        flat = array.reshape(-1)
-        if kind.kind == "i" or name in kernel.outputs:
-            fill(flat.view(f"u{kind.itemsize}"), np.array(0, f"u{kind.itemsize}")[()])
-        else:
-            fill(flat.view(f"u{kind.itemsize}"), np.array(0, f"u{kind.itemsize}")[()])
-            flat[:] = np.resize(rng.uniform(-1, 1, 1 << 16).astype(kind), flat.size)
+        (array,) = placed(kernel.extent(name, shape), kind.name, 1, number)
+        if kind.kind != "i" and name not in kernel.outputs:
+            array.reshape(-1)[:] = np.resize(rng.uniform(-1, 1, 1 << 16).astype(kind), array.size)
         made.append(array)
     return made
 
