@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
+
+from clusterbench.collectives.building.ordering import renumbered
 from clusterbench.collectives.collective import Collective
 from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.topology.nearness import Nearness
 
 LIBRARY = "library"
 """The MPI library's own collective, which stands beside the algorithms."""
+ORDER, BY_RANK, BY_TOPOLOGY = "order", "rank", "topology"
+"""The option that all algorithms have, and its values: which rank takes which place in the schedule."""
 AUTO = "auto"
 """Value of the option `segments` that leaves the number to the size and the links."""
 
@@ -32,6 +38,8 @@ class Call:
     host_ranks: int = 0
     """Ranks on each host, where ranks lie on hosts in blocks of one size; 0 where they do not, or it is unknown."""
     options: Mapping[str, str] = field(default_factory=dict)
+    nearness: Callable[[], Nearness] | None = None
+    """Finds which ranks are near each other; None where the network is not known."""
 
     def integer(self, name: str, low: int, high: int) -> int:
         """The value of an option that is a whole number. Raises `UnsuitableAlgorithmError`."""
@@ -97,14 +105,33 @@ class Algorithm:
         if refusal is not None:
             raise UnsuitableAlgorithmError(refusal)
         for name in call.options:
-            if name not in self.options:
-                has = f"it has {', '.join(self.options)}" if self.options else "it has none"
-                raise UnsuitableAlgorithmError(f"{self.name} has no option {name!r}; {has}")
-        defaults = {name: option.default for name, option in self.options.items()}
+            if name not in (*self.options, ORDER):
+                raise UnsuitableAlgorithmError(
+                    f"{self.name} has no option {name!r}; it has {', '.join((*self.options, ORDER))}"
+                )
+        options = {name: option.default for name, option in self.options.items()} | dict(call.options)
+        order = options.pop(ORDER, BY_RANK)
         try:
-            return self.build(replace(call, options={**defaults, **call.options}))
+            return _in_order(order, replace(call, options=options), self.build)
         except UnsuitableAlgorithmError as error:
             raise UnsuitableAlgorithmError(f"{self.name}: {error}") from None
+
+
+def _in_order(order: str, call: Call, build: Callable[[Call], Schedule]) -> Schedule:
+    """The schedule for ranks as they are numbered, or as the network has them near each other."""
+    if order == BY_RANK:
+        return build(call)
+    if order != BY_TOPOLOGY:
+        raise UnsuitableAlgorithmError(f"{ORDER}={order[:40]}; expected {BY_RANK} or {BY_TOPOLOGY}")
+    if call.nearness is None:
+        raise UnsuitableAlgorithmError(f"{ORDER}={BY_TOPOLOGY}, but what the ranks run on is not known: see --topology")
+    near = call.nearness()
+    if len(near.order) != call.ranks:
+        raise UnsuitableAlgorithmError(
+            f"{ORDER}={BY_TOPOLOGY}: the topology has {len(near.order)} ranks; expected {call.ranks}"
+        )
+    root = int(np.flatnonzero(near.order == call.root)[0]) if call.collective.is_rooted else call.root
+    return renumbered(build(replace(call, root=root, host_ranks=near.together)), near.order)
 
 
 @dataclass(frozen=True, slots=True)

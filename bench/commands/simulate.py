@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ def _asked(options: dict[str, Any]) -> Simulation:
     from clusterbench.collectives.simulator.closed import host_ranks
     from clusterbench.collectives.simulator.costs import Costs
     from clusterbench.collectives.topology.faults import with_faults
+    from clusterbench.collectives.topology.nearness import nearness
     from clusterbench.collectives.topology.spec import topology_from
     from clusterbench.kernels.element_types import element_type
 
@@ -114,7 +116,7 @@ def _asked(options: dict[str, Any]) -> Simulation:
     if options["mode"] == "closed" and any(fault.startswith(("link:", "down:")) for fault in faulty.faults):
         raise SimulationError("--mode closed knows no single links; expected phases or events with a --fault of a link")
     root = options["root"] if what.is_rooted else -1
-    call = Call(what, ranks, root, host_ranks(faulty.topology, ranks))
+    call = Call(what, ranks, root, host_ranks(faulty.topology, ranks), nearness=partial(nearness, faulty.topology))
     algorithms, left_out = chosen(parse_specs(options["algorithm"]), call)
     if not algorithms:
         raise SimulationError(f"--algorithm {options['algorithm']!r}: no algorithm; expected all, {NCCL}, or names")

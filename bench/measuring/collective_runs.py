@@ -34,6 +34,7 @@ from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
 from clusterbench.bench.worlds.world import AgreedError, World, agreed
 from clusterbench.collectives import traffic
+from clusterbench.collectives.algorithm import ORDER
 from clusterbench.collectives.checking import data
 from clusterbench.collectives.programs.program import lower
 from clusterbench.collectives.transports import library, mpi
@@ -69,7 +70,7 @@ class CollectiveRuns:
         self.request = request
         self.native: NativeMpi = native(world.comm, world.page.progress_address)
         self.points = request.points()
-        call = call_for(request.collective, world, request.root, request.host_ranks)
+        call = self._call()
         self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
         self._refuse_uncountable()
         self.expectations = self._expectations(call)
@@ -140,6 +141,17 @@ class CollectiveRuns:
                 if point.count == count and not is_library(point.way.spec):
                     sizes[point.way.spec][self.request.size_bytes(count, self.world.size)] = None
         return {spec: tuple(of) for spec, of in sizes.items()}
+
+    def _call(self) -> Call:
+        request, world = self.request, self.world
+        call = call_for(request.collective, world, request.root, request.host_ranks)
+        if not request.topology or not any(ORDER in dict(spec.options) for spec in request.algorithms):
+            return call
+        from clusterbench.collectives.topology.nearness import nearness
+        from clusterbench.collectives.topology.spec import topology_from
+
+        near = agreed(world, lambda: nearness(topology_from(request.topology)))
+        return replace(call, nearness=lambda: near)
 
     def _expectations(self, call: Call) -> Expectations:
         sizes = {self.request.size_bytes(count, self.world.size): count for count in self.request.counts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from clusterbench.bench.names import ALL
@@ -20,6 +21,7 @@ from clusterbench.collectives.simulator.messages import Order
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.topology.graph import Topology
+from clusterbench.collectives.topology.nearness import nearness
 from clusterbench.results import rates
 from clusterbench.results.record import Measurement
 
@@ -72,7 +74,8 @@ class Simulation:
 
     def call(self) -> Call:
         """What algorithms are asked for."""
-        return Call(self.collective, self.ranks, self.root, closed.host_ranks(self.topology, self.ranks))
+        ranks_a_host = closed.host_ranks(self.topology, self.ranks)
+        return Call(self.collective, self.ranks, self.root, ranks_a_host, nearness=partial(nearness, self.topology))
 
 
 def chosen(specs: list[Spec], call: Call) -> tuple[tuple[Spec, ...], list[str]]:

@@ -119,3 +119,28 @@ def test_a_run_that_beats_its_topology_ends_with_code_3_and_one_of_other_ranks_w
     assert {row["verdict"] for row in json.loads(beaten.stdout)["rows"]} == {"INVALID"}
     assert other.exit_code == 2
     assert "--topology dgx-h100 has 8 ranks; expected 2" in other.stderr
+
+
+@pytest.mark.mpi
+def test_ranks_that_take_their_places_by_the_network_hold_the_same_data(tmp_path: Path) -> None:
+    words = (
+        "collectives",
+        "run",
+        "reduce_scatter",
+        "-b",
+        "4K",
+        "-n",
+        "4",
+        "-w",
+        "1",
+        "--journal",
+        str(tmp_path),
+        "--json",
+    )
+    by_network = ("--algorithm", "ring,ring:order=topology", "--topology", "leaf-spine:racks=2,hosts=2,ranks=random:1")
+    known, unknown = mpi.each(4, [(*words, *by_network), (*words, "--algorithm", "ring:order=topology")])
+    rows = mpi.document(known)["rows"]
+    assert {row["algorithm"] for row in rows} == {"ring", "ring:order=topology"}
+    assert {row["wrong"] for row in rows} == {0}
+    assert unknown.exit_code == 2
+    assert "ring: order=topology, but what the ranks run on is not known: see --topology" in unknown.stderr

@@ -57,7 +57,7 @@ def test_a_malformed_option_is_refused(text: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "collective", "complaint"),
     [
-        ("ring:segments=4", "all_reduce", "ring has no option 'segments'; it has none"),
+        ("ring:segments=4", "all_reduce", "ring has no option 'segments'; it has order"),
         ("bruck:base=3", "all_to_all", "bruck has no option 'base'; it has radix"),
         ("bruck:radix=1", "all_to_all", "bruck: radix=1; expected a whole number from 2 to 4096"),
         ("bruck:radix=two", "all_to_all", "bruck: radix=two; expected a whole number"),
