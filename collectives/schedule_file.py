@@ -99,7 +99,7 @@ def write_schedule(schedule: Schedule, path: Path | str, name: str) -> None:
 
 def _text(schedule: Schedule, name: str) -> str:
     _check_name(name)
-    _check_size(schedule.ranks, schedule.chunks, schedule.scratch_chunks)
+    check_size(schedule.ranks, schedule.chunks, schedule.scratch_chunks)
     head = {
         "format": FORMAT, "version": VERSION, "name": name, "collective": schedule.collective.name,
         "ranks": schedule.ranks, "chunks": schedule.chunks, "scratch_chunks": schedule.scratch_chunks,
@@ -172,7 +172,7 @@ def _named_schedule(document: Any) -> tuple[str, Schedule]:
     chunks = _integer(document["chunks"], "chunks", 1)
     scratch_chunks = _integer(document.get("scratch_chunks", 0), "scratch_chunks", 0)
     root = _integer(document.get("root", -1), "root", -1)
-    _check_size(ranks, chunks, scratch_chunks)
+    check_size(ranks, chunks, scratch_chunks)
     if not isinstance(document["phases"], list):
         raise ScheduleError(f"phases: found {reprlib.repr(document['phases'])}; expected a list")
     made: list[Phase] = []
@@ -268,7 +268,7 @@ def _check_range(where: str, name: str, column: Any, low: int, high: int) -> Non
         raise ScheduleError(f"{where}, transfer {wrong[0]}: {name} {int(column[wrong[0]])}; expected {low} to {high}")
 
 
-def _check_size(ranks: int, chunks: int, scratch_chunks: int) -> None:
+def check_size(ranks: int, chunks: int, scratch_chunks: int) -> None:
     if ranks > MOST_RANKS:
         raise ScheduleError(f"{ranks} ranks; at most {MOST_RANKS} can be handled")
     total = ranks * (chunks + scratch_chunks)

@@ -18,8 +18,8 @@ BELOW = {
 }
 
 FOLDERS = {
-    "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "bounds", "simulator",
-                    "predictors", "transports"),
+    "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "plans", "bounds",
+                    "simulator", "predictors", "transports"),
     "bench": ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
               "disturbances", "commands", "pytest_plugin"),
 }  # fmt: skip

@@ -112,7 +112,7 @@ def prove_schedule(
                     f"--draw {draw}: {error.strerror}; expected a file that can be written"
                 ) from None
         if write:
-            from clusterbench.collectives.schedule_file import write_schedule
+            from clusterbench.collectives.plans.files import write_schedule
 
             write_schedule(schedule, write, label)
     if as_json:
@@ -151,7 +151,7 @@ def _schedules(what: str, ranks: int | None, name: str | None, root: int | None)
 
 def _from_file(path: str, ranks: int | None, name: str | None, root: int | None) -> tuple[str, Schedule]:
     """The schedule in a file, which says itself what it is for: options may only say the same."""
-    from clusterbench.collectives.schedule_file import read_named_schedule
+    from clusterbench.collectives.plans.files import read_named_schedule
 
     label, schedule = read_named_schedule(Path(path))
     own_root = schedule.root if schedule.collective.is_rooted else None

@@ -181,7 +181,7 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _read(path: Path) -> Schedule:
-    from clusterbench.collectives.schedule_file import read_schedule
+    from clusterbench.collectives.plans.files import read_schedule
 
     return read_schedule(path)
 

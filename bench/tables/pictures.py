@@ -10,8 +10,9 @@ from clusterbench.collectives import discovery
 from clusterbench.collectives.algorithm import LIBRARY, Call, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import collective
 from clusterbench.collectives.drawing.schedules import DrawingError, steps_svg
+from clusterbench.collectives.plans.files import read_schedule
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.schedule_file import ScheduleFileError, read_schedule
+from clusterbench.collectives.schedule_file import ScheduleFileError
 from clusterbench.results.notes import what_ran
 from clusterbench.results.record import instant
 from clusterbench.results.report.rows import lines
