@@ -53,6 +53,7 @@ _COMMANDS = "clusterbench.bench.commands"
         "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),
         "sweep": (f"{_COMMANDS}.sweep:sweep", "Many launches of collectives, as a file says."),
+        "tune": (f"{_COMMANDS}.tune:tune", "Rules by which the MPI library chooses faster algorithms."),
         "results": (f"{_COMMANDS}.results:results", "What was measured: list, import, export, compare."),
         "report": (f"{_COMMANDS}.report:report", "One self-contained HTML file."),
     },

@@ -21,7 +21,7 @@ FOLDERS = {
     "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "plans", "bounds",
                     "simulator", "predictors", "transports"),
     "bench": ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
-              "disturbances", "commands", "pytest_plugin"),
+              "tuning", "disturbances", "commands", "pytest_plugin"),
 }  # fmt: skip
 """The folders of a floor, each of which imports only those before it."""
 CATALOGUES = {"collectives": {"algorithms", "fabrics", "formats", "nodes"}, "bench": set()}

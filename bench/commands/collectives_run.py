@@ -29,6 +29,7 @@ _COLLECTIVES, _REDUCTIONS, _ROOTED = "collectives", "collectives that reduce", "
 _UNEVEN = "all_to_all_v"
 _APPLIES_TO = {
     "algorithm": ("--algorithm", _COLLECTIVES),
+    "rules": ("--library-rules", _COLLECTIVES),
     "files": ("--schedule", _COLLECTIVES),
     "placement": ("--placement", _COLLECTIVES),
     "transport": ("--transport", _COLLECTIVES),
@@ -61,6 +62,8 @@ _PASSED_OVER = ("op", "root")
               help="Root of broadcast, reduce, scatter and gather.")  # fmt: skip
 @click.option("--algorithm", help="Names with commas between, with options as in chain:segments=4; `all`; `best` of a "
               "table; `library` (the default) or library:ID for one that the library is told to use.")  # fmt: skip
+@click.option("--library-rules", "rules", type=click.Path(dir_okay=False, path_type=Path), help="Have the library, "
+              "Open MPI's, choose by the rules in a file; its rows are named library:rules.")  # fmt: skip
 @click.option("--schedule", "files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
               help="Run the schedule in a file, once it is proven; may be given several times.")  # fmt: skip
 @click.option("--transport", type=click.Choice(["auto", "mpi", "shared", "hybrid", "nccl"]), default="auto",
@@ -156,8 +159,8 @@ def _sizes(options: dict[str, Any]) -> list[int]:
 
 def _specs(options: dict[str, Any], what: Collective) -> tuple[list[Spec], dict[str, str]]:
     """The algorithms that are asked for, `all` among them as it is, and the environment that the library is to find."""
-    from clusterbench.bench.measuring.forced_library import forced_environment
-    from clusterbench.collectives.algorithm import parse_specs
+    from clusterbench.bench.measuring.forced_library import RULES, forced_environment, rules_environment
+    from clusterbench.collectives.algorithm import LIBRARY, Spec, parse_specs
 
     text = options["algorithm"]
     specs = parse_specs(text if text is not None else "" if options["files"] else "library")
@@ -169,7 +172,12 @@ def _specs(options: dict[str, Any], what: Collective) -> tuple[list[Spec], dict[
         raise click.UsageError(
             f"--algorithm names {' and '.join(dict.fromkeys(library))}; the library can be told one algorithm a run"
         )
-    return specs, forced_environment(what.name, forced[0]) if forced else {}
+    if options["rules"] is None:
+        return specs, forced_environment(what.name, forced[0]) if forced else {}
+    if library != [LIBRARY]:
+        raise click.UsageError(f"--library-rules is for --algorithm {LIBRARY}, alone or beside ours; found {text}")
+    by_rules = Spec(f"{LIBRARY}:{RULES}")
+    return [by_rules if spec.name == LIBRARY else spec for spec in specs], rules_environment(options["rules"])
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:

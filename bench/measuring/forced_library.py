@@ -8,9 +8,11 @@ MPI (I_MPI_ADJUST_*), a name for MPICH (`mpivars` lists the values of MPIR_CVAR_
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar
 
 from clusterbench.bench import exit_codes
+from clusterbench.collectives.plans.tuned_rules import read_tuned_rules
 
 _OPENMPI = {
     "all_reduce": "allreduce", "reduce_scatter": "reduce_scatter_block", "all_gather": "allgather",
@@ -18,6 +20,12 @@ _OPENMPI = {
     "scatter": "scatter", "gather": "gather",
 }  # fmt: skip
 """Open MPI's name of a collective; those of the others are the same in capitals."""
+
+
+FIXED, RULES = "fixed", "rules"
+"""Identifiers of an Open MPI whose `tuned` component comes before all others, and chooses by the rules that it has
+compiled in, or by a file."""
+_TUNED_FIRST = {"OMPI_MCA_coll_tuned_priority": "100"}
 
 
 class ForcedLibraryError(ValueError):
@@ -33,17 +41,42 @@ def forced_environment(collective: str, identifier: str) -> dict[str, str]:
     MPIR_CVAR_*_INTRA_ALGORITHM, with the device's own collectives off; Intel MPI: I_MPI_ADJUST_*.
     Raises `ForcedLibraryError`.
     """
+    if identifier == FIXED:
+        return dict(_TUNED_FIRST)
     if not re.fullmatch(r"[A-Za-z0-9_]+", identifier):
         raise ForcedLibraryError(f"library:{identifier}: expected a number or a name of the library's own")
     name = _OPENMPI[collective]
     return {
-        "OMPI_MCA_coll_tuned_priority": "100",
+        **_TUNED_FIRST,
         "OMPI_MCA_coll_tuned_use_dynamic_rules": "1",
         f"OMPI_MCA_coll_tuned_{name}_algorithm": identifier,
         "MPIR_CVAR_DEVICE_COLLECTIVES": "none",
         f"MPIR_CVAR_{name.upper()}_INTRA_ALGORITHM": identifier,
         f"I_MPI_ADJUST_{name.upper()}": identifier,
     }
+
+
+def rules_environment(path: Path) -> dict[str, str]:
+    """The variables that make Open MPI's `tuned` component choose by a file; algorithm 0 leaves it to its own rules.
+
+    Raises `RulesError` for a file that Open MPI would ignore, as it does so in silence.
+    """
+    read_tuned_rules(path)
+    return {
+        **_TUNED_FIRST,
+        "OMPI_MCA_coll_tuned_use_dynamic_rules": "1",
+        "OMPI_MCA_coll_tuned_dynamic_rules_filename": str(path.resolve()),
+    }
+
+
+def openmpi_name(collective: str) -> str:
+    """Open MPI's name of a collective."""
+    return _OPENMPI[collective]
+
+
+def tuned_variable(collective: str) -> str:
+    """The control variable of Open MPI by which its `tuned` component is told an algorithm of a collective."""
+    return f"coll_tuned_{_OPENMPI[collective]}_algorithm"
 
 
 def refuse_ignored(collective: str, identifier: str) -> None:
@@ -57,7 +90,11 @@ def refuse_ignored(collective: str, identifier: str) -> None:
 
     if not identifier:
         return
-    variable = control_variable(f"coll_tuned_{_OPENMPI[collective]}_algorithm")
+    variable = control_variable(tuned_variable(collective))
+    if identifier in (FIXED, RULES):
+        if variable is None:
+            raise ForcedLibraryError(f"library:{identifier}: the loaded MPI has no `tuned` component to be told")
+        return
     if variable is None or identifier in (str(variable.value), variable.choices.get(variable.value)):
         return
     known = ", ".join(f"{value} ({name})" for value, name in variable.choices.items() if value)

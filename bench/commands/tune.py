@@ -1,0 +1,157 @@
+"""`clusterbench tune`: finds what the MPI library should choose, and writes it as a file that the library loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
+from clusterbench.bench.names import DTYPE
+from clusterbench.bench.options import BUDGET, PRECISION, SEED, job_options, machine_options
+from clusterbench.bench.sizes import SIZE, sweep
+
+if TYPE_CHECKING:
+    from clusterbench.bench.tuning.job import TuneJob
+
+
+@click.command()
+@click.argument("collectives", nargs=-1)
+@click.option("-b", "--minbytes", type=SIZE, default="1K", show_default=True, help="Smallest size.")
+@click.option("-e", "--maxbytes", type=SIZE, default="4M", show_default=True, help="Largest size.")
+@click.option("-f", "--stepfactor", type=float, default=4.0, show_default=True, help="Factor between sizes.")
+@click.option("-n", "--ranks", multiple=True, type=click.IntRange(2), help="Ranks; may be given several times. As many "
+              "as there are cores unless given.")  # fmt: skip
+@click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
+@click.option("--rules", type=click.Path(dir_okay=False, path_type=Path),
+              help="File to write.  [default: OUT/rules.conf]")  # fmt: skip
+@click.option("--screening", type=click.IntRange(1, 100), default=2, show_default=True,
+              help="Launches of each algorithm by which the fastest is found.")  # fmt: skip
+@click.option("--launches", type=click.IntRange(2, 1000), default=8, show_default=True,
+              help="Launches with the rules and without, in turns, by which a rule is kept.")  # fmt: skip
+@click.option("--precision", type=PRECISION, default=0.05, show_default=True,
+              help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
+@click.option("--budget", type=BUDGET, default=0.1, show_default=True,
+              help="Seconds a point after which sampling stops anyway.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(1, 86400), default=120.0, show_default=True,
+              help="Seconds in which nothing goes on after which a world is ended.")  # fmt: skip
+@click.option("--seed", type=SEED, help="Of the order of launches and of the data.")
+@job_options
+@machine_options
+def tune(**options: Any) -> int:
+    """Measure all algorithms that Open MPI has for COLLECTIVES (all_reduce), and write rules for the fastest.
+
+    The rules are for the numbers of ranks and the sizes that were measured, each up to the next. One is kept where the
+    component `tuned` is significantly faster by it than by its own rules, launched in turns. Load them with
+    OMPI_MCA_coll_tuned_priority=100, OMPI_MCA_coll_tuned_use_dynamic_rules=1 and
+    OMPI_MCA_coll_tuned_dynamic_rules_filename, or try them with `collectives run --library-rules`.
+    """
+    found = launcher()
+    if found is not None and (launcher_size() or 1) > 1:
+        raise click.UsageError(
+            f"`clusterbench tune` starts the ranks itself; {found.name} has started {launcher_size()}: start it once"
+        )
+    job = _job(options)
+    done = job.run()
+    _show(options, job)
+    return done.exit_code if speaks() else exit_codes.GOOD
+
+
+def _job(options: dict[str, Any]) -> TuneJob:
+    import os
+    import secrets
+
+    from clusterbench.bench.hosts.environment import new_run_id
+    from clusterbench.bench.jobs.job_record import JobRecord
+    from clusterbench.bench.launching.launchers import MPIEXEC, find_launcher, slurm_hosts
+    from clusterbench.bench.tuning.job import Asked, TuneJob
+    from clusterbench.bench.tuning.library_choices import library_choices
+    from clusterbench.collectives.collective import collective
+
+    wanted = [collective(name) for name in options["collectives"] or ("all_reduce",)]
+    for what in wanted:
+        if what.uneven:
+            raise click.UsageError(f"{what.name}: the library's rules do not know its sizes; expected all_to_all")
+    names = tuple(dict.fromkeys(what.name for what in wanted))
+    starts = find_launcher(MPIEXEC, "", slurm_hosts(), 0, ())
+    out: Path = options["out"]
+    record = JobRecord(
+        out=out,
+        url=options["url"] or f"sqlite:///{out / 'results.db'}",
+        seed=secrets.randbits(32) if options["seed"] is None else options["seed"],
+        run_id=new_run_id(),
+        tables=False,
+    )
+    asked = Asked(
+        collectives=names,
+        sizes=tuple(sweep(options["minbytes"], options["maxbytes"], options["stepfactor"], None)),
+        ranks=tuple(sorted(set(options["ranks"]))) or (max(2, len(os.sched_getaffinity(0))),),
+        choices=library_choices(starts, names),
+        dtype=options["datatype"],
+        screening=options["screening"],
+        launches=options["launches"],
+        precision=options["precision"],
+        budget_s=options["budget"],
+        silence_s=options["timeout"],
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    return TuneJob(asked, starts, record, options["rules"] or out / "rules.conf")
+
+
+def _show(options: dict[str, Any], job: TuneJob) -> None:
+    """What was chosen, and the time of the library before and after."""
+    from clusterbench.bench.output import emit_csv, emit_document, print_table, size_text
+
+    rows: list[dict[str, Any]] = []
+    for choice in job.chosen:
+        row = job.found.get((choice.collective, choice.ranks, choice.size_bytes))
+        ratio = row.ratio if row else None
+        rows.append(
+            {
+                "collective": choice.collective,
+                "ranks": choice.ranks,
+                "size_bytes": choice.size_bytes,
+                "algorithm": choice.algorithm or None,
+                "name": job.asked.choices[choice.collective].get(choice.algorithm, ""),
+                "unasked_s": job.unasked_s.get((choice.collective, choice.ranks, choice.size_bytes)),
+                "before_s": row.a_s if row else None,
+                "after_s": row.b_s if row else None,
+                "ratio": ratio.value if ratio else None,
+                "ratio_low": ratio.low if ratio else None,
+                "ratio_high": ratio.high if ratio else None,
+                "change": row.change if row else "cannot tell",
+            }
+        )
+    if options["as_json"]:
+        emit_document({"rules": str(job.rules), "choices": rows})
+        return
+    if options["as_csv"]:
+        emit_csv(rows)
+        return
+    for name in job.asked.collectives:
+        for ranks in job.asked.ranks:
+            print_table(
+                f"{name} over {ranks} ranks: the library untold, by its own fixed rules, and by those written",
+                ["size", "rule", "untold µs", "before µs", "after µs", "after / before", "change"],
+                [
+                    (
+                        size_text(row["size_bytes"]),
+                        f"{row['algorithm']} {row['name']}" if row["algorithm"] else "",
+                        *(f"{row[key] * 1e6:.1f}" if row[key] else "" for key in ("unasked_s", "before_s", "after_s")),
+                        _ratio_text(row),
+                        row["change"],
+                    )
+                    for row in rows
+                    if (row["collective"], row["ranks"]) == (name, ranks)
+                ],
+            )
+    click.echo(f"Rules: {job.rules}")
+
+
+def _ratio_text(row: dict[str, Any]) -> str:
+    if row["ratio"] is None:
+        return ""
+    interval = f" [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]" if row["ratio_low"] is not None else ""
+    return f"{row['ratio']:.2f}{interval}"

@@ -1,0 +1,103 @@
+"""Which algorithm of a library is the fastest at each size, and which of these choices are worth a rule.
+
+A choice is made from a few launches of each algorithm. As the best of several noisy figures looks better than it is,
+what it gains is then measured anew, with the rules loaded and without in turns, and only what is significantly faster
+there is kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from clusterbench.bench.measuring.forced_library import FIXED
+from clusterbench.collectives.algorithm import LIBRARY
+from clusterbench.results.record import Measurement
+
+if TYPE_CHECKING:
+    from clusterbench.results.compare import ComparedRow, Comparison
+
+TOLERANCE = 0.02
+"""A gain that is worth a rule, as a share of the time."""
+
+_FIGURES = ("median_s", "ci95_low_s", "ci95_high_s", "bytes_per_s", "flop_per_s")
+
+Place = tuple[str, int, int]
+"""Collective, ranks and size in bytes."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Choice:
+    """The algorithm that the library is to use for a collective over so many ranks, from a size on."""
+
+    collective: str
+    ranks: int
+    size_bytes: int
+    algorithm: int
+    """By the library's number; 0 leaves it to the library."""
+
+
+def fastest(rows: Iterable[Measurement]) -> list[Choice]:
+    """Of each collective, number of ranks and size the algorithm with the least median over launches.
+
+    Rows are of `library:ID` and of `library:fixed`; where no ID is faster than this by TOLERANCE the choice is 0.
+    """
+    times = medians(rows)
+    found = []
+    for point in dict.fromkeys(point for point, _ in times):
+        own = times.get((point, FIXED))
+        told = {int(who): time_s for (at, who), time_s in times.items() if at == point and who.isdecimal()}
+        if own is None or not told:
+            continue
+        best = min(told, key=lambda number: (told[number], number))
+        found.append(Choice(*point, best if told[best] < (1 - TOLERANCE) * own else 0))
+    return found
+
+
+def medians(rows: Iterable[Measurement]) -> dict[tuple[Place, str], float]:
+    """Seconds of the library, by collective, ranks and size, and by what it was told; the median over launches.
+
+    It was told a number, `fixed`, or nothing. Rows that failed or hold wrong data do not count.
+    """
+    launches: dict[tuple[Place, str], list[float]] = defaultdict(list)
+    for row in rows:
+        name, _, told = row.algorithm.partition(":")
+        if name == LIBRARY and row.median_s is not None and row.verdict not in ("FAIL", "INVALID"):
+            launches[(row.name, row.ranks, row.size_bytes), told].append(row.median_s)
+    return {what: median(launches[what]) for what in sorted(launches)}
+
+
+def kept(choices: Iterable[Choice], gains: Mapping[Place, ComparedRow]) -> list[Choice]:
+    """The choices, with 0 where the rules did not make the library significantly faster."""
+    return [
+        choice
+        if (found := gains.get((choice.collective, choice.ranks, choice.size_bytes))) and found.change == "better"
+        else replace(choice, algorithm=0)
+        for choice in choices
+    ]
+
+
+def gains(before: Iterable[Measurement], after: Iterable[Measurement], seed: int) -> Comparison:
+    """What the rules changed: rows of `library:fixed` against rows of `library:rules`, launches in turns.
+
+    Raises `CompareError` where there is nothing to compare.
+    """
+    import pandas as pd
+
+    from clusterbench.results.compare import Side, compare
+
+    sides = []
+    for rows in (before, after):
+        frame = pd.DataFrame([row.as_row() for row in rows], columns=list(Measurement.__dataclass_fields__))
+        frame[list(_FIGURES)] = frame[list(_FIGURES)].astype(float)
+        sides.append(Side((), frame.assign(algorithm=LIBRARY)))
+    of_own, of_rules = sides
+    return compare(of_own, of_rules, TOLERANCE, seed=seed)
+
+
+def by_point(comparison: Comparison) -> dict[Place, ComparedRow]:
+    """The rows of a comparison by collective, ranks and size in bytes."""
+    return {(row.point["name"], row.point["ranks"], int(row.point["size"])): row for row in comparison.rows}

@@ -1,0 +1,140 @@
+"""What `clusterbench tune` does: measure the library's algorithms, write rules, and measure the library with them.
+
+First every algorithm of the library's `tuned` component is launched a few times, and with them that component by its
+own, fixed rules and the library as it comes, all in an order drawn by the seed. The fastest of each size is a rule.
+Then the component is launched by these rules and by its own, in turns; rules that do not make it significantly faster
+are taken out again. A launch is a fresh world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.jobs.job_record import Done, JobRecord, Outcome, Step
+from clusterbench.bench.jobs.world_runs import Part, measure_world
+from clusterbench.bench.launching.launchers import Launcher
+from clusterbench.bench.measuring.forced_library import FIXED, RULES
+from clusterbench.bench.output import note, progress
+from clusterbench.bench.tuning.choosing import Choice, Place, by_point, fastest, gains, kept, medians
+from clusterbench.bench.tuning.rules import tuned_rules
+from clusterbench.collectives.algorithm import LIBRARY
+from clusterbench.collectives.plans.tuned_rules import write_tuned_rules
+from clusterbench.results.compare import ComparedRow, CompareError
+from clusterbench.results.journal import read_journal
+from clusterbench.results.record import Measurement
+
+NEVER_S = 1e9
+"""A world may take as long as something goes on in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be tuned."""
+
+    collectives: tuple[str, ...]
+    sizes: tuple[int, ...]
+    ranks: tuple[int, ...]
+    choices: Mapping[str, Mapping[int, str]]
+    """Of each collective the library's algorithms by number."""
+    dtype: str
+    screening: int
+    """Launches of each algorithm by which the fastest is found."""
+    launches: int
+    """By the rules, and by the component's own."""
+    precision: float
+    budget_s: float
+    silence_s: float
+
+
+@dataclass(slots=True)
+class TuneJob:
+    """One call of `clusterbench tune`; `run` does it."""
+
+    asked: Asked
+    launcher: Launcher
+    record: JobRecord
+    rules: Path
+    chosen: list[Choice] = field(default_factory=list)
+    """What the file says in the end."""
+    found: dict[Place, ComparedRow] = field(default_factory=dict)
+    """What it changed."""
+    unasked_s: dict[Place, float] = field(default_factory=dict)
+    """Seconds of the library that is told nothing, which may take another component."""
+
+    def run(self) -> Done:
+        """Measure, write the rules, measure again; raises what `JobRecord.keep` does."""
+        return self.record.keep(self._measure)
+
+    def _measure(self) -> None:
+        asked, rng = self.asked, np.random.default_rng(self.record.seed)
+        worlds = [(name, ranks) for name in asked.collectives for ranks in asked.ranks]
+        first = [
+            (name, ranks, told, launch)
+            for launch in range(1, asked.screening + 1)
+            for name, ranks in worlds
+            for told in ("", FIXED, *map(str, asked.choices[name]))
+        ]
+        # One launch of everything before the second of anything: what changes meanwhile meets all of them.
+        first.sort(key=lambda each: (each[3], rng.random()))
+        total = len(first) + 2 * asked.launches * len(worlds)
+        with progress("clusterbench tune", total=total) as step:
+            screened = [row for each in first for row in self._screened(*each, step)]
+            proposed = fastest(screened)
+            self.unasked_s = {place: time_s for (place, told), time_s in medians(screened).items() if not told}
+            write_tuned_rules(self.rules, tuned_rules(proposed))
+            before: list[Measurement] = []
+            after: list[Measurement] = []
+            for launch in range(1, asked.launches + 1):
+                for name, ranks in worlds:
+                    for with_rules in rng.permutation(2):
+                        rows = self._turn(name, ranks, bool(with_rules), launch, step)
+                        (after if with_rules else before).extend(rows)
+        try:
+            self.found = by_point(gains(before, after, self.record.seed))
+        except CompareError as error:
+            self.record.add(Outcome(exit_codes.FAILED, f"the rules are not checked, and no rule is kept: {error}"))
+        self.chosen = kept(proposed, self.found)
+        write_tuned_rules(self.rules, tuned_rules(self.chosen))
+
+    def _screened(self, name: str, ranks: int, told: str, launch: int, step: Step) -> list[Measurement]:
+        what = f"{LIBRARY}:{told}" if told else LIBRARY
+        title = f"{name}, {ranks} ranks, {what}, launch {launch}"
+        args = self._args(name, launch, "--algorithm", what)
+        return self._launched(Part(f"find-{name}-{ranks}-{told or LIBRARY}-{launch}", title, args), ranks, step)
+
+    def _turn(self, name: str, ranks: int, with_rules: bool, launch: int, step: Step) -> list[Measurement]:
+        short = RULES if with_rules else FIXED
+        options = ("--library-rules", str(self.rules)) if with_rules else ("--algorithm", f"{LIBRARY}:{FIXED}")
+        title = f"{name}, {ranks} ranks, {LIBRARY}:{short}, turn {launch}"
+        args = self._args(name, launch, *options)
+        return self._launched(Part(f"check-{name}-{ranks}-{short}-{launch}", title, args), ranks, step)
+
+    def _args(self, name: str, launch: int, *options: str) -> tuple[str, ...]:
+        asked = self.asked
+        sizes = ",".join(map(str, asked.sizes))
+        seed = (self.record.seed + launch) % 2**32
+        return (
+            "collectives", "run", name, "-d", asked.dtype, "--sizes", sizes, "--placement", "out-of-place",
+            "--precision", f"{asked.precision:g}", "--budget", f"{asked.budget_s:g}", "--seed", str(seed), *options,
+        )  # fmt: skip
+
+    def _launched(self, part: Part, ranks: int, step: Step) -> list[Measurement]:
+        """The rows of a world; one that fails costs its rows only."""
+
+        def line(args: Sequence[str]) -> list[str]:
+            return self.launcher.line(ranks, "block", args)
+
+        def measure() -> Outcome:
+            return measure_world(self.record, part, line, timeout_s=NEVER_S, silence_s=self.asked.silence_s, step=step)
+
+        step(part.title, 0)
+        self.record.attempt(part.title, measure)
+        step("", 1)
+        if not self.record.write(running=True):
+            note(f"{part.title}: what follows may not be kept")
+        return [row for path in self.record.journals_of(part.name) for row in read_journal(path).measurements]
