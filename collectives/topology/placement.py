@@ -17,8 +17,8 @@ MOST_BYTES = 64 << 20
 
 def placed(topology: Topology, how: str) -> Topology:
     """The topology with its ranks placed: `block` (host after host, as they are), `round-robin` (one rank a host in
-    turn), `random:SEED`, or a file that names the places of rank 0, 1, ... one a line: vertices on
-    which the topology has ranks.
+    turn), `round-robin:N` (one in turn to each N neighbouring places, such as the hosts of a rack), `random:SEED`, or a
+    file that names the places of rank 0, 1, ... one a line: vertices on which the topology has ranks.
 
     Raises `TopologyError`.
     """
@@ -27,6 +27,11 @@ def placed(topology: Topology, how: str) -> Topology:
     if how == ROUND_ROBIN:
         return replace(topology, ranks=topology.ranks[_in_turn(topology.hosts[topology.ranks])])
     word, colon, seed = how.partition(":")
+    if word == ROUND_ROBIN:
+        size = int(seed) if seed.isdecimal() and len(seed) <= 18 else 0
+        if not size:
+            raise TopologyError(f"{how!r}: expected {ROUND_ROBIN}:N with N places, at least 1")
+        return replace(topology, ranks=topology.ranks[_in_turn(np.arange(len(topology.ranks)) // size)])
     if word == RANDOM:
         if colon and not (seed.isdecimal() and len(seed) <= 18):
             raise TopologyError(f"{how!r}: expected {RANDOM}:SEED with a whole number")
@@ -50,7 +55,7 @@ def _read(path: Path, topology: Topology) -> Ints:
         text = raw.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        expected = f"{BLOCK}, {ROUND_ROBIN}, {RANDOM}:SEED, or a file of vertices"
+        expected = f"{BLOCK}, {ROUND_ROBIN}, {ROUND_ROBIN}:N, {RANDOM}:SEED, or a file of vertices"
         raise TopologyError(f"{path}: {reason}; expected {expected}") from None
     if len(raw) > MOST_BYTES:
         raise TopologyError(f"{path}: over {MOST_BYTES} bytes; expected at most that")

@@ -23,7 +23,7 @@ from clusterbench.collectives.topology.placement import BLOCK, placed
 from clusterbench.collectives.topology.presets import preset, preset_names
 
 MOST_NODES = 1 << 20
-PLACEMENT = Option("ranks: block, round-robin, random:SEED, or a file of vertices", BLOCK)
+PLACEMENT = Option("ranks: block, round-robin, round-robin:N, random:SEED, or a file of vertices", BLOCK)
 COMMON = {
     "nodes": Option("how many nodes", "2"),
     "node": Option("a host's name, or a file that describes one", "host"),

@@ -144,6 +144,11 @@ def test_ranks_are_placed_block_by_block_in_turn_at_random_and_by_file(tmp_path:
     assert placed(machine, "block") is machine
     in_turn = placed(machine, "round-robin")
     assert in_turn.hosts[in_turn.ranks[:6]].tolist() == [0, 1, 2, 0, 1, 2]
+    racks = topology_from("leaf-spine:racks=2,hosts=3,ranks=round-robin:3")
+    assert [racks.names[int(vertex)] for vertex in racks.ranks] == ["h0", "h3", "h1", "h4", "h2", "h5"]
+    for text in ("round-robin:0", "round-robin:x", "round-robin:"):
+        with pytest.raises(TopologyError, match="expected round-robin:N with N places"):
+            placed(machine, text)
     one, again = (placed(machine, f"random:{seed}").ranks.tolist() for seed in (4, 4))
     assert one == again
     assert sorted(one) == machine.ranks.tolist() != one
