@@ -52,6 +52,10 @@ _COMMANDS = "clusterbench.bench.commands"
         "collectives": (f"{_COMMANDS}.collectives:collectives", "What the interconnect can do; run under mpiexec."),
         "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),
+        "emulate": (
+            f"{_COMMANDS}.emulate:emulate",
+            "A command across the hosts of a network emulated on this machine.",
+        ),
         "sweep": (f"{_COMMANDS}.sweep:sweep", "Many launches of collectives, as a file says."),
         "tune": (f"{_COMMANDS}.tune:tune", "Rules by which the MPI library chooses faster algorithms."),
         "results": (f"{_COMMANDS}.results:results", "What was measured: list, import, export, compare."),

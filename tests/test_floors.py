@@ -20,7 +20,7 @@ BELOW = {
 FOLDERS = {
     "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "plans", "bounds",
                     "simulator", "predictors", "transports"),
-    "bench": ("launching", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
+    "bench": ("launching", "emulation", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
               "tuning", "disturbances", "commands", "pytest_plugin"),
 }  # fmt: skip
 """The folders of a floor, each of which imports only those before it."""

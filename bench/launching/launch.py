@@ -253,7 +253,7 @@ def run_group(
         threading.Thread(target=_collect, args=(process.stdout, lines[0], on_line), daemon=True),
         threading.Thread(target=_collect, args=(process.stderr, lines[1], _pass_on, takes), daemon=True),
     ]
-    with _terminated_as_interrupt():
+    with terminated_as_interrupt():
         try:
             for reader in readers:
                 reader.start()
@@ -347,8 +347,8 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM interrupt the wait as Ctrl-C does, so that what was started is stopped with us."""
+def terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does, so that what was started is stopped with us; on the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -16,6 +16,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation.runtime import current as current_emulation
 from clusterbench.bench.hosts.environment import thread_level_name
 from clusterbench.bench.hosts.gpu_state import gpu_uuids
 from clusterbench.bench.hosts.rank_gpus import gpu_of
@@ -148,7 +149,9 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
     Raises `WorldError` for a world of one rank under a launcher that started several.
     """
     cores = sorted(os.sched_getaffinity(0))
-    local_size = launch.launcher_local_size() or 1
+    # Emulated hosts have the cores of one machine.
+    emulated = current_emulation() is not None
+    local_size = (launch.launcher_size() if emulated else launch.launcher_local_size()) or 1
     yields = []
     # A mask of one core says nothing yet: a launcher that binds gives every rank one of its own.
     usable = len(cores) if len(cores) > 1 else os.cpu_count() or 1
@@ -175,11 +178,12 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         raise WorldError(alone)
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     host = socket.gethostname()
-    masks = local.allgather(tuple(cores))
-    mine, pinned_by = _choose_core(masks, local.rank)
+    sharing = comm if emulated else local
+    masks = sharing.allgather(tuple(cores))
+    mine, pinned_by = _choose_core(masks, sharing.rank)
     if pinned_by == "clusterbench":
         os.sched_setaffinity(0, mine)
-    local_rank, local_ranks = local.rank, local.size
+    local_rank, sharers = local.rank, sharing.size
     local.Free()
     places = comm.allgather(
         RankPlace(
@@ -201,7 +205,7 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         comm=comm,
         places=tuple(places),
         nodes=sum(place.local_rank == 0 for place in places),
-        oversubscribed=comm.allreduce(local_ranks > len(set().union(*masks)), MPI.LOR),
+        oversubscribed=comm.allreduce(sharers > len(set().union(*masks)), MPI.LOR),
         thread_level=thread_level_name(MPI.Query_thread()),
         yields=tuple(yields),
         watch=unwatched if watchdog is None else watchdog.feed,

@@ -1,0 +1,1 @@
+"""An emulated cluster: the network of a topology, built on this machine from network namespaces and shaped links."""

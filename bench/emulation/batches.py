@@ -1,0 +1,98 @@
+"""A plan as input of ip(8) and tc(8): what makes its nodes and cables, and what sets up each node. Pure text.
+
+Nothing asks for the address of a neighbour: every interface has one neighbour, 169.254.0.1 by name, whose hardware
+address is known. So no packet but those of the hosts crosses a cable.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from clusterbench.bench.emulation.plan import Interface, Plan
+from clusterbench.bench.emulation.shaping import MTU_BYTES, bucket_bytes
+
+PREFIX = "clusterbench-"
+"""What the name of every namespace begins with."""
+QUEUE_BYTES = 32 << 20
+"""Of a link: more than all connections have under way, so that none is dropped, as in a network with flow control."""
+SETTINGS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv4/tcp_timestamps": "1",
+}
+"""Of every node, below /proc/sys: what the plan's routes and `shaping` rely on."""
+WISHES = {
+    "net/ipv4/tcp_congestion_control": "cubic",
+    "net/ipv6/conf/all/disable_ipv6": "1",
+    "net/ipv6/conf/default/disable_ipv6": "1",
+}
+"""Settings that a kernel may lack. Linux's default fills a link; one that paces by its own estimate leaves a part."""
+NEIGHBOUR = "169.254.0.1"
+FIRST_TABLE = 100
+"""Of routes that hold for what one host sends: it and the host's number."""
+
+
+def namespace(name: str) -> str:
+    """The name of a node's network namespace."""
+    return PREFIX + name
+
+
+def hardware_address(cable: int, end: int) -> str:
+    """Of the interface at one end of a cable; locally administered (IEEE 802, 8.4)."""
+    return f"02:cb:00:{cable >> 8:02x}:{cable & 255:02x}:{end:02x}"
+
+
+def making(plan: Plan) -> str:
+    """Lines for `ip -batch` that make all namespaces, and every cable at once inside its two."""
+    lines = [f"netns add {namespace(name)}" for name in plan.names]
+    for number, cable in enumerate(plan.cables):
+        one, other = (
+            f"{end.name} mtu {MTU_BYTES} address {hardware_address(number, at)} netns {namespace(plan.names[end.node])}"
+            for at, end in enumerate(cable.ends)
+        )
+        lines.append(f"link add name {one} type veth peer name {other}")
+    return _text(lines)
+
+
+def addressing(plan: Plan, node: int) -> str:
+    """Lines for `ip -batch` inside a node: its interfaces, neighbours, routes and rules."""
+    lines = ["link set lo up"]
+    for number, end in plan.interfaces(node):
+        if end.address:
+            lines.append(f"addr add {end.address}/24 dev {end.name} noprefixroute")
+        far = 1 if plan.cables[number].ends[0] is end else 0
+        lines.append(f"link set {end.name} up")
+        lines.append(f"neigh replace {NEIGHBOUR} lladdr {hardware_address(number, far)} dev {end.name} nud permanent")
+    for address, cable in sorted(plan.routes[node].items()):
+        lines.append(f"route add {address}/32 {_over(plan, node, cable)}")
+    senders = set()
+    for (sender, address), cable in sorted(plan.exceptions[node].items()):
+        senders.add(sender)
+        lines.append(f"route add {address}/32 {_over(plan, node, cable)} table {FIRST_TABLE + sender}")
+    for sender in sorted(senders):
+        lines += [f"rule add from {address}/32 lookup {FIRST_TABLE + sender}" for address in plan.addresses(sender)]
+    return _text(lines)
+
+
+def shaping(plan: Plan, node: int) -> str:
+    """Lines for `tc -batch` inside a node: the rate of everything that it sends."""
+    return _text([_bucket(end) for _, end in plan.interfaces(node) if isfinite(end.rate)])
+
+
+def _over(plan: Plan, node: int, cable: int) -> str:
+    end = plan.cables[cable].near(node)
+    source = f" src {end.address}" if end.address else ""
+    return f"via {NEIGHBOUR} dev {end.name} onlink{source}"
+
+
+def _bucket(end: Interface) -> str:
+    # tc's bps are bytes/s.
+    bucket = bucket_bytes(end.rate)
+    return f"qdisc add dev {end.name} root tbf rate {end.rate:.0f}bps burst {bucket} limit {QUEUE_BYTES}"
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

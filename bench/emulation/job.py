@@ -1,0 +1,171 @@
+"""One emulation from its beginning to its end: what is refused, the network, COMMAND under mpiexec, and no trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation import entering, network, runtime
+from clusterbench.bench.emulation.batches import namespace
+from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
+from clusterbench.bench.emulation.plan import EmulationError, Plan
+from clusterbench.bench.emulation.shaping import HEADER_FACTOR, bucket_bytes
+from clusterbench.bench.launching.launch import (
+    Finished,
+    LaunchError,
+    find_mpiexec,
+    mpiexec_family,
+    run_group,
+    terminated_as_interrupt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """What is to be run, and where."""
+
+    text: str
+    """The topology as it was written."""
+    plan: Plan
+    faults: tuple[str, ...]
+    """In the topology of the plan."""
+    rate: float
+    """Bytes/s of the fastest link of a host."""
+    command: tuple[str, ...]
+    timeout_s: float
+    mpiexec: str
+    family: str
+
+    def hosts(self) -> list[str]:
+        """The host of every rank."""
+        return [self.plan.hosts[host] for host in self.plan.ranks]
+
+
+def find_command(words: Sequence[str]) -> tuple[str, ...]:
+    """COMMAND with the path of its program, which may be one of this Python environment. Raises `EmulationError`."""
+    own = str(Path(sys.exec_prefix) / "bin")
+    program = shutil.which(words[0]) or shutil.which(words[0], path=own)
+    if program is None:
+        raise EmulationError(f"COMMAND {words[0][:80]!r}: there is no such program on the path or in {own}")
+    return (str(Path(program).absolute()), *words[1:])
+
+
+def find_mpi() -> tuple[str, str]:
+    """The mpiexec of this environment and its family. Raises `LaunchError`."""
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        raise LaunchError("no mpiexec in this Python environment or on the path; `pip install mpich` brings one")
+    return mpiexec, mpiexec_family(mpiexec)[0]
+
+
+def run(asked: Emulation, say: Callable[[str], None], show: Callable[[str], None]) -> int:
+    """Build the network, run COMMAND across its hosts, and remove all again: the exit code.
+
+    `say` is told what is done and `show` each line that COMMAND prints. What an earlier emulation has left that was
+    killed is removed first. Raises `EmulationError` and `LaunchError`.
+    """
+    network.refuse_unable()
+    with terminated_as_interrupt(), runtime.sole() as folder:
+        clean(folder, say)
+        try:
+            runtime.write_record(record_of(asked), folder)
+            inodes = network.make(asked.plan, network.run)
+            runtime.write_record(record_of(asked, inodes), folder)
+            entering.write_scripts(asked.plan, folder)
+            return _run_command(asked, folder, show)
+        finally:
+            with _undisturbed():
+                network.remove(namespaces(asked.plan), network.run)
+                runtime.forget(folder)
+
+
+def clean(folder: Path, say: Callable[[str], None], runner: network.Runner = network.run) -> None:
+    """Remove what a killed emulation has left. Raises `EmulationError` where names are in use that it has not made."""
+    left = runtime.read_record(folder)
+    if left is not None:
+        removed = network.remove(left.namespaces, runner)
+        runtime.forget(folder)
+        if removed:
+            say(f"removed {len(removed)} network namespaces that process {left.pid} had left")
+    names = network.in_use(runner)
+    if names:
+        raise EmulationError(
+            f"the network namespace {names[0]} is there and no emulation has recorded it; expected none that begins "
+            f"with {namespace('')}: `ip netns delete {names[0]}` removes it"
+        )
+
+
+def namespaces(plan: Plan) -> list[str]:
+    """The names of all that a plan makes."""
+    return [namespace(name) for name in plan.names]
+
+
+def record_of(asked: Emulation, inodes: dict[str, int] | None = None) -> runtime.Record:
+    """What is written down of an emulation: before anything is made, and again with what was."""
+    plan = asked.plan
+    return runtime.Record(
+        pid=os.getpid(),
+        topology=asked.text,
+        folder=str(Path.cwd()),
+        scale=plan.scale,
+        rate=asked.rate,
+        hosts=inodes or dict.fromkeys(plan.hosts, 0),
+        namespaces=tuple(namespaces(plan)),
+        faults=asked.faults,
+        links=tuple(
+            {"from": plan.names[end.node], "to": plan.names[cable.far(end.node)], "rate": end.rate,
+             "bucket": bucket_bytes(end.rate)}
+            for cable in plan.cables for end in cable.ends if end.rate < float("inf")
+        ),
+        header_factor=HEADER_FACTOR,
+    )  # fmt: skip
+
+
+def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) -> int:
+    hosts = asked.hosts()
+    remote = str(folder / entering.REMOTE)
+    line = mpi_line(asked.mpiexec, asked.family, remote, hosts, asked.command)
+    # mpiexec runs on the host of rank 0, as on a cluster, whose network its messages to the others take.
+    enter = [str(folder / entering.ENTER), hosts[0]]
+    variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts))
+    settings = [f"{name}={value}" for name, value in variables.items() if name not in os.environ]
+    path = f"PATH={os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    done = run_group([*_environment(path, settings), *enter, *line], timeout_s=asked.timeout_s, on_line=show)
+    return _exit_code(asked, folder, done)
+
+
+def _environment(path: str, settings: Sequence[str]) -> list[str]:
+    return ["env", path, *settings]
+
+
+def _exit_code(asked: Emulation, folder: Path, done: Finished) -> int:
+    """That of COMMAND, or 1 where a signal ended it. Raises `LaunchError` where it did not reach all hosts."""
+    if done.timed_out:
+        return exit_codes.TIMED_OUT
+    missing = entering.not_entered(asked.plan, folder)
+    if done.exit_code and missing:
+        first = f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
+        raise LaunchError(
+            f"{asked.mpiexec} ({asked.family}) ended with {done.exit_code} and started nothing on {first}: it cannot "
+            "launch across hosts; expected an MPI that starts ranks by a program in the place of ssh and connects them "
+            "by TCP"
+        )
+    return done.exit_code if done.exit_code >= 0 else exit_codes.FAILED
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nothing but SIGKILL interrupt: a second Ctrl-C must not leave half a network."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

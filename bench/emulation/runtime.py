@@ -1,0 +1,108 @@
+"""The runtime folder of this machine: who emulates, what it has made, and what a rank finds out about its network.
+
+There is one emulation a machine at a time, as a second would take the cores that the first counts on. It holds a lock,
+which the kernel lets go when it ends, however it ends; so a record that is found under the lock is of one that was
+killed. A process finds itself in the emulation if its network namespace is one of the record's hosts: nothing is handed
+down to COMMAND, neither by options nor by variables.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clusterbench.bench.emulation.plan import EmulationError
+
+FOLDER = Path("/run/clusterbench")
+_LOCK, _RECORD = "emulation.lock", "emulation.json"
+_OWN_NETWORK = Path("/proc/self/ns/net")
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An emulation: what there is to remove, and what it emulates."""
+
+    pid: int
+    topology: str
+    """As it was written."""
+    folder: str
+    """In which it was, if it is a file."""
+    scale: float
+    """Emulated rates over those of the topology."""
+    rate: float
+    """Bytes/s of the fastest link of a host."""
+    hosts: dict[str, int]
+    """Inode of the network namespace of each; 0 where it is not made yet."""
+    namespaces: tuple[str, ...]
+    """All that it makes."""
+    faults: tuple[str, ...] = ()
+    links: tuple[dict[str, Any], ...] = ()
+    """Of each direction from and to which node, bytes/s, and the bytes of its bucket."""
+    header_factor: float = 1.0
+    version: int = VERSION
+
+
+@contextmanager
+def sole(folder: Path = FOLDER) -> Iterator[Path]:
+    """Be the only emulation here: the folder. Raises `EmulationError` where there is one already, or no right."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise EmulationError(f"{folder}: {error.strerror}; expected a folder that can be written") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            by = read_record(folder)
+            who = f"process {by.pid} emulates {by.topology[:80]}" if by else "another process begins to emulate"
+            raise EmulationError(f"{who} on this machine; expected one emulation at a time") from None
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def write_record(record: Record, folder: Path = FOLDER) -> None:
+    """Replace the record at once."""
+    new = folder / f"{_RECORD}.new"
+    new.write_text(json.dumps(asdict(record)), "utf-8")
+    new.replace(folder / _RECORD)
+
+
+def read_record(folder: Path = FOLDER) -> Record | None:
+    """The record, or None where there is none that this version can read."""
+    try:
+        values = json.loads((folder / _RECORD).read_text("utf-8"))
+        values |= {name: tuple(values[name]) for name in ("namespaces", "faults", "links")}
+        return Record(**values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def forget(folder: Path = FOLDER) -> None:
+    """Remove the record, and all that lies beside it but the lock."""
+    for path in (folder / _RECORD, folder / f"{_RECORD}.new", folder / "hosts", folder / "enter", folder / "remote"):
+        path.unlink(missing_ok=True)
+    for path in (folder / "started").glob("*"):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / "started").rmdir()
+
+
+def current(folder: Path = FOLDER) -> Record | None:
+    """The emulation that this process is a rank of, or None."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    try:
+        own = _OWN_NETWORK.stat().st_ino
+    except OSError:
+        return None
+    return record if own in record.hosts.values() else None
