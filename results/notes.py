@@ -20,6 +20,7 @@ _BETWEEN = "; "
 _RAN_AS = "ran as "
 _IN_NETWORK = "in-network: "
 _EXPECTED_BY = "expected by "
+_EMULATED = "emulated at 1:"
 _FIRST_OF = re.compile(r"the first of (\d{1,9}) ranks")
 
 
@@ -92,6 +93,11 @@ def expecting_model(note: str) -> str:
 def is_in_network(note: str) -> bool:
     """Whether a row says `in_network`."""
     return any(remark.startswith(_IN_NETWORK) for remark in remarks(note))
+
+
+def emulated(scale: float, faults: Iterable[str]) -> str:
+    """The remark that a row is of an emulated network: the scale of its rates, and its faults."""
+    return ", ".join([f"{_EMULATED}{1 / scale:.6g} of its rates", *(f"fault {fault}" for fault in faults)])
 
 
 def is_estimate(bound_by: str) -> bool:

@@ -94,7 +94,8 @@ def request_of(
         transports=(MPI if transport == AUTO else transport,),
         buffers=buffers,
         host_ranks=options["host_ranks"] or 0,
-        topology=options["topology"] or "",
+        topology=_topology(options["topology"] or "", world),
+        emulation=world.emulation,
         check=options["check"] > 0,
         rules=rules_of(options),
         seed=seed,
@@ -106,6 +107,18 @@ def request_of(
         taken=_taken(options, world, what, [spec for spec in names if spec.name not in read], list(counts), buffers),
         rank_order=rank_order([place.host for place in world.places]),
     ).without(_measured(options, world), world.size)
+
+
+def _topology(text: str, world: World) -> str:
+    """What rows are held against; in an emulated network that is what is emulated."""
+    if world.emulation is None:
+        return text
+    if text not in ("", world.emulation.topology):
+        raise click.UsageError(
+            f"--topology {text[:80]}: this network is emulated, and rows are held against "
+            f"{world.emulation.topology[:80]}; leave it out"
+        )
+    return world.emulation.topology
 
 
 def rank_order(hosts: Sequence[str]) -> str:

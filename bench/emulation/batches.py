@@ -22,14 +22,15 @@ SETTINGS = {
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/tcp_timestamps": "1",
+    "net/ipv4/tcp_congestion_control": "reno",
 }
-"""Of every node, below /proc/sys: what the plan's routes and `shaping` rely on."""
+"""Of every node, below /proc/sys: what the plan's routes and `shaping` rely on. Every kernel has reno (RFC 5681), which
+keeps a link full that drops nothing; one that paces by its own estimate, as bbr does, leaves a part of it."""
 WISHES = {
-    "net/ipv4/tcp_congestion_control": "cubic",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
-"""Settings that a kernel may lack. Linux's default fills a link; one that paces by its own estimate leaves a part."""
+"""Settings that a kernel may lack."""
 NEIGHBOUR = "169.254.0.1"
 FIRST_TABLE = 100
 """Of routes that hold for what one host sends: it and the host's number."""

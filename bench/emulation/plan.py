@@ -124,8 +124,8 @@ class Outline:
     """By link."""
     ranks: tuple[int, ...]
     ways: dict[tuple[int, int, int], tuple[int, ...]]
-    """The cables from a host (first) to another (second), entered by the cable that is the third; the topology's own
-    choice is the first of a pair."""
+    """The cables from a host (first) to another (second), to its address on the cable that is the third; the topology's
+    own choice is the first of a pair."""
 
     def host_rates(self) -> list[float]:
         """Bytes/s that each host can send, in the topology; without what is infinite."""
@@ -284,9 +284,15 @@ def _ways(found: Outline) -> dict[tuple[int, int, int], tuple[int, ...]]:
         if src != dst and any((src, dst, cable) not in ways for cable in _rails(found, dst))
     ]
     ways |= {key: way for key, way in _searched(found, missing).items() if key not in ways}
-    reached = {(src, dst) for src, dst, _ in ways}
+    usual: dict[tuple[int, int], tuple[int, ...]] = {}
+    for (src, dst, _), way in ways.items():
+        usual.setdefault((src, dst), way)
+    # An address that no way ends at is reached by another of its host's interfaces.
+    for (src, dst), way in usual.items():
+        for cable in _rails(found, dst):
+            ways.setdefault((src, dst, cable), way)
     for src, dst in product(sorted(set(found.ranks)), repeat=2):
-        if src != dst and (src, dst) not in reached:
+        if src != dst and (src, dst) not in usual:
             raise TopologyError(f"{found.topology.name[:80]}: no way over the network from {found.names[src]} to "
                                 f"{found.names[dst]}; expected one")  # fmt: skip
     return ways
@@ -367,7 +373,8 @@ def _tables(
             at = cables[cable].far(at)
     routes, exceptions = [], []
     for number, by_address in enumerate(wanted):
-        main, other = {}, {}
+        main: dict[str, int] = {}
+        other: dict[tuple[int, str], int] = {}
         for address, by_sender in by_address.items():
             # What a host sends itself goes by the main table, as its sockets may have no address yet.
             main[address] = by_sender.get(number, Counter(by_sender.values()).most_common(1)[0][0])

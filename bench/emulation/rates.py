@@ -10,7 +10,7 @@ import re
 
 from clusterbench.bench.emulation.plan import EmulationError, Outline
 
-CARRIED_PER_CORE = 156e6
+CARRIED_PER_CORE = 158e6
 """Bytes/s times cables that a core carries while links stay the limit. By measurement, two cores of a Xeon with eight
 hosts in two racks: see docs/emulating.md."""
 SLOWEST = 10e3
@@ -70,5 +70,5 @@ def rate_text(rate: float) -> str:
 def _two_digits(rate: float) -> float:
     """The rate in bits/s, rounded down to two digits that count."""
     bits = int(rate * 8)
-    step = 10 ** max(0, len(str(bits)) - 2)
+    step = 10.0 ** max(0, len(str(bits)) - 2)
     return bits // step * step / 8

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterbench.bench.emulation.runtime import Record as Emulation
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import LIBRARY, Spec
@@ -99,6 +100,8 @@ class Request:
     """Over `hybrid`, as if each host had so many neighbouring ranks; 0: the hosts that there are."""
     topology: str = ""
     """What rows are held against, as `--topology` has it; empty: against messages that are timed."""
+    emulation: Emulation | None = None
+    """The emulated network of that topology; None for a real one."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
     rank_order: str = ""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clusterbench.bench.emulation.machine import machine as emulated_machine
+from clusterbench.bench.emulation.machine import with_buckets
 from clusterbench.bench.judge import NO_BOUND, Bound
 from clusterbench.bench.measuring.collective_request import Request, is_library
 from clusterbench.collectives import traffic
@@ -24,6 +26,7 @@ from clusterbench.results import rates
 from clusterbench.results.notes import ESTIMATE
 
 if TYPE_CHECKING:
+    from clusterbench.bench.emulation.runtime import Record as Emulation
     from clusterbench.collectives.bounds.bounds import Bound as Proven
     from clusterbench.collectives.bounds.bounds import Limits
     from clusterbench.collectives.simulator.patterns import Patterns
@@ -89,7 +92,8 @@ def _by_topology(asked: Asked) -> Expectations:
     from clusterbench.collectives.topology.spec import topology_from
 
     call, request = asked.call, asked.request
-    machine = topology_from(request.topology)
+    emulation = request.emulation
+    machine = emulated_machine(emulation) if emulation else topology_from(request.topology)
     if len(machine.ranks) != call.ranks:
         raise TopologyError(
             f"--topology {request.topology[:120]} has {len(machine.ranks)} ranks; expected {call.ranks}, as many as run"
@@ -99,10 +103,17 @@ def _by_topology(asked: Asked) -> Expectations:
     bounds, hardware = {}, {}
     for size in asked.sizes:
         found = proven.at(size)
-        bounds[size] = Bound(found.bound_s, in_words(found))
-        hardware[size] = permitted(found)
+        bounds[size] = _emulated(Bound(found.bound_s, in_words(found)), emulation)
+        hardware[size] = _emulated(permitted(found), emulation)
     expected = _expected(asked, lambda made, size: price_by(patterns, made, size, _matrix(asked, size)).time_s)
     return Expectations(bounds, hardware, expected)
+
+
+def _emulated(bound: Bound, emulation: Emulation | None) -> Bound:
+    """The bound where links begin with full buckets, as they do in an emulated network."""
+    if emulation is None or bound.time_s is None:
+        return bound
+    return Bound(with_buckets(emulation, bound.time_s), bound.by)
 
 
 def in_words(proven: Proven) -> str:

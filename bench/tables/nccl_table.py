@@ -14,6 +14,7 @@ from clusterbench.bench.measuring.point_to_point_runs import TRANSPORT, PointToP
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.names import NCCL_NAMES
 from clusterbench.bench.worlds.world import World
+from clusterbench.results.notes import emulated
 from clusterbench.results.record import Measurement
 
 SHARED_CORES = {
@@ -107,7 +108,8 @@ def table(asked: Heading, world: World, device: str, algorithm: str, rows: Seque
 
 def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[str]:
     rules = asked.rules
-    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: {asked.buffers} memory"
+    evidence = "emulated" if world.emulation else "measured"
+    yield f"# clusterbench version {version('clusterbench')}, evidence: {evidence}, buffers: {asked.buffers} memory"
     yield f"# Collective test starting: {program}"
     gpus = int(asked.buffers == DEVICE)
     yield (
@@ -116,6 +118,8 @@ def _head(asked: Heading, world: World, device: str, program: str) -> Iterable[s
         f"iters: {rules.iterations or f'until ±{rules.precision:.1%} or {rules.budget_s:g} s'} "
         f"validation: {int(asked.check)} seed: {asked.seed} thread level: {world.thread_level}"
     )
+    if world.emulation:
+        yield f"# Network: {emulated(world.emulation.scale, world.emulation.faults)}, {world.emulation.topology}"
     if asked.traffic:
         yield f"# Traffic: {asked.traffic}"
     if asked.host_ranks:

@@ -26,7 +26,8 @@ def pingpong_table(request: PointToPointRequest, world: World, device: str, rows
 def _head(request: PointToPointRequest, world: World, device: str) -> Iterable[str]:
     first, last, rules = world.places[0], world.places[-1], request.rules
     cores = [",".join(map(str, place.cores)) if len(place.cores) <= 4 else "any" for place in (first, last)]
-    yield f"# clusterbench version {version('clusterbench')}, evidence: measured, buffers: host memory, {device}"
+    evidence = "emulated" if world.emulation else "measured"
+    yield f"# clusterbench version {version('clusterbench')}, evidence: {evidence}, buffers: host memory, {device}"
     yield (
         f"# Ping-pong over {TRANSPORT}: rank {first.rank} on {first.host} core {cores[0]}, "
         f"rank {last.rank} on {last.host} core {cores[1]}"

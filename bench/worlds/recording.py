@@ -15,6 +15,8 @@ from numpy import float64
 from numpy.typing import NDArray
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation.machine import environment as emulation_environment
+from clusterbench.bench.emulation.machine import marked
 from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.judge import exit_code
 from clusterbench.bench.output import note, progress
@@ -150,6 +152,8 @@ def recorded(
 
     def finished(row: Measurement, seconds: NDArray[float64]) -> None:
         world.page.end_row()
+        if world.emulation:
+            row = marked(world.emulation, row)
         with watchdog.whole:
             rows.append(row)  # shown even where it cannot be written
             if journal:
@@ -200,7 +204,9 @@ def _new_run(world: World, run_id: str | None, seed: int, hosts: dict[str, Any])
         command=command_line(),
         status="running",
         seed=seed,
-        environment=environment | ({"other_hosts": hosts} if hosts else {}),
+        environment=environment
+        | ({"other_hosts": hosts} if hosts else {})
+        | ({"emulation": emulation_environment(world.emulation)} if world.emulation else {}),
     )
 
 

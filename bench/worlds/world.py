@@ -16,6 +16,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation.runtime import Record as Emulation
 from clusterbench.bench.emulation.runtime import current as current_emulation
 from clusterbench.bench.hosts.environment import thread_level_name
 from clusterbench.bench.hosts.gpu_state import gpu_uuids
@@ -100,6 +101,8 @@ class World:
     """Where this rank tells what it is at."""
     account: TimeAccount = field(default_factory=TimeAccount)
     """What this rank's time goes into."""
+    emulation: Emulation | None = None
+    """The emulated network between its hosts; None for a real one."""
 
     @property
     def rank(self) -> int:
@@ -150,8 +153,8 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
     """
     cores = sorted(os.sched_getaffinity(0))
     # Emulated hosts have the cores of one machine.
-    emulated = current_emulation() is not None
-    local_size = (launch.launcher_size() if emulated else launch.launcher_local_size()) or 1
+    emulation = current_emulation()
+    local_size = (launch.launcher_size() if emulation else launch.launcher_local_size()) or 1
     yields = []
     # A mask of one core says nothing yet: a launcher that binds gives every rank one of its own.
     usable = len(cores) if len(cores) > 1 else os.cpu_count() or 1
@@ -178,7 +181,7 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         raise WorldError(alone)
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     host = socket.gethostname()
-    sharing = comm if emulated else local
+    sharing = comm if emulation else local
     masks = sharing.allgather(tuple(cores))
     mine, pinned_by = _choose_core(masks, sharing.rank)
     if pinned_by == "clusterbench":
@@ -210,6 +213,7 @@ def join_world(environment: Mapping[str, str] | None = None, watchdog: Watchdog 
         yields=tuple(yields),
         watch=unwatched if watchdog is None else watchdog.feed,
         page=page,
+        emulation=emulation,
     )
 
 
