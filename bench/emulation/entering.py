@@ -11,9 +11,9 @@ from pathlib import Path
 from clusterbench.bench.emulation.batches import PREFIX
 from clusterbench.bench.emulation.plan import Plan
 
-ENTER, REMOTE, HOSTS, STARTED = "enter", "remote", "hosts", "started"
-"""Files of the runtime folder: both scripts, the names of all hosts, and a folder with a file for each that was
-entered."""
+ENTER, REMOTE, RANK, HOSTS, STARTED, ENDED = "enter", "remote", "rank", "hosts", "started", "ended"
+"""What lies in the runtime folder: scripts, the names of all hosts, and folders with a file for each host that was
+entered, and for each rank that failed."""
 
 _ENTER = """#!/bin/sh
 # HOST COMMAND...: run COMMAND on an emulated host.
@@ -32,17 +32,25 @@ host=$1
 shift
 exec {folder}/{enter} "$host" sh -c "$*"
 """
+_RANK = """#!/bin/sh
+# COMMAND...: run it, and keep its exit code where it fails.
+"$@"
+code=$?
+[ $code = 0 ] || echo $code > {folder}/{ended}/$$
+exit $code
+"""
 
 
 def write_scripts(plan: Plan, folder: Path) -> None:
     """Put into the runtime folder what starts processes on the hosts of a plan."""
-    names = {"prefix": PREFIX, "folder": folder, "hosts": HOSTS, "started": STARTED, "enter": ENTER}
-    for name, text in ((ENTER, _ENTER), (REMOTE, _REMOTE)):
+    names = {"prefix": PREFIX, "folder": folder, "hosts": HOSTS, "started": STARTED, "enter": ENTER, "ended": ENDED}
+    for name, text in ((ENTER, _ENTER), (REMOTE, _REMOTE), (RANK, _RANK)):
         path = folder / name
         path.write_text(text.format(**names), "utf-8")
         path.chmod(0o755)
     (folder / HOSTS).write_text(hosts_file(plan), "utf-8")
-    (folder / STARTED).mkdir(exist_ok=True)
+    for name in (STARTED, ENDED):
+        (folder / name).mkdir(exist_ok=True)
 
 
 def hosts_file(plan: Plan) -> str:
@@ -57,3 +65,10 @@ def not_entered(plan: Plan, folder: Path) -> list[str]:
     return [
         plan.hosts[number] for number in sorted(set(plan.ranks)) if not (folder / STARTED / plan.hosts[number]).exists()
     ]
+
+
+def first_failure(folder: Path) -> int | None:
+    """The exit code of the rank that failed first, where `RANK` started it; None where none is known."""
+    ended = sorted((folder / ENDED).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    codes = [path.read_text("utf-8").strip() for path in ended]
+    return next((int(code) for code in codes if code.isdigit()), None)

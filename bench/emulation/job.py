@@ -131,7 +131,9 @@ def record_of(asked: Emulation, inodes: dict[str, int] | None = None) -> runtime
 def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) -> int:
     hosts = asked.hosts()
     remote = str(folder / entering.REMOTE)
-    line = mpi_line(asked.mpiexec, asked.family, remote, hosts, asked.command)
+    # Intel's mpiexec ends with 255 where a rank on another host fails, whatever its exit code.
+    keeping = [str(folder / entering.RANK)] if asked.family == "impi" else []
+    line = mpi_line(asked.mpiexec, asked.family, remote, hosts, [*keeping, *asked.command])
     # mpiexec runs on the host of rank 0, as on a cluster, whose network its messages to the others take.
     enter = [str(folder / entering.ENTER), hosts[0]]
     variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts))
@@ -157,7 +159,9 @@ def _exit_code(asked: Emulation, folder: Path, done: Finished) -> int:
             "launch across hosts; expected an MPI that starts ranks by a program in the place of ssh and connects them "
             "by TCP"
         )
-    return done.exit_code if done.exit_code >= 0 else exit_codes.FAILED
+    if not done.exit_code:
+        return exit_codes.GOOD
+    return entering.first_failure(folder) or max(done.exit_code, exit_codes.FAILED)
 
 
 @contextmanager

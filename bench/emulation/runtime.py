@@ -11,8 +11,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,11 @@ def read_record(folder: Path = FOLDER) -> Record | None:
 
 def forget(folder: Path = FOLDER) -> None:
     """Remove the record, and all that lies beside it but the lock."""
-    for path in (folder / _RECORD, folder / f"{_RECORD}.new", folder / "hosts", folder / "enter", folder / "remote"):
-        path.unlink(missing_ok=True)
-    for path in (folder / "started").glob("*"):
-        path.unlink(missing_ok=True)
-    with suppress(OSError):
-        (folder / "started").rmdir()
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
 
 
 def current(folder: Path = FOLDER) -> Record | None:

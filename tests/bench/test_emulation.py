@@ -1,0 +1,291 @@
+"""`clusterbench emulate`: a network with real ranks on it, what is refused, and that nothing is ever left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from called import clusterbench
+
+from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation import batches, job, network, runtime
+from clusterbench.bench.emulation.mpi_lines import mpi_line
+from clusterbench.bench.emulation.plan import EmulationError, outline, plan
+from clusterbench.bench.launching.launch import LaunchError, launcher
+from clusterbench.collectives.topology.spec import topology_from
+from clusterbench.results.journal import read_journal
+
+RACKS = "leaf-spine:racks=2,hosts=2,taper=2"
+PLAN = plan(outline(topology_from(RACKS)), 1e-3)
+RECORD = runtime.Record(pid=1, topology=RACKS, folder="/", scale=1e-3, rate=12.5e6, hosts={"h0": 0},
+                        namespaces=tuple(job.namespaces(PLAN)))  # fmt: skip
+
+
+class Machine:
+    """Stands for ip(8) and tc(8) of a machine: which namespaces there are, and what runs in them."""
+
+    def __init__(self, *names: str, fails: str = "") -> None:
+        self.names, self.fails = list(names), fails
+        self.running = {names[0]: [4711]} if names else {}
+
+    def __call__(self, command: Sequence[str], text: str) -> str:
+        words = " ".join(command)
+        if self.fails and self.fails in words:
+            raise EmulationError(f"{words}: no")
+        match command[1:3]:
+            case ["netns", "list"]:
+                return "".join(f"{name} (id: 3)\n" for name in self.names)
+            case ["netns", "pids"]:
+                return "".join(f"{pid}\n" for pid in self.running.get(command[3], []))
+            case ["netns", "delete"]:
+                self.names.remove(command[3])
+        self.names += [line.split()[2] for line in text.splitlines() if line.startswith("netns add")]
+        return ""
+
+
+def test_only_what_is_named_and_ours_is_removed_and_what_runs_inside_is_ended() -> None:
+    machine, pids = Machine("clusterbench-h0", "clusterbench-other", "theirs"), []
+    removed = network.remove(["clusterbench-h0", "clusterbench-h1", "theirs"], machine, pids.extend)
+    assert (removed, pids, machine.names) == (["clusterbench-h0"], [4711], ["clusterbench-other", "theirs"])
+
+
+def test_a_network_that_fails_half_way_is_removed_and_the_first_error_told() -> None:
+    machine = Machine(fails="tc -n clusterbench-leaf0")
+    with pytest.raises(EmulationError, match="tc -n clusterbench-leaf0"):
+        network.make(PLAN, machine)
+    assert len(machine.names) == len(PLAN.names)
+    network.remove(job.namespaces(PLAN), machine)
+    assert machine.names == []
+
+
+def test_what_cannot_be_removed_is_said_and_the_rest_is_removed() -> None:
+    machine = Machine(*job.namespaces(PLAN), fails="delete clusterbench-h1")
+    machine.running = {}
+    with pytest.raises(EmulationError, match="not removed: ip netns delete clusterbench-h1"):
+        network.remove(job.namespaces(PLAN), machine)
+    assert machine.names == ["clusterbench-h1"]
+
+
+def test_what_a_killed_emulation_has_left_is_removed_once_it_is_recorded(tmp_path: Path) -> None:
+    machine, said = Machine("theirs", *job.namespaces(PLAN)), []
+    with pytest.raises(EmulationError, match="clusterbench-h0 is there and no emulation has recorded it"):
+        job.clean(tmp_path, said.append, machine)
+    runtime.write_record(RECORD, tmp_path)
+    assert runtime.read_record(tmp_path) == RECORD
+    job.clean(tmp_path, said.append, machine)
+    assert machine.names == ["theirs"]
+    assert said == ["removed 7 network namespaces that process 1 had left"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_emulation_at_a_time(tmp_path: Path) -> None:
+    with runtime.sole(tmp_path):
+        runtime.write_record(RECORD, tmp_path)
+        with pytest.raises(EmulationError, match="process 1 emulates leaf-spine"), runtime.sole(tmp_path):
+            pass
+    with runtime.sole(tmp_path):
+        pass
+
+
+def test_a_process_is_a_rank_of_an_emulation_by_its_network_namespace_only(tmp_path: Path) -> None:
+    assert runtime.current(tmp_path) is None
+    runtime.write_record(RECORD, tmp_path)
+    assert runtime.current(tmp_path) is None
+    mine = replace(RECORD, hosts={"h0": Path("/proc/self/ns/net").stat().st_ino})
+    runtime.write_record(mine, tmp_path)
+    assert runtime.current(tmp_path) == mine
+    (tmp_path / "emulation.json").write_text('{"pid": 1}')
+    assert runtime.current(tmp_path) is None
+
+
+def test_each_mpi_starts_its_ranks_where_they_are_placed() -> None:
+    hosts = ["h1", "h0", "h1", "h0"]
+    mpich = mpi_line("mpiexec", "mpich", "/r", hosts, ["a"])
+    assert mpich[-7:] == ["-hosts", "h1:2,h0:2", "-rankmap", "0,1,0,1", "-n", "4", "a"]
+    assert mpi_line("mpiexec", "impi", "/r", hosts, ["a"])[-23:].count(":") == 3
+    openmpi = mpi_line("mpiexec", "openmpi", "/r", hosts, ["a"])
+    assert openmpi[-7:] == ["--host", "h1,h0,h1,h0", "--map-by", "seq", "-n", "4", "a"]
+    assert openmpi[openmpi.index("btl") + 1] == "tcp,self,sm"
+    with pytest.raises(LaunchError, match="no MPI that is known"):
+        mpi_line("mpiexec", "unknown", "/r", hosts, ["a"])
+
+
+def test_missing_tools_and_rights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(network.shutil, "which", lambda tool, path=None: None if tool == "tc" else tool)
+        with pytest.raises(
+            EmulationError, match="no program tc; expected it on the path: install the package iproute2"
+        ):
+            network.refuse_unable()
+    monkeypatch.setattr(network.shutil, "which", lambda tool, path=None: tool)
+    monkeypatch.setattr(network, "_RIGHTS", {63: "CAP_OF_NOBODY"})
+    with pytest.raises(EmulationError, match="CAP_OF_NOBODY missing; expected root"):
+        network.refuse_unable()
+
+
+# With real ranks
+
+
+def unable() -> str:
+    """Why no network can be made here; empty where one can."""
+    try:
+        network.refuse_unable()
+        network.run(["ip", "netns", "add", "probe-of-clusterbench"])
+        network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
+    except EmulationError as error:
+        return str(error)
+    return "" if launcher() is None else "inside a rank"
+
+
+@pytest.fixture
+def clean_machine() -> None:
+    why = unable()
+    if why:
+        pytest.skip(f"no network can be made here: {why}")
+
+
+def emulate(*arguments: str) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "clusterbench.bench", "emulate", "--topology", RACKS, *arguments]
+    return subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def seen() -> tuple[str, str]:
+    """What the machine shows of networks."""
+    return network.run(["ip", "netns", "list"]), network.run(["ip", "-br", "link"])
+
+
+def wait_until_started(process: subprocess.Popen[str]) -> None:
+    started = runtime.FOLDER / "started"
+    until = time.monotonic() + 60
+    while len(list(started.glob("*"))) < 4:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+RANK = """
+import mpi4py; mpi4py.rc.threads = False
+from mpi4py import MPI
+import socket
+names = MPI.COMM_WORLD.gather(MPI.Get_processor_name().partition(".")[0])
+ping = MPI.COMM_WORLD.sendrecv(b"x" * 100000, (MPI.COMM_WORLD.rank + 1) % 4, source=(MPI.COMM_WORLD.rank - 1) % 4)
+local = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).size
+if MPI.COMM_WORLD.rank == 0:
+    print("world", *names, len(ping), local, socket.gethostname(), flush=True)
+raise SystemExit(0)
+"""
+
+
+@pytest.mark.mpi
+@pytest.mark.every_mpi
+def test_ranks_are_on_hosts_of_their_own_and_nothing_is_left(clean_machine: None) -> None:
+    before = seen()
+    code, out, err = ended(emulate("-T", "60", "--", sys.executable, "-c", RANK))
+    assert (code, out.split()) == (0, ["world", "h0", "h1", "h2", "h3", "100000", "1", "h0"]), err
+    assert "scale 1:" in err
+    assert seen() == before
+    assert [path.name for path in runtime.FOLDER.iterdir()] == ["emulation.lock"]
+
+
+@pytest.mark.mpi
+@pytest.mark.every_mpi
+def test_the_exit_code_is_that_of_the_command_and_124_where_it_hangs(clean_machine: None) -> None:
+    before = seen()
+    assert ended(emulate("--", "sh", "-c", "exit 7"))[0] == 7
+    assert ended(emulate("-T", "1", "--", "sleep", "600"))[0] == exit_codes.TIMED_OUT
+    assert seen() == before
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_after_an_interrupt(number: signal.Signals, clean_machine: None) -> None:
+    before = seen()
+    process = emulate("--", "sleep", "654321")
+    wait_until_started(process)
+    process.send_signal(number)
+    assert ended(process)[0] == exit_codes.FAILED
+    assert seen() == before
+    assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
+
+
+@pytest.mark.mpi
+def test_the_next_call_removes_what_a_killed_one_has_left_and_nothing_else(clean_machine: None) -> None:
+    network.run(["ip", "netns", "add", "probe-of-clusterbench"])
+    try:
+        before = seen()
+        process = emulate("--", "sleep", "654321")
+        wait_until_started(process)
+        # A second one meanwhile is refused, and spoils nothing.
+        code, _, err = ended(emulate("--", "true"))
+        assert (code, f"process {process.pid} emulates" in err) == (exit_codes.USAGE, True)
+        process.kill()
+        process.communicate()
+        assert batches.PREFIX in seen()[0]
+        code, _, err = ended(emulate("--", "true"))
+        assert code == 0
+        assert f"removed 7 network namespaces that process {process.pid} had left" in err
+        assert seen() == before
+        assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
+    finally:
+        network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.mpi
+def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds(
+    clean_machine: None, tmp_path: Path
+) -> None:
+    run = ["-m", "clusterbench.bench", "collectives", "run", "all_reduce", "-b", "64K", "-n", "6", "-w", "1"]
+    run += ["--algorithm", "ring", "--placement", "out-of-place", "--journal", str(tmp_path), "--json"]
+    fault = "link:leaf0-spine0=0.5"
+    code, out, err = ended(emulate("-T", "120", "--fault", fault, "--rate", "40Mbit", "--", sys.executable, *run))
+    assert code == 0, err
+    (row,) = json.loads(out)["rows"]
+    assert (row["evidence"], row["topology"], row["nodes"], row["host"]) == ("emulated", RACKS, 4, "h0")
+    assert row["wrong"] == 0
+    assert f"emulated at 1:2500 of its rates, fault {fault}" in row["note"]
+    # The uplink is half of what it was, so a quarter of two hosts' 40 Mbit/s; 64 KiB must cross it both ways.
+    assert row["bound_s"] == pytest.approx((65536 * 1514 / 1448 - 3028) / 2.5e6, rel=1e-3)
+    assert 0 < row["bound_share"] < 1
+    (journal,) = tmp_path.glob("*.jsonl")
+    recorded = read_journal(journal).run.environment["emulation"]
+    assert recorded["hosts"] == ["h0", "h1", "h2", "h3"]
+    assert "leaf0>spine0: 2500000 bytes/s, bucket 3028 bytes" in recorded["links"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--topology", "single-switch:nodes=64"], "expected at most 32"),
+        (["--topology", RACKS, "--rate", "1Gbit"], "cores carry"),
+        (["--topology", RACKS, "--rate", "fast"], "expected bytes/s as in 12.5M"),
+        (["--topology", RACKS, "--fault", "link=leaf0-leaf1:0.5"], "no link between"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_made(arguments: list[str], said: str) -> None:
+    done = clusterbench("emulate", *arguments, "--", "true")
+    assert (done.returncode, said in done.stderr) == (exit_codes.USAGE, True), done.stderr
+
+
+def test_a_command_that_is_not_there_is_refused() -> None:
+    done = clusterbench("emulate", "--topology", RACKS, "--", "no-such-program")
+    assert (done.returncode, "no such program" in done.stderr) == (exit_codes.USAGE, True)
