@@ -28,7 +28,7 @@ from clusterbench.bench.measuring.collective_request import (
     is_library,
 )
 from clusterbench.bench.measuring.collective_schedules import Schedules, call_for
-from clusterbench.bench.measuring.expectations import Asked, Expectations, expectations
+from clusterbench.bench.measuring.expectations import Asked, Expectations, expectations, machine_of
 from clusterbench.bench.measuring.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
@@ -148,9 +148,8 @@ class CollectiveRuns:
         if not request.topology or not any(ORDER in dict(spec.options) for spec in request.algorithms):
             return call
         from clusterbench.collectives.topology.nearness import nearness
-        from clusterbench.collectives.topology.spec import topology_from
 
-        near = agreed(world, lambda: nearness(topology_from(request.topology)))
+        near = agreed(world, lambda: nearness(machine_of(request)))
         return replace(call, nearness=lambda: near)
 
     def _expectations(self, call: Call) -> Expectations:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clusterbench.collectives.bounds.bounds import Bound as Proven
     from clusterbench.collectives.bounds.bounds import Limits
     from clusterbench.collectives.simulator.patterns import Patterns
+    from clusterbench.collectives.topology.graph import Topology
 
 MOST_RANKS = 256
 """Ranks up to which the library's time is expected from all algorithms; it takes some seconds there."""
@@ -84,16 +85,21 @@ def _by_messages(asked: Asked, links: Links) -> Expectations:
     return Expectations(bounds, {}, _expected(asked, lambda made, size: price_s(made, size, links)))
 
 
+def machine_of(request: Request) -> Topology:
+    """The topology of a request that has one, at the rates of what is emulated. Raises `TopologyError`."""
+    from clusterbench.collectives.topology.spec import topology_from
+
+    return emulated_machine(request.emulation) if request.emulation else topology_from(request.topology)
+
+
 def _by_topology(asked: Asked) -> Expectations:
     from clusterbench.collectives.bounds.bounds import limits
     from clusterbench.collectives.simulator.patterns import Patterns
     from clusterbench.collectives.simulator.phases import price_by
     from clusterbench.collectives.topology.graph import TopologyError
-    from clusterbench.collectives.topology.spec import topology_from
 
     call, request = asked.call, asked.request
-    emulation = request.emulation
-    machine = emulated_machine(emulation) if emulation else topology_from(request.topology)
+    emulation, machine = request.emulation, machine_of(request)
     if len(machine.ranks) != call.ranks:
         raise TopologyError(
             f"--topology {request.topology[:120]} has {len(machine.ranks)} ranks; expected {call.ranks}, as many as run"
