@@ -109,19 +109,17 @@ class _Reading:
         """Which step touches which cell, in order."""
         for node, at, g, step, source, target in self.each():
             kind = step.kind
+            kept = target if kind.stores else source
             for k in range(step.count):
-                src, dst = self.accesses[g, source + k], self.accesses[g, target + k]
-                apart = source != target
-                if kind.reads_source and (kind.is_local or (kind.stores and apart)):
-                    src.append(Access(at + _COPY, False, False, node))
-                    dst.append(Access(at + _COPY, True, kind.is_local and kind.reduces, node))
+                if kind.reads_source and (kind.is_local or (kind.stores and source != target)):
+                    self.accesses[g, source + k].append(Access(at + _COPY, False, False, node))
+                    writing = Access(at + _COPY, True, kind.is_local and kind.reduces, node)
+                    self.accesses[g, target + k].append(writing)
                     self.copied.setdefault((g, target + k), source + k)
-                if kind.receives and kind.stores:
-                    dst.append(Access(at + _RECEIVE, True, kind.reduces, node))
-                elif kind.receives:
-                    src.append(Access(at + _RECEIVE, False, False, node))
+                if kind.receives:
+                    self.accesses[g, kept + k].append(Access(at + _RECEIVE, kind.stores, kind.reduces, node))
                 if kind.sends:
-                    (dst if kind.stores else src).append(Access(at + _SEND, False, False, node))
+                    self.accesses[g, kept + k].append(Access(at + _SEND, False, False, node))
         for touched in self.accesses.values():
             touched.sort(key=lambda access: (access.at, access.writes))
 

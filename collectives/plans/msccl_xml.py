@@ -24,6 +24,7 @@ from pathlib import Path
 
 from clusterbench.collectives.collective import COLLECTIVES, Collective
 from clusterbench.collectives.plans.plan import KINDS, Gpu, Place, Plan, PlanError, Step, ThreadBlock
+from clusterbench.collectives.schedule import ScheduleError
 from clusterbench.collectives.schedule_file import MOST_RANKS, check_size
 from clusterbench.collectives.topology.graph import TopologyError
 from clusterbench.collectives.topology.xml_tree import Element, read_xml
@@ -51,6 +52,10 @@ def read_plan(text: str, file: str) -> Plan:
         return _plan(read_xml(text, file), file)
     except TopologyError as error:  # of the XML itself, or an attribute
         raise PlanError(str(error)) from None
+    except PlanError:
+        raise
+    except ScheduleError as error:
+        raise PlanError(f"{file}: {error}") from None
 
 
 def _plan(root: Element, file: str) -> Plan:

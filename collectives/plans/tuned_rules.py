@@ -5,8 +5,8 @@ communicator sizes; for each of these the size and how many rules; a rule is the
 holds, the algorithm, its fan-in or fan-out, the segment size in bytes, and in version 2, whose file begins with
 `rule-file-version-2`, perhaps the most requests in flight. What is missing, or algorithm 0, leaves the choice to Open
 MPI's own fixed rules. Sources: Open MPI's documentation, "Tuning Collectives" (docs.open-mpi.org, v5.0.x and later),
-and `ompi/mca/coll/tuned/coll_tuned_dynamic_file.c`, which ignores a whole file for one mistake, and tells only with
-`--mca coll_base_verbose 1`.
+and `ompi/mca/coll/tuned/coll_tuned_dynamic_file.c`, which ignores a whole file for one mistake: Open MPI 5.0.11 as it
+is shipped does so in silence.
 
 It is loaded by `--mca coll_tuned_use_dynamic_rules 1 --mca coll_tuned_dynamic_rules_filename FILE`. Version 2 needs
 Open MPI 5.0.7; earlier ones would not read it. JSON, which 6.0 takes besides, is not read here.

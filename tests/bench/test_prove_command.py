@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import plans
 import pytest
 from click import UsageError
 
@@ -78,3 +79,33 @@ def test_a_file_without_a_root_is_given_none(tmp_path: Path) -> None:
 def test_what_cannot_be_proven_is_refused(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         prove(*arguments)
+
+
+def test_a_schedule_is_written_as_a_plan_of_msccl_and_proven_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ring.xml"
+    prove("ring", "--collective", "all_gather", "-p", "4", "--write", str(path), "--json")
+    written = json.loads(capsys.readouterr().out)["rows"]
+    prove(str(path), "--json")
+    assert json.loads(capsys.readouterr().out)["rows"] == written
+
+
+def test_a_plan_that_cannot_end_is_refused_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "stuck.xml"
+    first = plans.step("r", "o1", "o1"), plans.step("s", "o0")
+    second = plans.step("r", "o0", "o0"), plans.step("s", "o1")
+    stuck = [
+        plans.gpu(plans.block(*steps, send=peer, recv=peer), chunks=(1, 2, 0))
+        for steps, peer in ((first, 1), (second, 0))
+    ]
+    path.write_text(plans.algo("allgather", 2, *stuck))
+    with pytest.raises(
+        ScheduleFileError, match=r"stuck\.xml: deadlock: gpu 0, tb 0, step 0 \(line 5\) waits for gpu 1"
+    ):
+        prove(str(path))
+
+
+def test_what_msccl_does_not_have_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ScheduleFileError, match=r"x\.xml: MSCCL has no gather; it has all_reduce"):
+        prove("binomial", "--collective", "gather", "--write", str(tmp_path / "x.xml"))

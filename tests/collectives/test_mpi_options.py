@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mpi
+import plans
 import pytest
 
 from clusterbench.collectives.algorithm import Call
@@ -68,6 +69,28 @@ def test_a_schedule_that_fails_its_proof_is_never_run(folder: Path, on_three: di
     assert "added twice" in finished.stderr
     assert "Traceback" not in finished.stderr
     assert not list((folder / "wrong").glob("*"))
+
+
+def test_a_plan_of_msccl_is_proven_and_run(tmp_path: Path) -> None:
+    right, stuck, wrong = (tmp_path / f"{name}.xml" for name in ("right", "stuck", "wrong"))
+    right.write_text(plans.ring(4))
+    stuck.write_text(plans.ring(4).replace('type="s"', 'type="nop"', 1))
+    wrong.write_text(plans.ring(4).replace('type="rrcs"', 'type="rcs"', 1))
+    ran, unpaired, refused = mpi.each(4, [
+        ("collectives", "run", "all_reduce", "-b", "4K", "--schedule", str(path), *FEW, "--json", "--journal",
+         str(tmp_path / path.stem)) for path in (right, stuck, wrong)
+    ])  # fmt: skip
+    rows = mpi.document(ran)["rows"]
+    assert [row["algorithm"] for row in rows] == ["file:right.xml"] * 2
+    assert [what_ran(row["algorithm"], row["note"]) for row in rows] == [str(right)] * 2
+    assert all(row["wrong"] == 0 and row["transport"] == "mpi" for row in rows)
+    for finished, complaint in (
+        (unpaired, "stuck.xml, line 22: gpu 1, tb 0, step 6 receives what has no partner"),
+        (refused, "file:wrong.xml is not run, as it fails its proof: "),
+    ):
+        assert finished.exit_code == 2
+        assert finished.stderr.count(complaint) == 1
+        assert "Traceback" not in finished.stderr
 
 
 def test_a_schedule_for_another_call_is_refused(tmp_path: Path, on_three: dict[str, mpi.Finished]) -> None:
