@@ -69,7 +69,11 @@ def list_algorithms(as_json: bool, as_csv: bool) -> None:
     "-r", "--root", type=click.IntRange(0), help="Root of a rooted collective; 0 by default, a file has its own."
 )
 @click.option("--draw", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture of the steps (SVG).")
-@click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the schedule to a file (JSON).")
+@click.option(
+    "--write",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the schedule to a file: JSON, or MSCCL XML where its name ends in .xml.",
+)
 @machine_options
 def prove_schedule(
     what: str,
@@ -125,7 +129,7 @@ def prove_schedule(
 
 def _schedules(what: str, ranks: int | None, name: str | None, root: int | None) -> list[tuple[str, Schedule]]:
     """The schedules that the arguments of `prove` mean, with what they are called."""
-    if isfile(what) or what.endswith(".json"):  # noqa: PTH113 # pathlib's fails for a text longer than a file's name
+    if isfile(what) or what.endswith((".json", ".xml")):  # noqa: PTH113 # pathlib's fails for a text longer than a file's name
         return [_from_file(what, ranks, name, root)]
     from clusterbench.collectives import discovery
     from clusterbench.collectives.algorithm import LIBRARY, Call, parse_specs

@@ -34,11 +34,14 @@ MSCCL_MAX_NUM_THREAD_BLOCKS_PER_CHANNEL of microsoft/msccl (`src/include/msccl.h
 
 FULL = 160
 """Steps from which a thread block is followed by one of another channel: those that only wait need room as well."""
+SLOTS = 2
+"""Messages of a round that one channel takes: as many as it keeps under the protocol Simple, whose step fills
+MSCCL_CHUNKSTEPS = NCCL_STEPS / 2 of its NCCL_STEPS buffers. A later round follows when these were received, so that no
+send waits for its own round."""
 MOST_BYTES = 1 << 40
 """Up to which size a plan is offered; MSCCL offers one that does not say it up to 128 MiB."""
 
 _THEIRS = {ours: theirs for theirs, ours in NAMES.items()}
-_LOCAL = -1
 
 
 def xml_of(schedule: Schedule, name: str) -> str:
@@ -105,7 +108,12 @@ class _Rank:
         self.homes: dict[int, Place] = {}
         self.scratch = 0
         self.blocks: list[_Block] = []
-        self.open: dict[tuple[int, str], _Block] = {}
+        self.inside: list[_Block] = []
+        """The thread blocks that move what stays on the GPU."""
+        self.lanes: dict[tuple[int, int], tuple[_Block, _Block]] = {}
+        """By peer and lane, the thread block that sends now and that which receives from it there."""
+        self.channels: Counter[int] = Counter()
+        """How many channels to each peer there are."""
         self.written: dict[int, _Access] = {}
         self.read: dict[int, list[_Access]] = defaultdict(list)
 
@@ -123,16 +131,11 @@ class _Rank:
         self.scratch += 1
         return self.scratch - 1
 
-    def block(self, peer: int, end: str, channel: int) -> _Block:
-        """The thread block for a peer and direction that is on a channel."""
-        block = self.open.get((peer, end))
-        if block is None or block.channel != channel:
-            if len(self.blocks) >= MOST_BLOCKS:
-                raise ScheduleError(f"rank {self.rank} needs more than {MOST_BLOCKS} thread blocks, the most of MSCCL")
-            ends = (peer if end == "send" else -1, peer if end == "recv" else -1)
-            block = self.open[peer, end] = _Block(len(self.blocks), *ends, channel)
-            self.blocks.append(block)
-        return block
+    def new_block(self, send: int, recv: int, channel: int) -> _Block:
+        if len(self.blocks) >= MOST_BLOCKS:
+            raise ScheduleError(f"rank {self.rank} needs more than {MOST_BLOCKS} thread blocks, the most of MSCCL")
+        self.blocks.append(_Block(len(self.blocks), send, recv, channel))
+        return self.blocks[-1]
 
     def waits(self, block: _Block, reads: list[int], writes: list[int]) -> dict[int, int]:
         """The steps of other thread blocks, one of each, that a step must wait for."""
@@ -168,12 +171,13 @@ class _Rank:
 
     def local(self, step: _Operation, reads: list[int], writes: list[int]) -> None:
         """A step inside the GPU; where the thread block for these is full, in one more."""
-        number = 0
-        while (block := self.open.get((_LOCAL, f"local {number}"))) is not None:
+        for block in self.inside:
             if len(block.lines) + 1 + len(self.waits(block, reads, writes)) <= MOST_STEPS:
                 break
-            number += 1
-        self.add(self.block(_LOCAL, f"local {number}", 0), step, reads, writes)
+        else:
+            block = self.new_block(-1, -1, 0)
+            self.inside.append(block)
+        self.add(block, step, reads, writes)
 
     def value(self, chunk: int) -> Place:
         """Where the value of a chunk lies."""
@@ -200,6 +204,7 @@ def _write_round(schedule: Schedule, ranks: list[_Rank], part: Phase) -> None:
     rows.sort(key=lambda row: first[row[0], row[2]])
     written = Counter((dst, dst_chunk + k) for _, _, dst, dst_chunk, count, _ in rows for k in range(count))
     aside = dict.fromkeys({row[0] for row in rows}, schedule.chunks + schedule.scratch_chunks)
+    messages: Counter[tuple[int, int]] = Counter()
     writes: list[Callable[[], None]] = []
     for src, src_chunk, dst, dst_chunk, count, reduces in rows:
         here, there = ranks[src], ranks[dst]
@@ -207,7 +212,9 @@ def _write_round(schedule: Schedule, ranks: list[_Rank], part: Phase) -> None:
         if src != dst:
             alone = {chunk for chunk in targets if reduces and written[dst, chunk] > 1}
             for sent, received in _runs(here, sources, there, targets, reduces, alone):
-                writes.append(_message(here, there, sent, received, reduces))
+                lane = messages[src, dst] // SLOTS
+                messages[src, dst] += 1
+                writes.append(_message(here, there, lane, sent, received, reduces))
             continue
         if any(written[src, chunk] for chunk in sources):
             kept = list(range(aside[src], aside[src] + count))
@@ -238,10 +245,12 @@ def _runs(
         yield [sources[i] for i in run], [targets[i] for i in run]
 
 
-def _message(here: _Rank, there: _Rank, sent: list[int], received: list[int], reduces: bool) -> Callable[[], None]:
+def _message(
+    here: _Rank, there: _Rank, lane: int, sent: list[int], received: list[int], reduces: bool
+) -> Callable[[], None]:
     """Write the step that sends; gives back what writes the one that receives."""
     source, target, count = here.value(sent[0]), there.home(received[0]), len(sent)
-    sending, receiving = _channel(here, there)
+    sending, receiving = _channel(here, there, lane)
     here.add(sending, _Operation("s", source, target, count), sent, [])
     receiving.coming += 1
 
@@ -254,20 +263,19 @@ def _message(here: _Rank, there: _Rank, sent: list[int], received: list[int], re
     return receive
 
 
-def _channel(here: _Rank, there: _Rank) -> tuple[_Block, _Block]:
-    """The thread blocks of a pair on a channel on which neither is nearly full."""
-    ranks = here.schedule.ranks
-    stride = -(-ranks // MOST_PEERS)
-    channel = (there.rank - here.rank) % ranks // MOST_PEERS
-    opened = here.open.get((there.rank, "send"))
-    if opened is not None:
-        channel = opened.channel
-        other = there.open[here.rank, "recv"]
-        if max(len(opened.lines), len(other.lines) + other.coming) >= FULL:
-            channel += stride
-    if channel >= MOST_CHANNELS:
-        raise ScheduleError(f"rank {here.rank} sends rank {there.rank} more than {MOST_CHANNELS} channels can take")
-    return here.block(there.rank, "send", channel), there.block(here.rank, "recv", channel)
+def _channel(here: _Rank, there: _Rank, lane: int) -> tuple[_Block, _Block]:
+    """The thread blocks at both ends of a lane of a pair; where one is nearly full, on a channel more."""
+    ends = here.lanes.get((there.rank, lane))
+    if ends is None or max(len(ends[0].lines), len(ends[1].lines) + ends[1].coming) >= FULL:
+        ranks = here.schedule.ranks
+        # So that no rank has more than MOST_PEERS peers on a channel, in either direction.
+        channel = (there.rank - here.rank) % ranks // MOST_PEERS + -(-ranks // MOST_PEERS) * here.channels[there.rank]
+        if channel >= MOST_CHANNELS:
+            raise ScheduleError(f"rank {here.rank} sends rank {there.rank} more than {MOST_CHANNELS} channels can take")
+        here.channels[there.rank] += 1
+        ends = here.new_block(there.rank, -1, channel), there.new_block(-1, here.rank, channel)
+        here.lanes[there.rank, lane] = ends
+    return ends
 
 
 def _local(rank: _Rank, sources: list[int], targets: list[int], reduces: bool) -> None:

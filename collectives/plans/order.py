@@ -43,8 +43,8 @@ class Order:
         return _clocks(np.array(self.sorted, np.int64), starts, flat, own, number, blocks)
 
 
-def order_of(plan: Plan) -> Order:
-    """Order the steps of a plan.
+def order_of(plan: Plan, slots: int | None = None) -> Order:
+    """Order the steps of a plan, whose channels keep up to `slots` messages, or any number of them.
 
     Raises `PlanError` where a send or a receive has no partner, two thread blocks share a channel to one peer, sizes do
     not fit, a wait is for what does not exist or tells nobody, or steps wait for one another round a circle.
@@ -64,7 +64,23 @@ def order_of(plan: Plan) -> Order:
             before[number].append(node[g, waits_for[0], _told(plan, (g, b, s), waits_for)])
         if number in sender:
             before[number].append(sender[number])
+    if slots is not None:
+        for sends, receives in _channels(sender, steps).values():
+            for taken, sent in zip(receives, sends[slots:], strict=False):
+                before[sent].append(taken)
     return Order(steps, sender, _sorted(plan, steps, before), before)
+
+
+def _channels(
+    sender: dict[int, int], steps: list[tuple[int, int, int]]
+) -> dict[tuple[int, int], tuple[list[int], list[int]]]:
+    """The nodes that send and those that receive on each channel, in order, by the thread block that sends."""
+    found: dict[tuple[int, int], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for receives, sends in sorted(sender.items()):
+        ends = found[steps[sends][:2]]
+        ends[0].append(sends)
+        ends[1].append(receives)
+    return found
 
 
 def _told(plan: Plan, waiting: tuple[int, int, int], waits_for: tuple[int, int]) -> int:

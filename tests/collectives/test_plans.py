@@ -19,6 +19,7 @@ from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import algorithms
 from clusterbench.collectives.plans.msccl_writer import xml_of
 from clusterbench.collectives.plans.msccl_xml import NAMES, read_plan
+from clusterbench.collectives.plans.order import order_of
 from clusterbench.collectives.plans.plan import Plan, PlanError, Step
 from clusterbench.collectives.plans.scheduling import schedule_of
 from clusterbench.collectives.proof import Proof, ProofError, prove
@@ -77,6 +78,13 @@ def test_what_a_channel_keeps_while_its_cell_is_written_again_goes_through_scrat
     assert read(plans.overtaken()).scratch_chunks == 2  # that of the plan, and what the channel keeps
 
 
+def test_channels_that_keep_fewer_messages_may_stop_a_plan() -> None:
+    crossing = gather(block(SEND, SEND, RECEIVE, RECEIVE, send=1, recv=1), block(*ONE_TWICE, send=0, recv=0))
+    assert order_of(read_plan(crossing, FILE), slots=2).sorted
+    with pytest.raises(PlanError, match=r"deadlock: gpu 0, tb 0, step 1 .* waits for gpu 1"):
+        order_of(read_plan(crossing, FILE), slots=1)
+
+
 def test_a_plan_for_both_placements_must_hold_in_both() -> None:
     both = plans.late().replace('inplace="0"', 'inplace="1"')
     refused(both, "race for chunk 0|inplace is 1, but in place it fails its proof")
@@ -105,6 +113,7 @@ def gather(first: str, second: str) -> str:
     return algo("allgather", 2, gpu(first, chunks=PAIR), gpu(second, chunks=PAIR))
 
 
+ONE_TWICE = [step("s", "o1"), step("s", "o1"), step("r", "o0", "o0"), step("r", "o0", "o0")]
 RIGHT = gather(block(SEND, RECEIVE, send=1, recv=1), block(step("s", "o1"), step("r", "o0", "o0"), send=0, recv=0))
 
 
