@@ -65,7 +65,7 @@ _PASSED_OVER = ("op", "root")
 @click.option("--library-rules", "rules", type=click.Path(dir_okay=False, path_type=Path), help="Have the library, "
               "Open MPI's, choose by the rules in a file; its rows are named library:rules.")  # fmt: skip
 @click.option("--schedule", "files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="Run the schedule in a file, or the plan in MSCCL XML, once it is proven; may be repeated.")  # fmt: skip
+              help="Run the schedule in a file (JSON or MSCCL XML), once it is proven; may be repeated.")  # fmt: skip
 @click.option("--transport", type=click.Choice(["auto", "mpi", "shared", "hybrid", "nccl"]), default="auto",
               show_default=True, help="How our own schedules are run: mpi by messages, shared over memory that the "
               "ranks of a host share, hybrid by that inside hosts and by messages between them; auto: the fastest by "

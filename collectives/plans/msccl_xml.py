@@ -32,6 +32,8 @@ from clusterbench.collectives.topology.xml_tree import Element, read_xml
 ROOT_TAG = "algo"
 MOST_STEPS = 1 << 17
 """Of all GPUs together; the largest file of Azure's, for eight of them, has 5,000."""
+MOST_BLOCKS = 1024
+"""Thread blocks of a GPU; MSCCL itself takes 216."""
 MOST_MOVES = 1 << 18
 """Chunks that all steps move together."""
 
@@ -107,6 +109,8 @@ def _gpu(found: Element, ranks: int, chunks: int, parts: tuple[int, int]) -> Gpu
             expected = f"0 or {chunks // part}, as nchunksperloop is {chunks}"
             raise _error(found, f"{name} of gpu {number} is {size}; expected {expected}")
     blocks = _numbered(found, "tb", None)
+    if len(blocks) > MOST_BLOCKS:
+        raise _error(found, f"gpu {number} has {len(blocks)} thread blocks; at most {MOST_BLOCKS} can be handled")
     made = tuple(_block(each, number, ranks, sizes) for each in blocks)
     return Gpu(sizes[0], sizes[1], sizes[2], made, found.line)
 
@@ -119,7 +123,7 @@ def _block(found: Element, gpu: int, ranks: int, sizes: list[int]) -> ThreadBloc
     channel = _whole(found, "chan", 0 if max(send, recv) >= 0 else -1, _LARGEST)
     steps = []
     for number, each in enumerate(_children(found, "step")):
-        if _whole(each, "s", 0, _LARGEST) != number:
+        if _whole(each, "s", 0, _LARGEST - 1) != number:
             raise _error(each, f"s is {each.attributes['s']}; expected {number}, as steps are numbered in order")
         steps.append(_step(each, send, recv, sizes))
     return ThreadBlock(send, recv, channel, tuple(steps), found.line)

@@ -14,6 +14,9 @@ from clusterbench.collectives.proof import ProofError, prove
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.schedule_file import check_size
 
+MOST_ROOTS = 32
+"""Roots that are tried: each costs a proof."""
+
 
 def schedule_of(plan: Plan) -> Schedule:
     """The schedule of a plan, well formed but not proven; of one for both placements the one out of place.
@@ -40,7 +43,8 @@ def schedule_of(plan: Plan) -> Schedule:
             return schedule
     assert fault is not None  # there is at least one root, or the plan has none
     if isinstance(fault, ProofError):
-        raise PlanError(f"{plan.file}: whichever rank is the root, {plan.collective.name} fails its proof: {fault}")
+        tried = "whichever rank" if len(roots) == len(plan.gpus) else f"whichever of the {len(roots)} likeliest ranks"
+        raise PlanError(f"{plan.file}: {tried} is the root, {plan.collective.name} fails its proof: {fault}")
     raise fault
 
 
@@ -72,4 +76,4 @@ def _roots(plan: Plan) -> list[int]:
     )
     extra = [a - b for a, b in zip(sends, receives, strict=True)]
     from_root = plan.collective.takes == "root"
-    return sorted(range(len(extra)), key=lambda rank: -extra[rank] if from_root else extra[rank])
+    return sorted(range(len(extra)), key=lambda rank: -extra[rank] if from_root else extra[rank])[:MOST_ROOTS]

@@ -255,6 +255,11 @@ def test_what_is_malformed_or_out_of_range_is_refused_by_its_line(kind: str) -> 
     refused(RIGHT.replace(old, new) if every else RIGHT.replace(old, new, 1), complaint)
 
 
+def test_more_thread_blocks_than_are_followed_are_refused() -> None:
+    many = gpu(*[block()] * 1025, chunks=(1, 1, 0))
+    refused(algo("allreduce", 1, many), "line 3: gpu 0 has 1025 thread blocks; at most 1024 can be handled")
+
+
 def test_the_name_is_made_one_of_a_schedule() -> None:
     assert read_plan(RIGHT, FILE).name == "made-up"
     assert read_plan(RIGHT.replace('name="made up"', ""), FILE).name == "plan"
