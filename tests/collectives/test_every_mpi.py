@@ -13,8 +13,13 @@ import pytest
 
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import suitable
+from clusterbench.collectives.plans.tuned_rules import TunedRule, TunedRules, write_tuned_rules
 
 LARGE = 1_000_003
+ALL_REDUCE = """
+from mpi4py import MPI
+MPI.COMM_WORLD.Allreduce([bytearray({size}), MPI.BYTE], [bytearray({size}), MPI.BYTE], MPI.BAND)
+"""
 
 
 def commands(ranks: int) -> list[list[str]]:
@@ -70,6 +75,26 @@ def test_an_algorithm_that_the_library_does_not_have_is_not_taken_for_run(tmp_pa
     else:
         assert finished.exit_code == 0  # Intel MPI cannot be asked
     assert installed("impi-rt") or not list(tmp_path.glob("*.jsonl"))
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.every_mpi
+@pytest.mark.parametrize("requests", [None, 8])
+def test_rules_that_are_written_are_loaded_by_open_mpi(
+    requests: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open MPI does not say what it loads, but a call by an algorithm that it does not have fails."""
+    monkeypatch.setenv("OMPI_MCA_coll_tuned_priority", "100")
+    monkeypatch.setenv("OMPI_MCA_coll_tuned_use_dynamic_rules", "1")
+    for algorithm, fails in ((3, False), (99, installed("openmpi"))):
+        path = tmp_path / f"{algorithm}.conf"
+        rules = (TunedRule(0, 0), TunedRule(16, algorithm, requests=requests))
+        write_tuned_rules(path, TunedRules({2: {2: rules}}))
+        monkeypatch.setenv("OMPI_MCA_coll_tuned_dynamic_rules_filename", str(path))
+        for size, wrong in ((1, False), (4, fails)):
+            finished = mpi.ranks(2, "-c", ALL_REDUCE.format(size=4 * size))
+            assert (finished.exit_code != 0) == wrong, (algorithm, size, finished.stderr)
 
 
 def installed(wheel: str) -> bool:
