@@ -17,6 +17,7 @@ from clusterbench.bench.emulation.batches import namespace
 from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, Plan
 from clusterbench.bench.emulation.shaping import HEADER_FACTOR, bucket_bytes
+from clusterbench.bench.emulation.slices import shorten_slices
 from clusterbench.bench.launching.launch import (
     Finished,
     LaunchError,
@@ -138,6 +139,7 @@ def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) ->
     enter = [str(folder / entering.ENTER), hosts[0]]
     variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts))
     settings = [f"{name}={value}" for name, value in variables.items() if name not in os.environ]
+    shorten_slices()
     path = f"PATH={os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     done = run_group([*_environment(path, settings), *enter, *line], timeout_s=asked.timeout_s, on_line=show)
     return _exit_code(asked, folder, done)

@@ -190,6 +190,24 @@ def test_batches_name_each_interface_once_and_shape_what_has_a_rate() -> None:
             assert f"lladdr {batches.hardware_address(number, far)} dev {end.name} nud permanent" in "\n".join(lines)
 
 
+def test_rails_of_different_planes_are_interfaces_and_each_address_is_reached_over_its_plane(tmp_path: Path) -> None:
+    lines = []
+    for plane, host in ((plane, host) for plane in range(2) for host in range(3)):
+        card, switch = f"CA {10 + 2 * host + plane} 1 0x7c{plane}{host}", f"SW {100 + plane} {host + 1} 0x7a{plane}"
+        names = f"n{host} HCA-{plane + 1}", f"plane{plane}"
+        lines.append(f"{card} 4x EDR - {switch} ( '{names[0]}' - '{names[1]}' )")
+        lines.append(f"{switch} 4x EDR - {card} ( '{names[1]}' - '{names[0]}' )")
+    path = tmp_path / "planes.txt"
+    path.write_text("\n".join(lines) + "\n")
+    made = planned(str(path))
+    assert [end.name for _, end in made.interfaces(0)] == ["eth0", "eth1"]
+    assert made.addresses(1) == ["10.200.0.2", "10.200.1.2"]
+    for rail, address in enumerate(made.addresses(2)):
+        way = walk(made, 0, address)
+        assert [made.names[made.cables[cable].far(0)] for cable in way[:1]] == [f"plane{rail}"]
+        assert made.cables[way[-1]].near(2).address == address
+
+
 def test_an_imported_file_is_a_network_too(tmp_path: Path) -> None:
     path = tmp_path / "topology.conf"
     path.write_text(
