@@ -52,6 +52,10 @@ _COMMANDS = "clusterbench.bench.commands"
         "collectives": (f"{_COMMANDS}.collectives:collectives", "What the interconnect can do; run under mpiexec."),
         "topology": (f"{_COMMANDS}.topology:topology", "The machine as a graph: show, convert, bound, discover."),
         "simulate": (f"{_COMMANDS}.simulate:simulate", "What a collective would take on a topology; simulated."),
+        "synthesize": (
+            f"{_COMMANDS}.synthesize:synthesize",
+            "Make a schedule for a topology, at the rate of its bound.",
+        ),
         "emulate": (
             f"{_COMMANDS}.emulate:emulate",
             "A command across the hosts of a network emulated on this machine.",

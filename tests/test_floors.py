@@ -19,7 +19,7 @@ BELOW = {
 
 FOLDERS = {
     "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "plans", "bounds",
-                    "simulator", "predictors", "transports"),
+                    "simulator", "synthesis", "predictors", "transports"),
     "bench": ("launching", "emulation", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
               "tuning", "disturbances", "commands", "pytest_plugin"),
 }  # fmt: skip

@@ -80,6 +80,39 @@ def class_limit(topology: Topology) -> ClassLimit:
     return ClassLimit(NAME, 1 / (rate * program.unit), f"a bound of it, after {MOST_PROGRAMS} programs")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """How the class shares a machine at its best rate: bytes/s that each rank is the root of, and of each link in each
+    phase."""
+
+    roots: Floats
+    gathers: Floats
+    reduces: Floats
+
+
+def best_shares(topology: Topology) -> Shares | None:
+    """The solution behind `class_limit`, which is as good as its solver is; None where that knows none.
+
+    Ranks of one vertex share what is that vertex's.
+    """
+    ranks, links = len(topology.ranks), len(topology.links)
+    limited = np.isfinite(topology.links.bandwidth)
+    prepared = graph(topology)
+    if ranks > MOST_RANKS or links > MOST_LINKS or len(prepared.holders) < 2 or not limited.any():
+        return None
+    program = _program(prepared, float(topology.links.bandwidth[limited].max()))
+    for _ in range(MOST_PROGRAMS):
+        solution = program.solved()
+        if solution is None:
+            return None
+        if not program.add_violated(solution):
+            gathers, reduces = np.split(solution[program.roots :] * program.unit, [links])
+            of_vertex = np.zeros(topology.vertices)
+            of_vertex[prepared.holders] = solution[: program.roots] * program.unit
+            return Shares((of_vertex / np.maximum(1, prepared.weights))[topology.ranks], gathers, reduces)
+    return None
+
+
 @dataclass(slots=True)
 class _Program:
     """The linear program over (ω, y, z), in units of the largest bandwidth, with the cuts so far."""
