@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def synthesize(topology_text: str, name: str, output: Path | None, as_json: bool, as_csv: bool, **options: Any) -> None:
     """Make a schedule of a collective for a topology, and say how near it comes to what nothing beats.
 
-    Trees from every root are packed at the rate of the worst cut, which is compared exactly; segments follow one another
-    down the trees. Small sizes take the shortest ways instead. Times are simulated, round by round.
+    Trees from every root are packed at the rate of the worst cut, which is compared exactly; segments follow one
+    another down the trees. Small sizes take the shortest ways instead. Times are simulated, round by round.
     """
     from clusterbench.bench.output import emit_csv, emit_json, note
     from clusterbench.bench.tables.synthesis_table import made, print_synthesis, rows, written

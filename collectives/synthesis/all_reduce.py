@@ -59,7 +59,7 @@ def split(topology: Topology, shares: Shares, worth: Fraction) -> Split | None:
 
 
 def _whole(topology: Topology, shares: Shares, tree_rate: float) -> tuple[Ints, Ints]:
-    """Whole trees of both phases over each link; what the rounding leaves of a link goes to the phase that lacks more."""
+    """Whole trees of both phases over each link; what rounding leaves of a link goes to the phase that lacks more."""
     wanted = np.stack((shares.gathers, shares.reduces)) / tree_rate
     whole = np.floor(wanted + ROUNDING).astype(np.int64)
     bandwidth = topology.links.bandwidth

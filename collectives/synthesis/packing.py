@@ -1,15 +1,16 @@
 """Packs spanning trees into a graph of ranks, as many from each root as it has to send, within whole capacities.
 
-A bundle is some trees of one root that are alike so far: the ranks R that they reach, and how many they are, m. Trees that
-reach everybody exist as long as for every set X of ranks
+A bundle is some trees of one root that are alike so far: the ranks R that they reach, and how many they are, m. Trees
+that reach everybody exist as long as for every set X of ranks
 
     capacity into X ≥ Σ m over the bundles that do not yet reach into X
 
-(J. Edmonds, "Edge-disjoint branchings", 1973). So a bundle is grown edge by edge: over (x, y) it takes as many of its trees
-as leave that true, which is the smallest, over all X with y and without x that the bundle reaches into, of the capacity
-into X less what the other bundles have to bring there. That is one max-flow from x to y, with an edge from x for each other
-bundle (K. Bérczi and A. Frank, "Packing arborescences", 2009). The trees that it does not take become a bundle of their
-own. All bundles grow together, level by level from their roots and an edge at a time, so that trees are shallow.
+(J. Edmonds, "Edge-disjoint branchings", 1973). So a bundle is grown edge by edge: over (x, y) it takes as many of its
+trees as leave that true, which is the smallest, over all X with y and without x that the bundle reaches into, of the
+capacity into X less what the other bundles have to bring there. That is one max-flow from x to y, with an edge from x
+for each other bundle (K. Bérczi and A. Frank, "Packing arborescences", 2009). The trees that it does not take become a
+bundle of their own. All bundles grow together, level by level from their roots and an edge at a time, so that trees
+are shallow.
 """
 
 from __future__ import annotations

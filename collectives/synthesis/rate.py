@@ -1,10 +1,10 @@
 """How fast trees can be, and how many of what rate: exact, from the cuts of the topology.
 
-Every root has a number of trees, its weight times `trees`, and all trees have one rate, in bytes/s. A link of bandwidth
-b carries ⌊b / rate⌋ of them. They exist where from all roots together, each with a supply of its number of trees,
-everything flows to every rank (J. Edmonds, "Edge-disjoint branchings", 1973). The rate of all trees together is best
-where it equals the worst cut (`collectives/bounds/cuts.py`); with few trees a root the links' remainders may cost some of
-it, as in L. Zhao et al., "ForestColl", 2024, arXiv 2402.06787, section on fixed numbers of trees.
+Every root has a number of trees, its weight times `trees`, and all trees have one rate, in bytes/s. A link of
+bandwidth b carries ⌊b / rate⌋ of them. They exist where from all roots together, each with a supply of its number of
+trees, everything flows to every rank (J. Edmonds, "Edge-disjoint branchings", 1973). The rate of all trees together is
+best where it equals the worst cut (`collectives/bounds/cuts.py`); with few trees a root the links' remainders may cost
+some of it, as in L. Zhao et al., "ForestColl", 2024, arXiv 2402.06787, section on fixed numbers of trees.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def best_packing(topology: Topology, weights: Ints, rate: Fraction, most_trees: 
             return found
     if most_trees is not None and best is not None:
         return best
-    limited = {Fraction(b) for b in np.unique(topology.links.bandwidth[np.isfinite(topology.links.bandwidth)]).tolist()}
+    bandwidth = topology.links.bandwidth
+    limited = {Fraction(b) for b in np.unique(bandwidth[np.isfinite(bandwidth)]).tolist()}
     tree_rate = _common_divisor([per_weight, *limited])
     trees = int(per_weight / tree_rate)
     if trees > MOST_TREES:

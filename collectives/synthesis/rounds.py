@@ -2,9 +2,9 @@
 
 While a pipeline fills and drains, some links idle. Of a link that is full once the pipeline is, all that it does for a
 segment before round r it does while filling, and the rest while draining; so nothing is lost where at every r all busy
-links have done the same share of their work. With R rounds a segment, edges are put into rounds in order of what depends on
-them, and an edge waits while one of its links would have done more than the share (r + 1) / R of what it can carry. Several
-R are tried.
+links have done the same share of their work. With R rounds a segment, edges are put into rounds in order of what
+depends on them, and an edge waits while one of its links would have done more than the share (r + 1) / R of what it
+can carry. Several R are tried.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def candidates(before: Ints, height: Ints, count: Ints, routes: Routes, second_p
     np.add.at(busiest, routes.links, np.repeat(count, routes.lengths) * second_per_tree[routes.links])
     period = float(busiest.max())
     order = np.argsort(-height, kind="stable")
-    found = []
+    found: list[tuple[float, int, Ints]] = []
     for number in sorted({max(1, round(depth * factor)) for factor in STRETCH}):
         for part in PARTS:
             made = _placed(

@@ -1,7 +1,8 @@
 """Makes packed trees shallower where links have capacity left.
 
-A rank of a tree moves, with all below it, to a parent nearer to the root, if an edge from there has room for all trees of
-the bundle. Moves that shorten the deepest ranks come first; each gives back the capacity of the edge that it leaves.
+A rank of a tree moves, with all below it, to a parent nearer to the root, if an edge from there has room for all trees
+of the bundle. Moves that shorten the deepest ranks come first; each gives back the capacity of the edge that it
+leaves.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Removes switches: each way through one becomes an edge of its own, and every cut that trees need stays wide enough.
 
-Splitting off γ units of the edges (u, w) and (w, t) of a switch w replaces them by γ units of an edge (u, t). A cut loses
-γ by it where w is on one side and both u and t on the other, and no other cut loses anything. So the most that may be split
-off is known from one trial: what both edges hold, less what the worst-served rank then lacks. Where as much flows into w as
-out of it, some pair can be split off as long as an edge is left (J. Bang-Jensen, A. Frank and B. Jackson, "Preserving and
-increasing local edge-connectivity in mixed graphs", SIAM Journal on Discrete Mathematics 8, 1995). Each switch first
-tries to spread its edges evenly over all pairs, which makes trees shallow, and keeps that where no cut suffers.
+Splitting off γ units of the edges (u, w) and (w, t) of a switch w replaces them by γ units of an edge (u, t). A cut
+loses γ by it where w is on one side and both u and t on the other, and no other cut loses anything. So the most that
+may be split off is known from one trial: what both edges hold, less what the worst-served rank then lacks. Where as
+much flows into w as out of it, some pair can be split off as long as an edge is left (J. Bang-Jensen, A. Frank and B.
+Jackson, "Preserving and increasing local edge-connectivity in mixed graphs", SIAM Journal on Discrete Mathematics 8,
+1995). Each switch first tries to spread its edges evenly over all pairs, which makes trees shallow, and keeps that
+where no cut suffers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Way = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Logical:
-    """A graph between ranks only: `capacity[a, b]` trees, and for each edge its ways with the trees that each carries."""
+    """A graph of ranks only: `capacity[a, b]` trees, and for each edge its ways with the trees that each carries."""
 
     capacity: Ints
     ways: dict[tuple[int, int], list[tuple[int, Way]]]
@@ -102,10 +103,10 @@ class _State:
                 without = self.capacity.copy()
                 without[switch, target] = 0
                 if self.lacks(without):
-                    names = self.topology.names
+                    here, there = self.topology.names[switch], self.topology.names[target]
                     raise SynthesisError(
-                        f"{self.topology.name}: {names[switch]} has more bandwidth out, as to {names[target]}, than in; "
-                        "expected as much, as switches are taken not to copy"
+                        f"{self.topology.name}: {here} has more bandwidth out, as to {there}, than in; expected as "
+                        "much, as switches are taken not to copy"
                     )
                 self.capacity = without
 
@@ -155,16 +156,19 @@ class _State:
 
 @njit(cache=True)
 def _dealt(sources: Ints, into: Ints, targets: Ints, out: Ints, where: Ints) -> tuple[Ints, Ints]:
-    """Source and target of each unit: targets take turns, each with the source that gave it least and has most left."""
+    """Source and target of each unit: targets take turns, each with the source that gave it least, has most left."""
     total, filled = int(into.sum()), 0
     given = np.zeros((len(targets), len(sources)), np.int64)
     source, target = np.empty(total, np.int64), np.empty(total, np.int64)
+    stride, turn = max(1, len(sources) // max(1, int(out.max()))), 0
     while filled < total:
+        turn += stride
         for t in range(len(targets)):
             if out[t] == 0:
                 continue
             best, is_apart = -1, False
-            for s in range(len(sources)):
+            for k in range(len(sources)):
+                s = (t + turn + k) % len(sources)  # neighbours begin at other sources
                 if into[s] == 0:
                     continue
                 apart = where[sources[s]] != where[targets[t]]
@@ -194,7 +198,7 @@ def _swap_apart(source: Ints, target: Ints, where: Ints) -> None:
 
 
 def _after(capacity: Ints, switch: int, taken: list[tuple[int, int, int]]) -> Ints:
-    """The capacities once (source, target, amount) have been split off at a switch; ways back to the source are lost."""
+    """The capacities once (source, target, amount) are split off at a switch; ways back to the source are lost."""
     made = capacity.copy()
     a, b, amount = (np.array(column, np.int64) for column in zip(*taken, strict=True))
     np.subtract.at(made, (a, np.full_like(a, switch)), amount)

@@ -1,7 +1,8 @@
 """Makes schedules for one topology: trees at the rate of the bound, cut into segments, and short ways for small sizes.
 
-all_gather packs trees from every rank, broadcast from its root. reduce_scatter packs them in the reversed machine and sends
-towards their roots. all_reduce does the one and then the other, segment by segment, so that both are on their way at once.
+all_gather packs trees from every rank, broadcast from its root. reduce_scatter packs them in the reversed machine and
+sends towards their roots. all_reduce does the one and then the other, segment by segment, so that both are on their
+way at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Trees as a schedule: every tree carries its own chunks of each segment, and segments follow one another.
 
-The part that a rank has to send, or the whole vector, is cut into segments, and each of these into as many chunks as there
-are trees. A transfer is one edge of a bundle, so that its trees' chunks, which are neighbours, go together. An edge
-between ranks has the ways that were found for it through switches; where the topology has a choice of routes that is such
-a way, the transfer names it.
+The part that a rank has to send, or the whole vector, is cut into segments, and each of these into as many chunks as
+there are trees. A transfer is one edge of a bundle, so that its trees' chunks, which are neighbours, go together. An
+edge between ranks has the ways that were found for it through switches; where the topology has a choice of routes that
+is such a way, the transfer names it.
 """
 
 from __future__ import annotations
@@ -153,20 +153,20 @@ def _heights(trees: Trees) -> Ints:
 
 def _over_ways(logical: Logical, src: Ints, dst: Ints, count: Ints) -> tuple[Ints, Ints, list[Way]]:
     """Each tree edge spread over the ways of its edge: number of the tree edge, trees, and way, way by way."""
-    left = {pair: [[most, way] for most, way in ways] for pair, ways in logical.ways.items()}
+    left = {pair: [most for most, _ in ways] for pair, ways in logical.ways.items()}
     number: list[int] = []
     amount: list[int] = []
     ways: list[Way] = []
     for at, (a, b, trees) in enumerate(zip(src.tolist(), dst.tolist(), count.tolist(), strict=True)):
         over = left[a, b]
         while trees:
-            widest = max(over, key=lambda one: one[0])
-            taken = min(trees, widest[0])
-            widest[0] -= taken
+            widest = over.index(max(over))
+            taken = min(trees, over[widest])
+            over[widest] -= taken
             trees -= taken
             number.append(at)
             amount.append(taken)
-            ways.append(widest[1])
+            ways.append(logical.ways[a, b][widest][1])
     return np.array(number, np.int64), np.array(amount, np.int64), ways
 
 
