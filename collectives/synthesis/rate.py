@@ -70,8 +70,8 @@ def best_packing(topology: Topology, weights: Ints, rate: Fraction, most_trees: 
     trees = int(per_weight / tree_rate)
     if trees > MOST_TREES:
         raise SynthesisError(
-            f"{topology.name}: the optimal rate needs {trees} trees a root; expected at most {MOST_TREES}: give a number "
-            "of trees"
+            f"{topology.name}: the optimal rate needs {trees} trees a root; expected at most {MOST_TREES}, or fewer by "
+            "--trees"
         )
     return Packing(weights, trees, tree_rate)
 

@@ -22,21 +22,24 @@ STRETCH = (1.0, 1.25, 1.5, 2.0, 3.0)
 PARTS = (1.0, 0.5, 0.0)
 """How much of a transfer must fit below the share that its links may have done; links of few trees are coarse."""
 KEPT = 4
+SHARES = 8
 _EPS = 1e-9
 
 
-def candidates(before: Ints, height: Ints, count: Ints, routes: Routes, second_per_tree: Floats) -> list[Ints]:
+def candidates(
+    before: Ints, height: Ints, turn: Ints, count: Ints, routes: Routes, second_per_tree: Floats
+) -> list[Ints]:  # fmt: skip
     """The round of each transfer, in some ways that lose least, the best first.
 
     What transfer t sends is brought by the transfers before[t, 0] to before[t, 1] − 1; none at a root. `height` is how
-    many rounds at least come after it, `count` its trees, `routes` its links, and `second_per_tree` what these take for
-    each tree, in any unit.
+    many rounds at least come after it; of equal ones lower `turn`s come first. `count` is its trees, `routes` its
+    links, and `second_per_tree` what these take for each tree, in any unit.
     """
     depth = int(height.max()) + 1
     busiest = np.zeros(len(second_per_tree))
     np.add.at(busiest, routes.links, np.repeat(count, routes.lengths) * second_per_tree[routes.links])
     period = float(busiest.max())
-    order = np.argsort(-height, kind="stable")
+    order = np.lexsort((turn, -height))
     found: list[tuple[float, int, Ints]] = []
     for number in sorted({max(1, round(depth * factor)) for factor in STRETCH}):
         for part in PARTS:
@@ -67,9 +70,11 @@ def _placed(
     total = len(count)
     made = np.full(total, -1)
     done = np.zeros(len(second_per_tree))
-    left, r = total, 0
+    left = total
+    step = 0
     while left > 0:
-        limit = period * min(1.0, (r + 1) / rounds) * (1 + _EPS)
+        r = step // SHARES  # shares of a round, so that no link gets ahead of others inside it
+        limit = period * min(1.0, (step + 1) / (rounds * SHARES)) * (1 + _EPS)
         for t in order:
             if made[t] >= 0:
                 continue
@@ -90,5 +95,5 @@ def _placed(
                     done[links[hop]] += count[t] * second_per_tree[links[hop]]
                 made[t] = r
                 left -= 1
-        r += 1
+        step += 1
     return made

@@ -76,7 +76,9 @@ def edges(
     rounds = (
         [depth[bundle, parent][number]]
         if early
-        else candidates(brought, heights, amount, routes, fastest / topology.links.bandwidth)
+        else candidates(
+            brought, heights, (dst - src) % len(topology.ranks), amount, routes, fastest / topology.links.bandwidth
+        )
     )
     found = [
         Edges(
