@@ -69,7 +69,7 @@ class _State:
         ends = zip(topology.links.src.tolist(), topology.links.dst.tolist(), capacity.tolist(), strict=True)
         for link, (a, b, most) in enumerate(ends):
             held = total if most == UNLIMITED else most  # more than all trees, no link needs
-            if held:
+            if held and a != b:
                 self.capacity[a, b] += held
                 self.ways.setdefault((a, b), []).append((held, (link,)))
 

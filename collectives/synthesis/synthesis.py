@@ -23,6 +23,7 @@ from clusterbench.collectives.synthesis.loads import carried_rate
 from clusterbench.collectives.synthesis.packing import Trees, pack
 from clusterbench.collectives.synthesis.rate import Packing, best_packing, capacities
 from clusterbench.collectives.synthesis.reversing import turned, turned_ways
+from clusterbench.collectives.synthesis.routed import routed
 from clusterbench.collectives.synthesis.shallow import shallower
 from clusterbench.collectives.synthesis.splitting import Logical, split_off
 from clusterbench.collectives.synthesis.trees_to_schedule import Edges, edges, schedule
@@ -98,15 +99,29 @@ def synthesize(topology: Topology, name: str, root: int = 0, most_trees: int | N
         raise SynthesisError(f"root {root} of {what.name}; expected a rank from 0 to {ranks - 1}")
     root = root if what.is_rooted else -1
     found = limits(topology, what.name, root)
-    if what.name == "all_reduce":
-        fast, most = _all_reduce(topology, what, most_trees)
-    else:
-        weights = np.ones(ranks, np.int64) if root < 0 else (np.arange(ranks) == root).astype(np.int64)
-        reduces = what.name == "reduce_scatter"
-        packing = _packing(topology, weights, what.name, root, most_trees)
-        part = _part(topology, packing.supplies, packing.tree_rate, reduces=reduces)
-        fast, most = _plan(topology, what, root, [part], packing.supplies), packing.trees
+    # Transfers can only name ways that are routes. Where trees would need others, what routes use is all there is.
+    machine = routed(topology)
+    whole = (machine.links.dst == topology.links.dst).all()
+    fast, most = _fast(machine, what, root, most_trees)
+    if not whole:
+        try:
+            other, of_root = _fast(topology, what, root, most_trees)
+        except SynthesisError:  # such as too many trees
+            other, of_root = fast, most
+        if other.rate is not None and fast.rate is not None and other.rate > fast.rate:
+            fast, most = other, of_root
     return Synthesis(topology, found, fast, _short(topology, what, root), most)
+
+
+def _fast(topology: Topology, what: Collective, root: int, most_trees: int | None) -> tuple[Plan, int]:
+    """The plan for large sizes, and how many trees a root has at most."""
+    if what.name == "all_reduce":
+        return _all_reduce(topology, what, most_trees)
+    ranks = len(topology.ranks)
+    weights = np.ones(ranks, np.int64) if root < 0 else (np.arange(ranks) == root).astype(np.int64)
+    packing = _packing(topology, weights, what.name, root, most_trees)
+    part = _part(topology, packing.supplies, packing.tree_rate, reduces=what.name == "reduce_scatter")
+    return _plan(topology, what, root, [part], packing.supplies), packing.trees
 
 
 def _refuse(topology: Topology) -> None:

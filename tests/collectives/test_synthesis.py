@@ -34,6 +34,7 @@ from clusterbench.collectives.topology.graph import (
     topology,
 )
 from clusterbench.collectives.topology.papers import paper_topology
+from clusterbench.collectives.topology.presets import preset
 
 
 @st.composite
@@ -193,6 +194,15 @@ def test_rate_counts_the_links_that_transfers_take() -> None:
     slower = replace(made, links=replace(made.links, bandwidth=made.links.bandwidth / 2))
     assert found.fast.rate is not None
     assert carried_rate(slower, list(found.fast.parts), found.fast.trees) == found.fast.rate / 2
+
+
+def test_links_that_no_route_takes_do_not_multiply_trees() -> None:
+    """PCIe beside NVLink: trees over it could not be named by a schedule, and the bound's rate would need hundreds."""
+    found = synthesize(preset("dgx-h100"), "all_gather")
+    assert found.fast.rate == Fraction(450 * 10**9 * 8, 7)
+    assert found.most_trees_of_a_root == 1
+    assert found.share is not None
+    assert found.share < 1
 
 
 def test_small_sizes_go_the_short_way_and_large_ones_in_segments() -> None:
