@@ -30,17 +30,17 @@ class Order:
     """The node that sends what a node receives."""
     sorted: list[int]
     """All nodes, each behind those that it comes after; those of one level by GPU, thread block and step."""
-    before: list[list[int]]
-    """The nodes that a node comes right after."""
+    places: NDArray[np.int64]
+    """The same as `steps`, of shape (nodes, 3)."""
+    before: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """The nodes that each node comes right after: where those of a node begin in a list, and the list."""
 
     def clocks(self, gpu: int) -> NDArray[np.int16]:
         """How many steps of each thread block of a GPU come before or are each node; shape (nodes, thread blocks)."""
-        blocks = max((block + 1 for g, block, _ in self.steps if g == gpu), default=0)
-        own = np.array([block if g == gpu else -1 for g, block, _ in self.steps], np.int64)
-        number = np.array([step for _, _, step in self.steps], np.int64)
-        starts = np.cumsum([0, *map(len, self.before)])
-        flat = np.array([each for nodes in self.before for each in nodes], np.int64)
-        return _clocks(np.array(self.sorted, np.int64), starts, flat, own, number, blocks)
+        own = np.where(self.places[:, 0] == gpu, self.places[:, 1], -1)
+        order = np.array(self.sorted, np.int64)
+        made: NDArray[np.int16] = _clocks(order, *self.before, own, self.places[:, 2], int(own.max(initial=-1)) + 1)
+        return made
 
 
 def order_of(plan: Plan, slots: int | None = None) -> Order:
@@ -68,7 +68,10 @@ def order_of(plan: Plan, slots: int | None = None) -> Order:
         for sends, receives in _channels(sender, steps).values():
             for taken, sent in zip(receives, sends[slots:], strict=False):
                 before[sent].append(taken)
-    return Order(steps, sender, _sorted(plan, steps, before), before)
+    starts = np.cumsum([0, *map(len, before)])
+    flat = np.array([each for nodes in before for each in nodes], np.int64)
+    places = np.array(steps, np.int64).reshape(-1, 3)
+    return Order(steps, sender, _sorted(plan, steps, before), places, (starts, flat))
 
 
 def _channels(
