@@ -47,8 +47,7 @@ def split_off(topology: Topology, capacity: Ints, supplies: Ints) -> Logical:
     is_rank[topology.ranks] = True
     switches = np.flatnonzero(~is_rank)
     degree = (state.capacity > 0).sum(axis=0) + (state.capacity > 0).sum(axis=1)
-    for switch in switches[np.argsort(degree[switches], kind="stable")].tolist():
-        state.remove(switch)
+    state.remove(switches[np.argsort(degree[switches], kind="stable")].tolist())
     number = {int(vertex): rank for rank, vertex in enumerate(topology.ranks)}
     ways = {
         (number[a], number[b]): [(most, way) for most, way in found if most > 0]
@@ -79,16 +78,27 @@ class _State:
         net = network(len(capacity), src, dst, self.topology.ranks)
         return shortfall(net, capacity[src, dst], self.supplies)
 
-    def remove(self, switch: int) -> None:
-        """Split off all that leads through a switch."""
-        spread = self._spread(switch)
-        if spread and self.lacks(_after(self.capacity, switch, spread)) == 0:
-            for a, b, amount in spread:
-                self._take(a, switch, b, amount)
+    def remove(self, switches: list[int]) -> None:
+        """Split off all that leads through some switches: spread all at once if cuts permit, else half by half."""
+        trial, spreads = self.capacity.copy(), []
+        for switch in switches:
+            spread = self._spread(trial, switch)
+            if spread is None:
+                break
+            trial = _after(trial, switch, spread)
+            spreads.append(spread)
+        if len(spreads) == len(switches) and self.lacks(trial) == 0:
+            for switch, spread in zip(switches, spreads, strict=True):
+                for a, b, amount in spread:
+                    self._take(a, switch, b, amount)
+        elif len(switches) > 1:
+            middle = len(switches) // 2
+            self.remove(switches[:middle])
+            self.remove(switches[middle:])
         else:
-            self._one_by_one(switch)
-        self.capacity[:, switch] = 0
-        self.capacity[switch, :] = 0
+            self._one_by_one(switches[0])
+            self.capacity[:, switches[0]] = 0
+            self.capacity[switches[0], :] = 0
 
     def _one_by_one(self, switch: int) -> None:
         for target in np.flatnonzero(self.capacity[switch]).tolist():
@@ -117,14 +127,16 @@ class _State:
         near = hosts[sources] == hosts[target]
         return sources[np.lexsort((-self.capacity[sources, switch], near, sources == target))].tolist()
 
-    def _spread(self, switch: int) -> list[tuple[int, int, int]]:
-        """All that enters a switch dealt out to all that leaves it, evenly; empty where that is not as much.
+    def _spread(self, capacity: Ints, switch: int) -> list[tuple[int, int, int]] | None:
+        """All that enters a switch dealt out to all that leaves it, evenly; None where that is not as much.
 
         Nothing goes back to where it came from, nor, as far as that can be, to the same host.
         """
-        sources, targets = np.flatnonzero(self.capacity[:, switch]), np.flatnonzero(self.capacity[switch])
-        into, out = self.capacity[sources, switch], self.capacity[switch, targets]
-        if not len(sources) or into.sum() != out.sum() or into.sum() > MOST_DEALT:
+        sources, targets = np.flatnonzero(capacity[:, switch]), np.flatnonzero(capacity[switch])
+        into, out = capacity[sources, switch], capacity[switch, targets]
+        if into.sum() != out.sum() or into.sum() > MOST_DEALT:
+            return None
+        if not len(sources):
             return []
         hosts = self.topology.hosts
         where = np.where(hosts >= 0, hosts, -1 - np.arange(len(hosts)))  # a switch of the network is alone
@@ -200,6 +212,8 @@ def _swap_apart(source: Ints, target: Ints, where: Ints) -> None:
 def _after(capacity: Ints, switch: int, taken: list[tuple[int, int, int]]) -> Ints:
     """The capacities once (source, target, amount) are split off at a switch; ways back to the source are lost."""
     made = capacity.copy()
+    if not taken:
+        return made
     a, b, amount = (np.array(column, np.int64) for column in zip(*taken, strict=True))
     np.subtract.at(made, (a, np.full_like(a, switch)), amount)
     np.subtract.at(made, (np.full_like(b, switch), b), amount)

@@ -31,6 +31,8 @@ from clusterbench.collectives.topology.graph import Topology
 
 COLLECTIVES = ("all_gather", "reduce_scatter", "all_reduce", "broadcast")
 MOST_RANKS = 256
+MOST_TWICE = 32
+"""Ranks up to which trees are made with and without the links that no route takes."""
 MOST_VERTICES = 1024
 """Of a topology: capacities are kept as a matrix, and searched hundreds of times."""
 
@@ -103,7 +105,7 @@ def synthesize(topology: Topology, name: str, root: int = 0, most_trees: int | N
     machine = routed(topology)
     whole = (machine.links.dst == topology.links.dst).all()
     fast, most = _fast(machine, what, root, most_trees)
-    if not whole:
+    if not whole and ranks <= MOST_TWICE:
         try:
             other, of_root = _fast(topology, what, root, most_trees)
         except SynthesisError:  # such as too many trees
