@@ -135,7 +135,7 @@ IMPOSSIBLE = (
     (["all_to_all_v", "--traffic", "nothing.txt"], "expected a file, uniform, skewed"),
     (["all_reduce", "--algorithm", "bruck"], "bruck does not serve all_reduce; it serves"),
     (["all_reduce", "--algorithm", "two-level:dims=3x4"], "two-level: "),
-    (["all_reduce", "--algorithm", "ring:segments=2"], "ring has no option 'segments'; it has none"),
+    (["all_reduce", "--algorithm", "ring:segments=2"], "ring has no option 'segments'; it has order"),
     (["all_reduce", "--algorithm", "library:1,library:2"], "the library can be told one algorithm a run"),
     (["all_reduce", "--algorithm", "library:a b"], "expected a number or a name of the library's own"),
     (["pingpong", "--algorithm", "ring"], "--algorithm does not apply to pingpong"),
