@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-r", "--root", type=click.IntRange(0), help="Of a broadcast.  [default: 0]")
 @click.option("--trees", type=click.IntRange(1, 1024), help="Of a root at most; else as many as the bound needs.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="File for the schedule that is best at the largest size, once it is proven.")  # fmt: skip
+              help="File (JSON; MSCCL XML by .xml) for what is best at the largest size, once proven.")  # fmt: skip
 @machine_options
 def synthesize(topology_text: str, name: str, output: Path | None, as_json: bool, as_csv: bool, **options: Any) -> None:
     """Make a schedule of a collective for a topology, and say how near it comes to what nothing beats.

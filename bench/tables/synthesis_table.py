@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from clusterbench.bench.output import print_table, rate_text, share_text, size_text, time_text
+from clusterbench.collectives.plans.files import write_schedule
 from clusterbench.collectives.proof import prove
-from clusterbench.collectives.schedule_file import write_schedule
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.synthesis.choosing import Choice, chosen
 from clusterbench.collectives.synthesis.synthesis import Synthesis, synthesize
