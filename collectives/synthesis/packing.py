@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.synthesis.errors import SynthesisError
 
-MOST_BUNDLES = 1 << 14
+MOST_BUNDLES = 1 << 10
+"""Of different trees: a max-flow takes time with the square of their number."""
 _LARGE = 1 << 60
 
 
@@ -71,7 +72,7 @@ def pack(capacity: Ints, supplies: Ints) -> Trees:
     roots = np.flatnonzero(supplies)
     done, root, count, parent = _pack(capacity.copy(), roots, supplies[roots].astype(np.int64))
     if done < 0:
-        raise SynthesisError(f"more than {MOST_BUNDLES} different trees; expected a topology of fewer, or fewer trees")
+        raise SynthesisError(f"more than {MOST_BUNDLES} different trees; expected fewer, by --trees")
     if not done:
         raise SynthesisError("capacities that do not hold so many trees")
     return Trees(root, count, parent)

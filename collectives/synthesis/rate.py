@@ -18,13 +18,14 @@ import numpy as np
 from clusterbench.collectives.bounds.capacities import Graph, graph
 from clusterbench.collectives.bounds.max_flow import UNLIMITED, Network, max_flow
 from clusterbench.collectives.schedule import Ints
-from clusterbench.collectives.synthesis.errors import SynthesisError
 from clusterbench.collectives.topology.graph import Topology
 
 FEW = 8
 """Trees a root up to which fewer are looked for than the exact rate needs in whole numbers."""
 MOST_TREES = 1024
 """A root at most: the part of a rank is cut into as many chunks, times segments."""
+MOST_EXACT = 128
+"""A root, for the exact rate; where it needs more, the best rate of a few is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ class Packing:
 def best_packing(topology: Topology, weights: Ints, rate: Fraction, most_trees: int | None = None) -> Packing:
     """The packing of the highest rate, at most `rate` bytes/s in all, with the fewest trees that reach it.
 
-    `weights` are whole numbers of shape (ranks,). With `most_trees` a root of weight 1 has at most so many. Raises
-    `SynthesisError` where the exact rate needs more than `MOST_TREES`.
+    `weights` are whole numbers of shape (ranks,). With `most_trees` a root of weight 1 has at most so many.
     """
     prepared = graph(topology)
     net = prepared.network()
@@ -68,11 +68,8 @@ def best_packing(topology: Topology, weights: Ints, rate: Fraction, most_trees: 
     limited = {Fraction(b) for b in np.unique(bandwidth[np.isfinite(bandwidth)]).tolist()}
     tree_rate = _common_divisor([per_weight, *limited])
     trees = int(per_weight / tree_rate)
-    if trees > MOST_TREES:
-        raise SynthesisError(
-            f"{topology.name}: the optimal rate needs {trees} trees a root; expected at most {MOST_TREES}, or fewer by "
-            "--trees"
-        )
+    if trees > MOST_EXACT and best is not None:
+        return best
     return Packing(weights, trees, tree_rate)
 
 

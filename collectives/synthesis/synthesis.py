@@ -21,7 +21,7 @@ from clusterbench.collectives.synthesis.errors import SynthesisError
 from clusterbench.collectives.synthesis.latency import center, latencies, shortest_trees
 from clusterbench.collectives.synthesis.loads import carried_rate
 from clusterbench.collectives.synthesis.packing import Trees, pack
-from clusterbench.collectives.synthesis.rate import Packing, best_packing, capacities
+from clusterbench.collectives.synthesis.rate import FEW, Packing, best_packing, capacities
 from clusterbench.collectives.synthesis.reversing import turned, turned_ways
 from clusterbench.collectives.synthesis.routed import routed
 from clusterbench.collectives.synthesis.shallow import shallower
@@ -107,7 +107,7 @@ def synthesize(topology: Topology, name: str, root: int = 0, most_trees: int | N
     fast, most = _fast(machine, what, root, most_trees)
     if not whole and ranks <= MOST_TWICE:
         try:
-            other, of_root = _fast(topology, what, root, most_trees)
+            other, of_root = _fast(topology, what, root, most_trees or FEW)
         except SynthesisError:  # such as too many trees
             other, of_root = fast, most
         if other.rate is not None and fast.rate is not None and other.rate > fast.rate:
