@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,16 +145,32 @@ def unable() -> str:
     return "" if launcher() is None else "inside a rank"
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
 @pytest.fixture
-def clean_machine() -> None:
+def clean_machine() -> Iterator[None]:
+    """A machine on which networks can be made, and on which no emulation of a test goes on after it."""
     why = unable()
     if why:
         pytest.skip(f"no network can be made here: {why}")
+    yield
+    for process in STARTED:
+        process.terminate()
+        process.wait(60)
+    STARTED.clear()
 
 
 def emulate(*arguments: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "clusterbench.bench", "emulate", "--topology", RACKS, *arguments]
-    return subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and whatever they start as well.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    STARTED.append(process)
+    return process
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
