@@ -100,7 +100,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "smoke",
             "does everything work, and is the data right: under a minute on two cores",
-            KernelPlan(_STREAMS_AND_GEMM, ("float32",), precision=0.05, row_budget_s=0.2, timeout_s=120),
+            KernelPlan(_STREAMS_AND_GEMM, ("float32",), precision=0.05, row_budget_s=0.2, timeout_s=600),
             PairPlan(precision=0.1, row_budget_s=0.05, timeout_s=60),
             _sweep(_REDUCING_ALL, ("float32",), ("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90)
             + _shared(("8", "2M", 512), precision=0.05, row_budget_s=0.02, timeout_s=90),
