@@ -97,7 +97,10 @@ def _job(options: dict[str, Any]) -> TuneJob:
         silence_s=options["timeout"],
     )
     out.mkdir(parents=True, exist_ok=True)
-    return TuneJob(asked, starts, record, options["rules"] or out / "rules.conf")
+    rules: Path = options["rules"] or out / "rules.conf"
+    if not os.access(rules.parent, os.W_OK):
+        raise click.UsageError(f"--rules {rules}: {rules.parent} is no folder that can be written")
+    return TuneJob(asked, starts, record, rules)
 
 
 def _show(options: dict[str, Any], job: TuneJob) -> None:

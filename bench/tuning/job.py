@@ -28,6 +28,8 @@ from clusterbench.results.compare import ComparedRow, CompareError
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement
 
+_FOR_TWO = "two_proc"
+"""What Open MPI calls it."""
 NEVER_S = 1e9
 """A world may take as long as something goes on in it."""
 
@@ -77,7 +79,7 @@ class TuneJob:
             (name, ranks, told, launch)
             for launch in range(1, asked.screening + 1)
             for name, ranks in worlds
-            for told in ("", FIXED, *map(str, asked.choices[name]))
+            for told in ("", FIXED, *self._numbers(name, ranks))
         ]
         # One launch of everything before the second of anything: what changes meanwhile meets all of them.
         first.sort(key=lambda each: (each[3], rng.random()))
@@ -86,7 +88,7 @@ class TuneJob:
             screened = [row for each in first for row in self._screened(*each, step)]
             proposed = fastest(screened)
             self.unasked_s = {place: time_s for (place, told), time_s in medians(screened).items() if not told}
-            write_tuned_rules(self.rules, tuned_rules(proposed))
+            write_tuned_rules(self._proposed, tuned_rules(proposed))
             before: list[Measurement] = []
             after: list[Measurement] = []
             for launch in range(1, asked.launches + 1):
@@ -101,6 +103,15 @@ class TuneJob:
         self.chosen = kept(proposed, self.found)
         write_tuned_rules(self.rules, tuned_rules(self.chosen))
 
+    @property
+    def _proposed(self) -> Path:
+        """The rules that are still to be checked, apart from those that a library is to load."""
+        return self.record.out / "proposed-rules.conf"
+
+    def _numbers(self, name: str, ranks: int) -> list[str]:
+        """The algorithms that so many ranks can take: one of some collectives is for two alone."""
+        return [str(number) for number, text in self.asked.choices[name].items() if ranks == 2 or text != _FOR_TWO]
+
     def _screened(self, name: str, ranks: int, told: str, launch: int, step: Step) -> list[Measurement]:
         what = f"{LIBRARY}:{told}" if told else LIBRARY
         title = f"{name}, {ranks} ranks, {what}, launch {launch}"
@@ -109,7 +120,7 @@ class TuneJob:
 
     def _turn(self, name: str, ranks: int, with_rules: bool, launch: int, step: Step) -> list[Measurement]:
         short = RULES if with_rules else FIXED
-        options = ("--library-rules", str(self.rules)) if with_rules else ("--algorithm", f"{LIBRARY}:{FIXED}")
+        options = ("--library-rules", str(self._proposed)) if with_rules else ("--algorithm", f"{LIBRARY}:{FIXED}")
         title = f"{name}, {ranks} ranks, {LIBRARY}:{short}, turn {launch}"
         args = self._args(name, launch, *options)
         return self._launched(Part(f"check-{name}-{ranks}-{short}-{launch}", title, args), ranks, step)

@@ -21,7 +21,7 @@ class TuningError(ValueError):
 
 
 def library_choices(launcher: Launcher, collectives: tuple[str, ...]) -> dict[str, dict[int, str]]:
-    """By collective the algorithms by number, less those that are for two ranks alone. Raises `TuningError`."""
+    """By collective the algorithms by number. Raises `TuningError`."""
     code = f"from clusterbench.bench.tuning.library_choices import tell; tell({list(collectives)!r})"
     command = launcher.line(1, "block", [sys.executable, "-P", "-c", code])
     done = run_group(command, timeout_s=_WITHIN_S, quiet=True)
@@ -49,5 +49,5 @@ def tell(collectives: list[str]) -> None:
     for name in collectives:
         variable = control_variable(tuned_variable(name))
         choices = variable.choices if variable else {}
-        found[name] = {number: text for number, text in choices.items() if number and "two_proc" not in text}
+        found[name] = {number: text for number, text in choices.items() if number}
     sys.stdout.write(f"{_MARK}{json.dumps(found)}\n")
