@@ -98,6 +98,8 @@ class Memory:
     """view(buffer, first, extent): the part from element `first` as a contiguous array of this extent."""
     get: Callable[[Any], Array]
     """The buffer on the host, after everything launched has finished."""
+    write: Callable[[Any, Array], None] = lambda buffer, array: buffer.__setitem__(..., array)
+    """Overwrite a buffer with a one-dimensional host array of its length."""
     last: tuple[Any, ...] = ()
     """Further arguments of a launch: the array module for array-level sources."""
     scalar: Callable[[Any], Any] = lambda value: value
@@ -119,12 +121,17 @@ def memory(backend: Backend) -> Memory:
     if backend.name == "numba-cuda":
         from clusterbench.kernels.lazy import cuda
 
-        return Memory(cuda.to_device, _view, lambda buffer: np.asarray(buffer.copy_to_host()))
+        return Memory(
+            cuda.to_device,
+            _view,
+            lambda buffer: np.asarray(buffer.copy_to_host()),
+            lambda buffer, array: buffer.copy_to_device(array),
+        )
     if backend.mode == "native":
         from clusterbench.kernels.lazy import cupy
 
-        return Memory(cupy.array, _view, cupy.asnumpy, (cupy,))
-    return Memory(np.array, _view, np.asarray, (np,))
+        return Memory(cupy.array, _view, cupy.asnumpy, lambda buffer, array: buffer.set(array), last=(cupy,))
+    return Memory(np.array, _view, np.asarray, last=(np,))
 
 
 def _triton_memory() -> Memory:
@@ -137,7 +144,12 @@ def _triton_memory() -> Memory:
     from clusterbench.kernels.lazy import cupy
 
     driver.set_active(triton_driver.CupyDriver(cupy))
-    parts = (partial(triton_driver.put, cupy), triton_driver.part, partial(triton_driver.get, cupy))
+    parts = (
+        partial(triton_driver.put, cupy),
+        triton_driver.part,
+        partial(triton_driver.get, cupy),
+        triton_driver.write,
+    )
     return Memory(*parts, scalar=lambda value: value.item())  # Triton knows no scalars of NumPy
 
 

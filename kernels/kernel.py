@@ -47,6 +47,8 @@ class Implementation:
     """Elements of each dimension that one program, block or blocked loop takes: what off-by-one errors live around."""
     dtypes: tuple[str, ...] = ()
     """The types that this back end has; empty for all of the kernel's."""
+    timed: bool = True
+    """Whether its time tells something: not of one that is here for its result only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

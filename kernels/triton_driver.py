@@ -53,6 +53,11 @@ def put(cupy: Any, array: Array) -> DeviceTensor:
     return DeviceTensor(cupy.array(bits), array.dtype)
 
 
+def write(tensor: DeviceTensor, array: Array) -> None:
+    """Overwrite a tensor with a host array of its size and type."""
+    tensor.array.set(array.view(tensor.array.dtype))
+
+
 def part(tensor: DeviceTensor, first: int, extent: tuple[int, ...]) -> DeviceTensor:
     """The part from element `first` as a contiguous tensor of this extent."""
     return DeviceTensor(tensor.array[first : first + int(np.prod(extent))].reshape(extent), tensor.dtype)

@@ -1,6 +1,7 @@
 """What vendors say of their GPUs: TOML files in `kernels/devices/`, every figure with the source that it was read in.
 
-A file has the `name` of the product and the `target` that code is compiled for, the sources, memory, and peaks::
+A file has the `name` of the product, what its driver has `reported` it as where that is known, and the `target` that
+code is compiled for, the sources, memory, and peaks::
 
     [sources.data-sheet]
     document = "..."    # what says it
@@ -66,6 +67,8 @@ class Gpu:
 
     key: str
     name: str
+    reported: str
+    """What the driver calls it; empty where that is not known."""
     target: str
     memory: Figure
     peaks: tuple[Figure, ...]
@@ -103,6 +106,11 @@ def gpu(key: str) -> Gpu:
         raise VendorError(f"{key}.toml: {type(error).__name__}: {error}") from None
 
 
+def gpu_reported(name: str) -> Gpu | None:
+    """The GPU that a driver calls by this name; None where there is no file of it."""
+    return next((found for found in map(gpu, gpu_names()) if found.reported == name), None)
+
+
 def _read(key: str, table: dict[str, Any]) -> Gpu:
     sources = {name: Source(s["document"], s["url"], s["date"]) for name, s in table["sources"].items()}
     memory = Figure("", "memory", _rate(table["memory"]["bytes_per_s"]), sources[table["memory"]["source"]])
@@ -111,7 +119,7 @@ def _read(key: str, table: dict[str, Any]) -> Gpu:
         if peak["unit"] not in ("vector", "matrix"):
             raise ValueError(f"unit is {peak['unit']!r}; expected vector or matrix")
         peaks.append(Figure(peak["dtype"], peak["unit"], _rate(peak["flop_per_s"]), sources[peak["source"]]))
-    return Gpu(key, table["name"], table["target"], memory, tuple(peaks))
+    return Gpu(key, table["name"], table.get("reported", ""), table["target"], memory, tuple(peaks))
 
 
 def _rate(value: Any) -> float:

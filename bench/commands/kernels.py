@@ -110,6 +110,13 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
     help="Time calls that find their data where the call before left them, in memory, or both.",
 )
 @click.option(
+    "--launch",
+    type=click.Choice(["graph", "stream", "both"]),
+    default="graph",
+    show_default=True,
+    help="On a GPU: replay calls from a graph, let the host start each, or both.",
+)
+@click.option(
     "--rounds",
     type=click.IntRange(1, 100),
     default=1,
@@ -132,6 +139,7 @@ def run_kernels(
     iters: int | None,
     warmup: int | None,
     cache: str,
+    launch: str,
     rounds: int,
     seed: int | None,
     verify: bool,
@@ -142,7 +150,7 @@ def run_kernels(
     url: str | None,
     strict: bool,
 ) -> int:
-    """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources."""
+    """Time the CPU's kernels under this machine's measured roof, and verify the GPU sources; a GPU's are timed, too."""
     from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
     from clusterbench.bench.measuring import kernel_runs
     from clusterbench.bench.measuring.kernel_runs import Plan
@@ -165,6 +173,7 @@ def run_kernels(
         verify=verify,
         caches=tuple(one for one in CACHES if cache in (one, "both")),
         rounds=rounds,
+        graphs=tuple(graph for graph, name in ((True, "graph"), (False, "stream")) if launch in (name, "both")),
     )
     run = Run(
         run_id=plan.run_id,
@@ -246,17 +255,30 @@ _VERIFIED_COLUMNS = ("kernel", "back end", "evidence", "types", "error/bound", "
 
 
 def _print_rows(rows: Sequence[Measurement], seed: int) -> None:
+    from clusterbench.bench.measuring.gpu_timing import NO_GRAPH, SLOWED
+
     roofs = [row for row in rows if row.suite == "roof"]
     timed = [row for row in rows if row.suite == "kernels" and row.median_s is not None]
     others = [row for row in rows if row.suite == "kernels" and row.median_s is None]
     if roofs:
-        ceilings = [
-            (r.name, r.dtype, r.shape, rate_text(r.bytes_per_s), rate_text(r.flop_per_s), r.n, r.note) for r in roofs
-        ]
-        print_table(f"This machine's measured roof ({roofs[0].device})", _ROOF_COLUMNS, ceilings)
-    if timed:
+        for device in dict.fromkeys(row.device for row in roofs):
+            ceilings = [
+                (r.name, r.dtype, r.shape, rate_text(r.bytes_per_s), rate_text(r.flop_per_s), r.n, r.note)
+                for r in roofs
+                if r.device == device
+            ]
+            print_table(f"This machine's measured roof ({device})", _ROOF_COLUMNS, ceilings)
+    on_gpu = [row for row in timed if row.backend != "numba"]
+    if len(on_gpu) < len(timed):
         title = f"Kernels on the CPU, median of n samples, in the order of seed {seed}"
-        print_table(title, _TIMED_COLUMNS, [_timed_cells(row) for row in timed])
+        print_table(title, _TIMED_COLUMNS, [_timed_cells(row) for row in timed if row.backend == "numba"])
+    if on_gpu:
+        title = f"Kernels on the GPU, median of n samples by its events, in the order of seed {seed}"
+        columns = (_TIMED_COLUMNS[0], "back end", *_TIMED_COLUMNS[1:])
+        print_table(title, columns, [(row.name, row.backend, *_timed_cells(row)[1:]) for row in on_gpu])
+        for row in on_gpu:
+            if SLOWED in row.note or NO_GRAPH in row.note:
+                click.echo(f"{row.name} {row.dtype} {row.backend}: {row.note}")
     if others:
         groups = dict.fromkeys((row.name, row.backend) for row in others)
         verified = [_verified_cells([r for r in others if (r.name, r.backend) == group]) for group in groups]

@@ -9,16 +9,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from clusterbench.bench import exit_codes
 from clusterbench.bench.hosts.gpu_state import GpuCondition, gpu_conditions
 from clusterbench.bench.measuring.sampling import Block
 
+SLOWED = "slowed by"
+NO_GRAPH = "no graph"
+"""What the remarks of rows say."""
 EVENT_S = 0.5e-6
 """Resolution of an event (CUDA Runtime API, cudaEventElapsedTime)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """The GPU that is measured."""
+
+    name: str
+    cache_bytes: int
+    """Of its last-level cache."""
+
+
+class NoGraphError(RuntimeError):
+    """Calls that a graph cannot hold; the message says what the driver said."""
+
+    exit_code: ClassVar[int] = exit_codes.FAILED
+
+
+def gpu_at_hand(cupy: Any) -> Gpu:
+    """The first GPU, by CuPy."""
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    name = properties["name"]
+    return Gpu(name.decode() if isinstance(name, bytes) else str(name), int(properties["l2CacheSize"]))
 
 
 def condition() -> GpuCondition | None:
@@ -37,8 +65,15 @@ class GpuTimer:
         self.states: list[GpuCondition | None] = []
         """After each sample, the warm-up's too, in the order taken."""
 
+    def settle(self) -> None:
+        """Wait for everything on the GPU, whatever its stream."""
+        self._cupy.cuda.runtime.deviceSynchronize()
+
     def block(self, call: Callable[[], object], *, graph: bool = False) -> Callable[[int, int], Block]:
-        """A block for `sampling.sample` of calls that put their work on `stream`."""
+        """A block for `sampling.sample` of calls that put their work on `stream`.
+
+        With `graph` it raises `NoGraphError` where they do what a stream cannot capture, as waiting for a result.
+        """
 
         def measure(samples: int, batch: int) -> Block:
             seconds = np.empty(samples)
@@ -59,12 +94,23 @@ class GpuTimer:
 
     def _replay(self, call: Callable[[], object], batch: int) -> Callable[[], object]:
         if batch not in self._graphs:
-            self.stream.begin_capture()
-            for _ in range(batch):
-                call()
-            self._graphs[batch] = self.stream.end_capture()
+            self._graphs[batch] = self._captured(call, batch)
         graph = self._graphs[batch]
         return lambda: graph.launch(self.stream)
+
+    def _captured(self, call: Callable[[], object], batch: int) -> Any:
+        self.stream.begin_capture()
+        try:
+            for _ in range(batch):
+                call()
+        except Exception as error:  # whatever the call's library raises
+            with suppress(Exception):  # the stream must not stay in capture; what was captured is lost already
+                self.stream.end_capture()
+            raise NoGraphError(_first_line(error)) from None
+        try:
+            return self.stream.end_capture()
+        except Exception as error:  # CuPy's error of its runtime, which may not be imported here
+            raise NoGraphError(_first_line(error)) from None
 
     def remark(self, count: int) -> str:
         """What is to be said of the last `count` samples: clock and power, and how many were slowed down by what."""
@@ -76,5 +122,9 @@ class GpuTimer:
         found = [f"SM clock {min(clocks)} to {max(clocks)} MHz"] if clocks else []
         found += [f"{min(watts):.0f} to {max(watts):.0f} W"] if watts else []
         slowed = Counter(reason for state in states for reason in state.slowed_by)
-        found += [f"{number} of {count} samples slowed by {reason}" for reason, number in slowed.items()]
+        found += [f"{number} of {count} samples {SLOWED} {reason}" for reason, number in slowed.items()]
         return ", ".join(found)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

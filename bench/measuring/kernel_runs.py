@@ -1,8 +1,9 @@
-"""Runs kernels: verifies every implementation, measures the roof, times the CPU's versions, and judges the rows.
+"""Runs kernels: verifies every implementation, measures the roof, times what runs here, and judges the rows.
 
 Order: the CPU's implementations are verified, then the GPU sources (in their interpreter, simulator or on the GPU, each
-in a worker process), then the roof is measured, then kernels are timed in an order shuffled by the seed. Nothing is
-timed that was not verified, and after timing the result is checked again on the timed buffers with new data.
+in a worker process), then the roof is measured, then kernels are timed in an order shuffled by the seed, on the CPU and
+after it on the GPU where there is one (`gpu_kernel_runs.py`). Nothing is timed that was not verified, and after timing
+the result is checked again on the timed buffers with new data.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench.judge import BEYOND_CACHE, MEMORY, Bound, Roof, is_beyond, judge_time, kernel_bound, level_of
-from clusterbench.bench.measuring.buffer_sets import cold_sets
+from clusterbench.bench.measuring.gpu_kernel_runs import COLD, GpuRuns
 from clusterbench.bench.measuring.kernel_timing import Cache, Timed, time_kernel, together
+from clusterbench.bench.measuring.problem_sizes import beyond_cache_bytes, refuse_too_large, shape_to_time
 from clusterbench.bench.measuring.python_timing import measured
 from clusterbench.bench.measuring.roof_runs import FMA_TYPES, RoofRuns
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
 from clusterbench.kernels.backends import Backend, detect
-from clusterbench.kernels.element_types import element_type
-from clusterbench.kernels.kernel import BACKENDS, Kernel, KernelError, Shape, shape_text
+from clusterbench.kernels.kernel import BACKENDS, Kernel, Shape, shape_text
 from clusterbench.kernels.verify import Check, checks_expected, verify
 from clusterbench.kernels.worker import Outcome, run_worker
 from clusterbench.results.journal import now_iso
@@ -35,14 +36,8 @@ from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Summary, summarise
 
 WORKER_TIMEOUT_S = 300.0
-MEMORY_SHARE = 0.5
-"""Of the free memory, what arrays and the check of their results may take together."""
 ROOF_REPEATS = 2
 """How often the ceilings are measured again for a row that beats them, before the row is judged."""
-COLD = ",cache=cold"
-"""In the shape of a row whose calls find their data in memory, and not where the call before left them."""
-CHECK_COPIES = 3
-"""Arrays of the size of the largest that checking needs at once, beside those that are timed."""
 
 Append = Callable[[Measurement, "NDArray[np.float64] | None"], None]
 Step = Callable[[str, int], None]
@@ -63,6 +58,8 @@ class Plan:
     """Verify the GPU sources too; the CPU's are verified in any case."""
     caches: tuple[Cache, ...] = ("hot",)
     """In which states of the caches each problem is timed."""
+    graphs: tuple[bool, ...] = (True,)
+    """On a GPU: whether calls are replayed by a graph, or started by the host one by one."""
     rounds: int = 1
     """In how many parts, between which all others are timed; each has its share of the budget."""
     worker_timeout_s: float = WORKER_TIMEOUT_S
@@ -81,22 +78,8 @@ class Plan:
 
     def shape(self, kernel: Kernel, dtype: str) -> Shape:
         """The problem to time. Raises `KernelError` where its arrays do not fit into half of the free memory."""
-        itemsize = element_type(dtype).itemsize
-        if self.size_bytes is not None:
-            shape = kernel.shape_of(max(1, self.size_bytes // itemsize))
-        elif kernel.elements is not None:
-            shape = kernel.shape_of(kernel.elements)
-        else:
-            shape = kernel.shape_of(self.stream_bytes // itemsize)
-        largest = max(kernel.size_bytes(array, shape, dtype) for array in kernel.arguments)
-        footprint = kernel.footprint_bytes(shape, dtype)
-        sets = cold_sets(footprint, device.cpu().cache_bytes) if "cold" in self.caches else 1
-        needed, room = sets * footprint + CHECK_COPIES * largest, MEMORY_SHARE * free_bytes()
-        if needed > room:
-            raise KernelError(
-                f"kernel {kernel.name!r} {dtype} at {shape_text(shape)} needs {needed >> 20} MiB with its check; "
-                f"expected at most {int(room) >> 20} MiB, half of the free memory"
-            )
+        shape = shape_to_time(kernel, dtype, self.size_bytes, self.stream_bytes)
+        refuse_too_large(kernel, dtype, shape, "cold" in self.caches, device.cpu().cache_bytes, free_bytes())
         return shape
 
 
@@ -108,12 +91,8 @@ def free_bytes() -> int:
 
 
 def stream_bytes() -> int:
-    """An array far beyond the cache: four times the last-level cache, but at most a sixteenth of the free memory.
-
-    Where memory decides, it is a power of two, so that two runs on one machine mostly measure the same problem.
-    """
-    room = 1 << max(0, (free_bytes() // 16).bit_length() - 1)
-    return min(BEYOND_CACHE * device.cpu().cache_bytes, room)
+    """An array far beyond the caches of the CPU."""
+    return beyond_cache_bytes(device.cpu().cache_bytes, free_bytes())
 
 
 def roof_runs(plan: Plan, account: TimeAccount) -> RoofRuns:
@@ -161,6 +140,7 @@ def run_kernels(
         run.measure_levels([], sorted(missing))
     run.measure_levels(levels - {MEMORY, ""} - set(run.roof.levels))
     run.time([(kernel, dtype, shapes[kernel.name, dtype]) for kernel, dtype in timed])
+    run.time_on_gpu([backend for name, backend in backends.items() if name != "numba" and backend.mode == "native"])
     return run.rows
 
 
@@ -194,6 +174,8 @@ class _Run:
         self.rows: list[Measurement] = []
         self._append = append
         self._worst: dict[tuple[str, str], float] = {}
+        self._right: list[tuple[Kernel, str, str]] = []
+        """The sources for GPUs that were found to be right, with type and back end."""
         self._base = _base(plan)
         self._account = account
         self._roofs = roofs or roof_runs(plan, account)
@@ -228,7 +210,10 @@ class _Run:
             for kernel in self.plan.kernels:
                 for dtype in (d for d in self.plan.dtypes if d in kernel.dtypes):
                     self.step(f"verify {kernel.name} {dtype} {backend.name}", 1)
-                    self.add(self._source_row(kernel, backend, dtype, outcome))
+                    row = self._source_row(kernel, backend, dtype, outcome)
+                    self.add(row)
+                    if row.verdict == "PASS":
+                        self._right.append((kernel, dtype, backend.name))
 
     def _outcome(self, backend: Backend) -> Outcome:
         if backend.mode == "absent":
@@ -317,6 +302,13 @@ class _Run:
                 taken[i].append(time_kernel(kernel, dtype, shape, rules, plan.seed, self._account, cache))
                 if number == plan.rounds - 1:
                     self._judge(kernel, dtype, shape, cache, together(taken[i]), began[i])
+
+    def time_on_gpu(self, backends: Sequence[Backend]) -> None:
+        """Time what was found to be right of the back ends that have a GPU here."""
+        plan, native = self.plan, {backend.name for backend in backends}
+        right = [one for one in self._right if one[2] in native and one[0].implementations[one[2]].timed]
+        runs = GpuRuns(self._base, backends, plan.rules, plan.seed, plan.worker_timeout_s, self.add)
+        runs.time(right, plan.size_bytes, plan.caches, plan.graphs, self.step)
 
     def _judge(self, kernel: Kernel, dtype: str, shape: Shape, cache: Cache, timed: Timed, started_at: str) -> None:
         """Make the row of what was timed, and judge its time by the level that its data lay in."""

@@ -6,7 +6,7 @@ of the next set is met after the last sample is the proof (`kernels/coldness.py`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Literal
@@ -21,7 +21,7 @@ from clusterbench.kernels import device
 from clusterbench.kernels.coldness import Visit, visit
 from clusterbench.kernels.conversion import rounded
 from clusterbench.kernels.data import make_inputs
-from clusterbench.kernels.element_types import is_float
+from clusterbench.kernels.element_types import element_type, is_float
 from clusterbench.kernels.kernel import Array, Kernel, Shape, shape_text
 from clusterbench.kernels.verify import Check, poison, recheck
 
@@ -69,17 +69,10 @@ def time_kernel(
         }
         arrays = {name: copies[0] for name, copies in every.items()}
         outputs = [arrays[name] for name in kernel.outputs]
-        given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
-        for name in kernel.inputs:
-            array = arrays[holder[name]]
-            if name in given:
-                array[...] = given[name]
-            elif is_float(array.dtype):
-                _repeat(array, rounded(rng.uniform(-1, 1, min(array.size, 1 << 20)), types[name]))
-            else:
-                array[...] = make_inputs(kernel, shape, dtype, "exact", rng)[name]
+        for name, start in starting_values(kernel, dtype, shape, rng):
+            _repeat(arrays[holder[name]], start)
             for copy in every[holder[name]][1:]:
-                copy[...] = array
+                copy[...] = arrays[holder[name]]
     scalars = kernel.scalar_values(dtype)
     turns = cycle([(*(copies[i] for copies in every.values()), *scalars) for i in order_of_turns(sets, rng)])
     samples = sample(python_block(lambda: launch(*next(turns))), rules, reading_s())
@@ -98,9 +91,23 @@ def time_kernel(
         return Timed(samples, recheck(kernel, base, shape, inputs, outputs), sets, met)
 
 
+def starting_values(kernel: Kernel, dtype: str, shape: Shape, rng: np.random.Generator) -> Iterator[tuple[str, Array]]:
+    """What each input holds while it is timed, with zero mean; an array shorter than the input is to be repeated."""
+    given = kernel.fill(shape, dtype, "rounding", rng) if kernel.fill else {}
+    for name in kernel.inputs:
+        kind = kernel.type_of(name, dtype)
+        if name in given:
+            yield name, given[name]
+        elif is_float(element_type(kind)):
+            size = int(np.prod(kernel.extent(name, shape)))
+            yield name, rounded(rng.uniform(-1, 1, min(size, 1 << 20)), kind)
+        else:
+            yield name, make_inputs(kernel, shape, dtype, "exact", rng)[name]
+
+
 def _repeat(array: Array, pattern: Array) -> None:
-    """Fill an array with a shorter one again and again."""
-    flat = array.reshape(-1)
+    """Fill an array with one that may be shorter, again and again."""
+    flat, pattern = array.reshape(-1), pattern.reshape(-1)
     for start in range(0, flat.size, pattern.size):
         part = flat[start : start + pattern.size]
         part[...] = pattern[: part.size]

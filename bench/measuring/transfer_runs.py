@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench.judge import NO_BOUND, judge_time
-from clusterbench.bench.measuring.gpu_timing import EVENT_S, GpuTimer
+from clusterbench.bench.measuring.gpu_timing import EVENT_S, GpuTimer, gpu_at_hand
 from clusterbench.bench.measuring.sampling import Rules, sample, with_samples
 from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array
@@ -126,18 +126,13 @@ def _measured(
         size_bytes=size_bytes,
         shape=_shape(transfer, size_bytes),
         bytes_per_s=size_bytes / summary.median_s,
-        device=_name(cupy),
+        device=gpu_at_hand(cupy).name,
         wrong=wrong,
         verdict=verdict,
         reason=reason,
         note=joined([timer.remark(len(samples.seconds))]),
     )
     return row, samples.seconds
-
-
-def _name(cupy: Any) -> str:
-    name = cupy.cuda.runtime.getDeviceProperties(0)["name"]
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _placed(cupy: Any, place: Place, size_bytes: int) -> Any:

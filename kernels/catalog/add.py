@@ -12,6 +12,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, one_rounding
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 from clusterbench.kernels.past_cache import combine, is_beyond_caches
@@ -69,7 +70,7 @@ def cuda_kernel(a, b, c):
 def with_cuda(a, b, c):
     """Launch `cuda_kernel` with one block of threads for THREADS elements."""
     blocks = (a.size + THREADS - 1) // THREADS
-    cuda_kernel[blocks, THREADS](a, b, c)
+    cuda_kernel[blocks, THREADS, stream()](a, b, c)
 
 
 def with_arrays(a, b, c, xp):

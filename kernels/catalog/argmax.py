@@ -13,6 +13,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -108,7 +109,7 @@ def cuda_kernel(i, x):
 
 def with_cuda(i, x):
     """Launch `cuda_kernel` with a block of THREADS threads a row."""
-    cuda_kernel[x.shape[0], THREADS](i, x)
+    cuda_kernel[x.shape[0], THREADS, stream()](i, x)
 
 
 def with_arrays(i, x, xp):

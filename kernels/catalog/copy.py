@@ -12,6 +12,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 from clusterbench.kernels.past_cache import combine, is_beyond_caches
@@ -68,7 +69,7 @@ def cuda_kernel(a, b):
 def with_cuda(a, b):
     """Launch `cuda_kernel` with one block of threads for THREADS elements."""
     blocks = (a.size + THREADS - 1) // THREADS
-    cuda_kernel[blocks, THREADS](a, b)
+    cuda_kernel[blocks, THREADS, stream()](a, b)
 
 
 def with_arrays(a, b, xp):

@@ -15,6 +15,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, inner_product
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -101,9 +102,9 @@ def cuda_kernel(d, x, y):
 
 def with_cuda(d, x, y):
     """Launch `cuda_zero`, then `cuda_kernel` with a block of threads for THREADS elements, which adds its part to d."""
-    cuda_zero[1, 1](d)
+    cuda_zero[1, 1, stream()](d)
     blocks = (x.size + THREADS - 1) // THREADS
-    cuda_kernel[blocks, THREADS](d, x, y)
+    cuda_kernel[blocks, THREADS, stream()](d, x, y)
 
 
 def with_arrays(d, x, y, xp):

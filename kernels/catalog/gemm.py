@@ -19,6 +19,7 @@ from numba import njit, prange
 from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array, inner_product
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 from clusterbench.kernels.short_rows import is_short, narrow_into, widened
@@ -153,7 +154,7 @@ def cuda_kernel(c, a, b):
 def with_cuda(c, a, b):
     """Launch `cuda_kernel` with one block of threads for each TILE by TILE tile of C."""
     m, n = c.shape
-    cuda_kernel[((n + TILE - 1) // TILE, (m + TILE - 1) // TILE), (TILE, TILE)](c, a, b)
+    cuda_kernel[((n + TILE - 1) // TILE, (m + TILE - 1) // TILE), (TILE, TILE), stream()](c, a, b)
 
 
 def with_arrays(c, a, b, xp):
@@ -178,7 +179,7 @@ KERNEL = Kernel(
         "numba": Implementation(with_numba, tile={"m": ROWS, "k": DEPTH, "n": COLUMNS}),
         "triton": Implementation(with_triton, tile={"m": BLOCK, "k": BLOCK, "n": BLOCK}),
         "numba-cuda": Implementation(with_cuda, tile={"m": TILE, "k": TILE, "n": TILE}, dtypes=("float32", "float64")),
-        "cupy": Implementation(with_arrays, tile={"m": 16, "k": 16, "n": 16}, dtypes=("float32", "float64")),
+        "cupy": Implementation(with_arrays, tile={"m": 16, "k": 16, "n": 16}, dtypes=("float32", "float64", "float16")),
     },
     shape_of=lambda elements: dict.fromkeys(("m", "k", "n"), isqrt(elements)),
     elements=1024 * 1024,

@@ -13,6 +13,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -97,8 +98,8 @@ def cuda_kernel(d, x):
 
 def with_cuda(d, x):
     """Launch `cuda_lowest`, then `cuda_kernel` with a block of threads for THREADS elements."""
-    cuda_lowest[1, 1](d)
-    cuda_kernel[(x.size + THREADS - 1) // THREADS, THREADS](d, x)
+    cuda_lowest[1, 1, stream()](d)
+    cuda_kernel[(x.size + THREADS - 1) // THREADS, THREADS, stream()](d, x)
 
 
 def with_arrays(d, x, xp):

@@ -15,6 +15,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -64,7 +65,7 @@ def cuda_kernel(a, b, c, k):
 
 def with_cuda(a, b, c, k):
     """Launch `cuda_kernel` with one block of threads for THREADS elements."""
-    cuda_kernel[(a.size + THREADS - 1) // THREADS, THREADS](a, b, c, k)
+    cuda_kernel[(a.size + THREADS - 1) // THREADS, THREADS, stream()](a, b, c, k)
 
 
 def with_arrays(a, b, c, k, xp):

@@ -14,6 +14,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 from clusterbench.kernels.past_cache import is_beyond_caches, sum_rows
@@ -112,7 +113,7 @@ def cuda_kernel(y, x):
 
 def with_cuda(y, x):
     """Launch `cuda_kernel` with one block of threads for THREADS elements."""
-    cuda_kernel[(y.size + THREADS - 1) // THREADS, THREADS](y, x)
+    cuda_kernel[(y.size + THREADS - 1) // THREADS, THREADS, stream()](y, x)
 
 
 def with_arrays(y, x, xp):

@@ -13,6 +13,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -92,7 +93,7 @@ def cuda_kernel(y, x):
 
 def with_cuda(y, x):
     """Launch `cuda_kernel` with a block of THREADS threads a row."""
-    cuda_kernel[x.shape[0], THREADS](y, x)
+    cuda_kernel[x.shape[0], THREADS, stream()](y, x)
 
 
 def with_arrays(y, x, xp):

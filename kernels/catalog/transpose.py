@@ -14,6 +14,7 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
 from clusterbench.kernels.lazy import cuda, tl, triton
 
@@ -75,7 +76,7 @@ def cuda_kernel(b, a):
 def with_cuda(b, a):
     """Launch `cuda_kernel` with one block of threads for each TILE by TILE tile of A."""
     m, n = a.shape
-    cuda_kernel[((n + TILE - 1) // TILE, (m + TILE - 1) // TILE), (TILE, TILE)](b, a)
+    cuda_kernel[((n + TILE - 1) // TILE, (m + TILE - 1) // TILE), (TILE, TILE), stream()](b, a)
 
 
 def with_arrays(b, a, xp):

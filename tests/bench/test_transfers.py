@@ -6,15 +6,13 @@ nothing about a bus, an event or a graph of a real GPU.
 
 from __future__ import annotations
 
-import ctypes
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from made_up_gpu import MadeUpCupy
 
 from clusterbench.bench.cli import cli
 from clusterbench.bench.hosts.gpu_state import GpuCondition
@@ -25,92 +23,6 @@ from clusterbench.bench.measuring.transfer_runs import TRANSFERS, run_transfers
 from clusterbench.results.record import Measurement
 
 FEW = Rules(iterations=7, warmup=1)
-
-
-class MadeUpCupy:
-    """As much of CuPy as copies use. Each takes 1 ms a MiB by its events, and is done at once."""
-
-    def __init__(self, lose: int = 0) -> None:
-        self.asked: list[str] = []
-        self.now_ms = 0.0
-        self.lose = lose
-        """Bytes that every copy leaves out at its end."""
-        outer = self
-
-        class Stream:
-            def __init__(self, non_blocking: bool) -> None:
-                assert non_blocking
-
-            def __enter__(self) -> None: ...
-            def __exit__(self, *error: object) -> None: ...
-
-            def begin_capture(self) -> None:
-                outer.asked.append("begin")
-
-            def end_capture(self) -> Any:
-                outer.asked.append("end")
-                return SimpleNamespace(launch=lambda stream: outer.asked.append("launch"))
-
-        class Event:
-            at_ms = 0.0
-
-            def record(self, stream: Stream) -> None:
-                self.at_ms = outer.now_ms
-                outer.asked.append("event")
-
-            def synchronize(self) -> None: ...
-
-        class Device:
-            def __init__(self, number: int) -> None:
-                self.number = number
-
-            def __enter__(self) -> None:
-                outer.asked.append(f"device {self.number}")
-
-            def __exit__(self, *error: object) -> None: ...
-
-        self.cuda = SimpleNamespace(
-            Stream=Stream,
-            Event=Event,
-            Device=Device,
-            get_elapsed_time=lambda start, stop: stop.at_ms - start.at_ms,
-            alloc_pinned_memory=bytearray,
-            runtime=SimpleNamespace(
-                deviceSynchronize=lambda: None, getDeviceProperties=lambda number: {"name": b"Made-up GPU"}
-            ),
-        )
-
-    def zeros(self, size: int, dtype: Any) -> Any:
-        return _Array(self, np.zeros(size, dtype))
-
-    def asnumpy(self, array: Any) -> Any:
-        return array.content
-
-    def move(self, to: int, source: int, size: int, what: str) -> None:
-        self.asked.append(what)
-        self.now_ms += size / (1 << 20)
-        ctypes.memmove(to, source, size - self.lose)
-
-
-class _Array:
-    def __init__(self, cupy: MadeUpCupy, content: np.ndarray) -> None:
-        self.cupy, self.content, self.data = cupy, content, self
-
-    def set(self, content: np.ndarray) -> None:
-        self.content[...] = content
-
-    @property
-    def _place(self) -> int:
-        return self.content.ctypes.data
-
-    def copy_from_host_async(self, mem: int, size: int, stream: Any) -> None:
-        self.cupy.move(self._place, mem, size, "to device")
-
-    def copy_to_host_async(self, mem: int, size: int, stream: Any) -> None:
-        self.cupy.move(mem, self._place, size, "to host")
-
-    def copy_from_device_async(self, source: Any, size: int, stream: Any) -> None:
-        self.cupy.move(self._place, source._place, size, "to peer")
 
 
 def _state(*slowed: str) -> GpuCondition:
@@ -167,7 +79,7 @@ def test_a_graph_is_captured_once_and_replayed_a_sample() -> None:
     block = timer.block(lambda: cupy.asked.append("call"), graph=True)
     for _ in range(2):
         assert len(block(3, 4).seconds) == 3
-    assert cupy.asked[:6] == ["begin", "call", "call", "call", "call", "end"]
+    assert cupy.asked[:7] == ["enter", "begin", "call", "call", "call", "call", "end"]
     assert cupy.asked.count("call") == 4
     assert cupy.asked.count("launch") == 6
 
