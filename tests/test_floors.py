@@ -1,4 +1,4 @@
-"""Four floors, and the folders of two: imports run downwards only, and nothing is imported under a bare name."""
+"""Four floors, and the folders of three: imports run downwards only, and nothing is imported under a bare name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ BELOW = {
 }
 
 FOLDERS = {
+    "kernels": ("loops", "running", "ceilings", "compiled", "judging"),
     "collectives": ("building", "checking", "drawing", "programs", "fusion", "topology", "plans", "bounds",
                     "simulator", "synthesis", "predictors", "transports"),
     "bench": ("launching", "emulation", "hosts", "worlds", "measuring", "pairs", "tables", "stored", "jobs", "sweeps",
               "tuning", "disturbances", "commands", "pytest_plugin"),
 }  # fmt: skip
 """The folders of a floor, each of which imports only those before it."""
-CATALOGUES = {"collectives": {"algorithms", "fabrics", "formats", "nodes"}, "bench": set()}
+CATALOGUES = {"kernels": {"catalog"}, "collectives": {"algorithms", "fabrics", "formats", "nodes"}, "bench": set()}
 """Folders whose files are found by looking there."""
 
 

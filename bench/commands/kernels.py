@@ -44,8 +44,8 @@ kernels.add_command(transfers)
 @machine_options
 def list_kernels(as_json: bool, as_csv: bool) -> int:
     """List the kernels: what they compute and cost, their types, and how each back end runs here."""
-    from clusterbench.kernels.backends import detect
     from clusterbench.kernels.discovery import discover
+    from clusterbench.kernels.running.backends import detect
 
     backends = detect()
     rows = [

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clusterbench.bench.measuring.kernel_runs import Plan
+    from clusterbench.kernels.ceilings.vendor import Gpu
     from clusterbench.kernels.compiled.compiling import Compiled
     from clusterbench.kernels.kernel import Kernel
-    from clusterbench.kernels.vendor import Gpu
     from clusterbench.results.record import Measurement, Run
     from clusterbench.results.report.roofline import VendorRoof
 
@@ -61,9 +61,9 @@ def roofline(
     from clusterbench.bench.measuring.kernel_runs import Plan
     from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.bench.tables import roofline_tables
+    from clusterbench.kernels.ceilings.vendor import gpu
+    from clusterbench.kernels.ceilings.vendor import gpu_names as known
     from clusterbench.kernels.discovery import choose, choose_dtypes, discover
-    from clusterbench.kernels.vendor import gpu
-    from clusterbench.kernels.vendor import gpu_names as known
 
     if figure is not None and figure.suffix not in KINDS:
         raise click.BadParameter(f"{figure}; expected a name that ends in .svg or .png", param_hint="--figure")

@@ -168,7 +168,7 @@ _BACKEND_PACKAGES = {
 
 def backend_rows() -> list[dict[str, str]]:
     """The back-end table: backend, mode (native, interpreter, simulator, absent), reason, version."""
-    from clusterbench.kernels.backends import detect
+    from clusterbench.kernels.running.backends import detect
 
     versions = package_versions()
     return [

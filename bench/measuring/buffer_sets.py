@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from clusterbench.bench.judge import BEYOND_CACHE
-from clusterbench.kernels import roofline
+from clusterbench.kernels.ceilings import roofline
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.vectors import LINE_BYTES, PAGE_BYTES
+from clusterbench.kernels.loops.vectors import LINE_BYTES, PAGE_BYTES
 
 TIMES_CACHE = 2
 """Last-level caches that the other sets fill before one comes again."""

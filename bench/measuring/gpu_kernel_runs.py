@@ -31,12 +31,12 @@ from clusterbench.bench.measuring.gpu_timing import Gpu
 from clusterbench.bench.measuring.gpu_worker import GpuProblem, Refused, time_in_worker
 from clusterbench.bench.measuring.kernel_timing import Cache
 from clusterbench.bench.measuring.sampling import Rules, with_samples
-from clusterbench.kernels import vendor
-from clusterbench.kernels.backends import Backend
+from clusterbench.kernels.ceilings import vendor
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Kernel, Shape, shape_text
+from clusterbench.kernels.running.backends import Backend
 from clusterbench.results.journal import now_iso
 from clusterbench.results.notes import joined
 from clusterbench.results.record import Measurement, Verdict

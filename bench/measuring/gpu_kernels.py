@@ -19,12 +19,12 @@ from clusterbench.bench.measuring.gpu_timing import EVENT_S, NO_GRAPH, Gpu, GpuT
 from clusterbench.bench.measuring.kernel_timing import Cache, starting_values
 from clusterbench.bench.measuring.problem_sizes import beyond_cache_bytes, refuse_too_large, shape_to_time
 from clusterbench.bench.measuring.sampling import Block, Rules, Samples, sample
-from clusterbench.kernels.backends import Backend, Memory, memory
-from clusterbench.kernels.data import make_inputs
 from clusterbench.kernels.element_types import element_type
-from clusterbench.kernels.gpu_stream import launched_on
+from clusterbench.kernels.judging.data import make_inputs
+from clusterbench.kernels.judging.verify import Check, poison, recheck
 from clusterbench.kernels.kernel import Kernel, Shape, shape_text
-from clusterbench.kernels.verify import Check, poison, recheck
+from clusterbench.kernels.running.backends import Backend, Memory, memory
+from clusterbench.kernels.running.gpu_stream import launched_on
 
 MOST_GRAPH_SETS = 1024
 """Sets of buffers in turns: a graph has a node for each, at least."""
@@ -120,7 +120,7 @@ def _on_stream(backend: Backend, timer: GpuTimer) -> Iterator[None]:
     """All launches within the block go to the stream of the timer, whoever makes them."""
     with timer.stream:
         if backend.name == "numba-cuda" and backend.mode == "native":
-            from clusterbench.kernels.lazy import cuda
+            from clusterbench.kernels.running.lazy import cuda
 
             with launched_on(cuda.external_stream(timer.stream.ptr)):
                 yield

@@ -26,9 +26,9 @@ from clusterbench.bench.measuring.gpu_kernels import GpuTimed, time_on_gpu
 from clusterbench.bench.measuring.gpu_timing import Gpu, gpu_at_hand
 from clusterbench.bench.measuring.kernel_timing import Cache
 from clusterbench.bench.measuring.sampling import Rules, Samples
-from clusterbench.kernels.backends import Backend, Memory
+from clusterbench.kernels.judging.verify import Check
 from clusterbench.kernels.kernel import KernelError
-from clusterbench.kernels.verify import Check
+from clusterbench.kernels.running.backends import Backend, Memory
 
 COMMAND = (sys.executable, "-m", "clusterbench.bench.measuring.gpu_worker")
 _TAIL_LINES = 3
@@ -139,8 +139,8 @@ def _result(message: dict[str, Any]) -> Result:
 
 def work(job: dict[str, Any], out: TextIO, cupy: Any, place: Memory | None = None) -> None:
     """Do a job in this process, writing its lines to `out`; `place` stands for the memory of every back end."""
-    from clusterbench.kernels.backends import detect
     from clusterbench.kernels.discovery import load
+    from clusterbench.kernels.running.backends import detect
 
     backends: dict[str, Backend] = detect()
     rules = Rules(**job["rules"])

@@ -26,10 +26,10 @@ from clusterbench.bench.measuring.roof_runs import FMA_TYPES, RoofRuns
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
-from clusterbench.kernels.backends import Backend, detect
+from clusterbench.kernels.judging.verify import Check, checks_expected, verify
+from clusterbench.kernels.judging.worker import Outcome, run_worker
 from clusterbench.kernels.kernel import BACKENDS, Kernel, Shape, shape_text
-from clusterbench.kernels.verify import Check, checks_expected, verify
-from clusterbench.kernels.worker import Outcome, run_worker
+from clusterbench.kernels.running.backends import Backend, detect
 from clusterbench.results.journal import now_iso
 from clusterbench.results.notes import joined
 from clusterbench.results.record import Measurement

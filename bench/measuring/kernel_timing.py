@@ -1,7 +1,7 @@
 """Times one kernel on the CPU: hot, on the same buffers again and again, or cold, on sets of them in turns.
 
 Cold, the buffers of a call were last touched so many sets ago that all caches have been filled twice since; how a line
-of the next set is met after the last sample is the proof (`kernels/coldness.py`).
+of the next set is met after the last sample is the proof (`kernels/ceilings/coldness.py`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from clusterbench.bench.measuring.python_timing import python_block, reading_s
 from clusterbench.bench.measuring.sampling import Rules, Samples, sample
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
-from clusterbench.kernels.coldness import Visit, visit
-from clusterbench.kernels.conversion import rounded
-from clusterbench.kernels.data import make_inputs
+from clusterbench.kernels.ceilings.coldness import Visit, visit
 from clusterbench.kernels.element_types import element_type, is_float
+from clusterbench.kernels.judging.conversion import rounded
+from clusterbench.kernels.judging.data import make_inputs
+from clusterbench.kernels.judging.verify import Check, poison, recheck
 from clusterbench.kernels.kernel import Array, Kernel, Shape, shape_text
-from clusterbench.kernels.verify import Check, poison, recheck
 
 Cache = Literal["hot", "cold"]
 """Whether a call finds its data where the call before it left them, or all of them in memory."""

@@ -1,4 +1,4 @@
-"""Measures the roof: runs the ceilings of `kernels/roofline.py` by the rules of sampling and makes their rows.
+"""Measures the roof: runs the ceilings of `kernels/ceilings/roofline.py` by the rules of sampling and makes their rows.
 
 A ceiling is what the machine can do, so its rate is the best sample's, not the median's; the row's times are those of
 every row. The ceilings of a cache name it, as `read L2` does, and the shape of a row says where and how much was moved.
@@ -18,9 +18,10 @@ from clusterbench.bench.judge import MEMORY, LevelRoof, Roof
 from clusterbench.bench.measuring.python_timing import measured, python_block, reading_s
 from clusterbench.bench.measuring.sampling import Rules, sample
 from clusterbench.bench.worlds.time_account import TimeAccount
-from clusterbench.kernels import cache_loops, device, roofline
+from clusterbench.kernels import device
+from clusterbench.kernels.ceilings import cache_loops, roofline
 from clusterbench.kernels.device import Level
-from clusterbench.kernels.vectors import LINE_BYTES
+from clusterbench.kernels.loops.vectors import LINE_BYTES, vector_bytes
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import summarise
@@ -182,7 +183,7 @@ class RoofRuns:
         if right:
             self.roof.flop_per_s[dtype] = max(self.roof.flop_per_s.get(dtype, 0.0), rate)
         how = "fused" if roofline.has_fused() else "multiply and add apart, this CPU does not fuse"
-        note = f"{row.note}; {how}, vectors of {roofline.vector_bytes()} bytes, {roofline.CHAINS} chains a core"
+        note = f"{row.note}; {how}, vectors of {vector_bytes()} bytes, {roofline.CHAINS} chains a core"
         return _checked(replace(row, flop_per_s=rate, count=out.size, note=note), right), seconds
 
     def _row(self, name: str, dtype: str, call: Callable[[], object]) -> RoofRow:

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from clusterbench.bench.hosts.gpu_state import GpuCondition, gpu_conditions
 from clusterbench.bench.measuring.kernel_runs import Append, Plan, Step
 from clusterbench.bench.measuring.python_timing import SAMPLE_UNIT
-from clusterbench.kernels.data import make_inputs
 from clusterbench.kernels.device import CPUS, affinity, cpu, read_text
 from clusterbench.kernels.element_types import element_type
+from clusterbench.kernels.judging.data import make_inputs
+from clusterbench.kernels.judging.verify import Check, poison, recheck
 from clusterbench.kernels.kernel import Array, Kernel, KernelError, Shape, shape_text
-from clusterbench.kernels.verify import Check, poison, recheck
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import summarise

@@ -20,7 +20,7 @@ from clusterbench.bench.measuring.gpu_timing import EVENT_S, GpuTimer, gpu_at_ha
 from clusterbench.bench.measuring.sampling import Rules, sample, with_samples
 from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.lazy import EXTRAS
+from clusterbench.kernels.running.lazy import EXTRAS
 from clusterbench.results.journal import now_iso
 from clusterbench.results.notes import joined
 from clusterbench.results.record import Measurement

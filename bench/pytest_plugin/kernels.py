@@ -12,10 +12,10 @@ from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
 from clusterbench.bench.sizes import SIZE
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
-from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import choose, choose_dtypes, discover
+from clusterbench.kernels.judging.verify import verify
 from clusterbench.kernels.kernel import Kernel, KernelError
-from clusterbench.kernels.verify import verify
+from clusterbench.kernels.running.backends import detect
 from clusterbench.results.journal import now_iso
 from clusterbench.results.record import Measurement
 

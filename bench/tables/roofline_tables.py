@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from clusterbench.bench.output import print_table, rate_text, share_text
+from clusterbench.kernels.ceilings.vendor import Gpu, ceiling
 from clusterbench.kernels.compiled.compiling import Compiled
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.kernel import Kernel, shape_text
-from clusterbench.kernels.vendor import Gpu, ceiling
 from clusterbench.results.record import Measurement
 from clusterbench.results.report.roofline import VendorRoof
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import float32, float64, njit, uint16
 
 from clusterbench.collectives.checking.splitmix import mixed
-from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
+from clusterbench.kernels.loops.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 
 ALL = -1
 SUM, PROD, MIN, MAX, AVG, EVEN_AVG, NONE = range(7)
@@ -122,7 +122,7 @@ def _write(block: Any, segment: Any, start: int, law: Any) -> None:
 
 @njit(cache=True)
 def _divide(block: Any, divisor: int) -> None:
-    """C's division, as in kernels/local_reduce.py: cut off towards zero."""
+    """C's division, as in kernels/loops/local_reduce.py: cut off towards zero."""
     for j in range(len(block)):
         block[j] = block[j] // divisor if block[j] >= 0 else -(-block[j] // divisor)
 

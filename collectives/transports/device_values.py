@@ -1,7 +1,7 @@
 """Arithmetic on arrays of CuPy's, or of NumPy's in their place: reductions, averages, and a bfloat16 that neither has.
 
 Elements of bfloat16 are carried as 16 bits, computed with in float32 and rounded once, as everywhere in this suite
-(`kernels/half.py`). That is several passes over memory here: right, and not fast.
+(`kernels/loops/half.py`). That is several passes over memory here: right, and not fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def device_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def reduction(xp: Any, dtype: np.dtype[Any], op: str) -> Callable[[Any, Any, Any], None]:
     """A function (first, second, out) of arrays of `device_type(dtype)` that combines elements.
 
-    Minimum and maximum as in kernels/local_reduce.py: a NaN loses.
+    Minimum and maximum as in kernels/loops/local_reduce.py: a NaN loses.
     """
     combine = {"sum": xp.add, "avg": xp.add, "prod": xp.multiply, "min": xp.fmin, "max": xp.fmax}[op]
     if dtype.name != BFLOAT16:

@@ -26,7 +26,7 @@ import numpy as np
 
 from clusterbench.collectives.transports.native import MpiError, handle, loaded_library
 from clusterbench.kernels.element_types import SHORT_FLOATS, element_type
-from clusterbench.kernels.local_reduce import user_operation_address
+from clusterbench.kernels.loops.local_reduce import user_operation_address
 
 if TYPE_CHECKING:
     from mpi4py import MPI

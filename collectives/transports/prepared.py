@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.executor import CALL, SCALE, execute, time_samples
 from clusterbench.collectives.transports.native import NativeMpi
-from clusterbench.kernels.local_reduce import reduction_address, scale_address
+from clusterbench.kernels.loops.local_reduce import reduction_address, scale_address
 
 Buffer = NDArray[Any]
 

@@ -26,9 +26,9 @@ from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import is_short, narrow_into, widened
-from clusterbench.kernels.vector_exp import exp
+from clusterbench.kernels.loops.short_rows import is_short, narrow_into, widened
+from clusterbench.kernels.loops.vector_exp import exp
+from clusterbench.kernels.running.lazy import tl, triton
 
 GROUPS, QUERIES = 2, 2  # groups, and heads that share a group's keys and values
 TILE = 16  # queries, and keys, that a program or a CPU task takes at once: the least that a matrix unit does

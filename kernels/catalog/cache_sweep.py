@@ -14,7 +14,7 @@ from numba import njit, prange
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 BLOCK = 1024  # elements that a Triton program takes at once
 ELEMENTS = 1 << 16  # of the working set that is timed: 256 KiB, which a second-level cache holds

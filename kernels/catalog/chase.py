@@ -14,7 +14,7 @@ from numba import njit
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 ELEMENTS = 1 << 22  # of the problem that is timed: long enough for any cache, short enough for a sample
 

@@ -15,10 +15,10 @@ from numba import njit, prange
 from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array, one_rounding
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.half import to_bfloat16
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import bits, is_short
+from clusterbench.kernels.loops.half import to_bfloat16
+from clusterbench.kernels.loops.short_rows import bits, is_short
+from clusterbench.kernels.running.lazy import tl, triton
 
 ROWS, BLOCK = 4, 512  # of a Triton program, and how many columns it takes
 COLUMNS = 4096  # of the problem that is timed

@@ -18,10 +18,11 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.bounds import Array, gamma
+from clusterbench.kernels.ceilings.roofline import CHAINS
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.roofline import CHAINS, lanes
+from clusterbench.kernels.loops.vectors import lanes
+from clusterbench.kernels.running.lazy import tl, triton
 
 STEPS = 512
 BLOCK = 1024  # elements of one Triton program

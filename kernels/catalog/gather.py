@@ -15,7 +15,7 @@ from numba import njit, prange
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 BLOCK = 1024  # elements of one Triton program
 

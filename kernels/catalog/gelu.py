@@ -18,11 +18,11 @@ from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import bits, is_short
-from clusterbench.kernels.vector_exp import exp
+from clusterbench.kernels.loops.half import from_bfloat16, from_float16, to_bfloat16, to_float16
+from clusterbench.kernels.loops.short_rows import bits, is_short
+from clusterbench.kernels.loops.vector_exp import exp
+from clusterbench.kernels.running.lazy import tl, triton
 
 LINEAR, CUBIC = 2 * sqrt(2 / pi), 2 * sqrt(2 / pi) * 0.044715
 ROUNDINGS = 6  # of z = x·(LINEAR + CUBIC·x²): two constants, square, product, sum, product

@@ -19,10 +19,10 @@ from numba import njit, prange
 from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array, inner_product
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import cuda, tl, triton
-from clusterbench.kernels.short_rows import is_short, narrow_into, widened
+from clusterbench.kernels.loops.short_rows import is_short, narrow_into, widened
+from clusterbench.kernels.running.gpu_stream import stream
+from clusterbench.kernels.running.lazy import cuda, tl, triton
 
 ROWS, COLUMNS, DEPTH = 64, 256, 128  # a CPU task's part of C, and how much of k it takes at once: B's part stays in L2
 BLOCK = 32  # edge of a Triton program's tile

@@ -15,7 +15,7 @@ from numba import get_num_threads, njit, prange
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 LAUNCHES = 1000  # of the problem that is timed, at most: more tell no more
 

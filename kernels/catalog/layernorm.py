@@ -20,9 +20,9 @@ from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
-from clusterbench.kernels.streaming import fence, stream
+from clusterbench.kernels.loops.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
+from clusterbench.kernels.loops.streaming import fence, stream
+from clusterbench.kernels.running.lazy import tl, triton
 
 EPSILON = 2.0**-24  # about what frameworks take for float32, and a number of every type
 ROWS, BLOCK = 4, 512  # of a Triton program, and how many columns it takes at once

@@ -15,9 +15,9 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.running.gpu_stream import stream
+from clusterbench.kernels.running.lazy import cuda, tl, triton
 
 BLOCK = 1024  # elements of one Triton program
 THREADS = 128  # elements of one CUDA block

@@ -17,12 +17,12 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.catalog.quantise_int8 import largest_size
-from clusterbench.kernels.conversion import rounded
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
+from clusterbench.kernels.judging.conversion import rounded
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
 from clusterbench.kernels.quantised import LOST_BELOW, one_step_at_ties, quotients, scale_bound, scales
+from clusterbench.kernels.running.lazy import tl, triton
 
 DTYPE = "float8_e4m3fn"
 LARGEST, LEAST_EXPONENT, FRACTION_BITS = 448, -6, 3

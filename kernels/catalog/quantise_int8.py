@@ -17,9 +17,9 @@ from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.loops.short_rows import IS_BFLOAT16, bits, is_short, widen
 from clusterbench.kernels.quantised import LOST_BELOW, one_step_at_ties, quotients, scale_bound, scales
-from clusterbench.kernels.short_rows import IS_BFLOAT16, bits, is_short, widen
+from clusterbench.kernels.running.lazy import tl, triton
 
 LARGEST = 127
 ROWS, BLOCK = 4, 512  # of a Triton program, and how many columns it takes at once

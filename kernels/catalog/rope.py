@@ -18,8 +18,8 @@ from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array, inner_product
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
+from clusterbench.kernels.loops.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
+from clusterbench.kernels.running.lazy import tl, triton
 
 ROWS, BLOCK = 8, 64  # of a Triton program: rows, and pairs of each
 PAIRS = 64  # of a row of the problem that is timed: a head of 128 elements

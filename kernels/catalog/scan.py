@@ -13,9 +13,9 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.running.gpu_stream import stream
+from clusterbench.kernels.running.lazy import cuda, tl, triton
 
 BLOCK = 256  # columns that one Triton program takes at once
 THREADS = 64  # threads of the CUDA block of a row, and columns that it takes at once

@@ -20,10 +20,10 @@ from clusterbench.kernels.bounds import Array, gamma
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
-from clusterbench.kernels.streaming import beside, fence, scratch, soften, stream
-from clusterbench.kernels.vector_rows import block_of, exponentials, largest
+from clusterbench.kernels.loops.short_rows import IS_BFLOAT16, bits, is_short, narrow, widen
+from clusterbench.kernels.loops.streaming import beside, fence, scratch, soften, stream
+from clusterbench.kernels.loops.vector_rows import block_of, exponentials, largest
+from clusterbench.kernels.running.lazy import tl, triton
 
 ROWS, BLOCK = 4, 512  # of a Triton program, and how many columns it takes at once
 COLUMNS = 2048  # of the problem that is timed

@@ -17,12 +17,12 @@ from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 from clusterbench.kernels.kernel import Implementation, Kernel, Shape
-from clusterbench.kernels.lazy import tl, triton
-from clusterbench.kernels.short_rows import bits, is_short
-from clusterbench.kernels.streaming import fence, gate_lines, whole_lines
-from clusterbench.kernels.vector_exp import exp
+from clusterbench.kernels.loops.half import from_bfloat16, from_float16, to_bfloat16, to_float16
+from clusterbench.kernels.loops.short_rows import bits, is_short
+from clusterbench.kernels.loops.streaming import fence, gate_lines, whole_lines
+from clusterbench.kernels.loops.vector_exp import exp
+from clusterbench.kernels.running.lazy import tl, triton
 
 BLOCK = 2048  # elements of one Triton program: 16 bytes of a 16-bit type for each of AMD's 256 threads
 PATTERN = 1009  # exact data before they repeat

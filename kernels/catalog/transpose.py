@@ -14,9 +14,9 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import cuda, tl, triton
+from clusterbench.kernels.running.gpu_stream import stream
+from clusterbench.kernels.running.lazy import cuda, tl, triton
 
 EDGE = 32  # of a CPU task's tile: its lines of A and of B stay in the first cache
 BLOCK = 32  # edge of a Triton program's tile

@@ -13,10 +13,10 @@ from numba import njit, prange
 
 from clusterbench.kernels.bounds import Array, multiply_add
 from clusterbench.kernels.formula import Formula
-from clusterbench.kernels.gpu_stream import stream
 from clusterbench.kernels.kernel import Implementation, Kernel
-from clusterbench.kernels.lazy import cuda, tl, triton
-from clusterbench.kernels.past_cache import combine, is_beyond_caches
+from clusterbench.kernels.loops.past_cache import combine, is_beyond_caches
+from clusterbench.kernels.running.gpu_stream import stream
+from clusterbench.kernels.running.lazy import cuda, tl, triton
 
 BLOCK = 1024  # elements of one Triton program
 THREADS = 128  # elements of one CUDA block

@@ -18,7 +18,7 @@ from clusterbench.kernels.compiled.recording import Launch, problem, record
 from clusterbench.kernels.compiled.targets import Target
 from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow, straight_accesses
 from clusterbench.kernels.kernel import Kernel, KernelError, shape_text
-from clusterbench.kernels.lazy import EXTRAS
+from clusterbench.kernels.running.lazy import EXTRAS
 
 Status = Literal["compiled", "failed", "missing", "nothing"]
 BACKENDS = ("triton", "numba-cuda", "cupy")

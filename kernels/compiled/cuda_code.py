@@ -12,7 +12,7 @@ import numpy as np
 from clusterbench.kernels.compiled.code import FUSED, Code, CompileError, MissingError
 from clusterbench.kernels.compiled.recording import Launch
 from clusterbench.kernels.compiled.targets import Target
-from clusterbench.kernels.lazy import EXTRAS
+from clusterbench.kernels.running.lazy import EXTRAS
 
 OPTIONS = ("fastmath",)
 """Of a decorator, those that change the code."""

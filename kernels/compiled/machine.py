@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from clusterbench.kernels.compiled.code import Code, MissingError
 from clusterbench.kernels.compiled.targets import Target
-from clusterbench.kernels.lazy import EXTRAS
+from clusterbench.kernels.running.lazy import EXTRAS
 
 
 @dataclass(frozen=True, slots=True)

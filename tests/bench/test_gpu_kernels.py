@@ -24,11 +24,11 @@ from clusterbench.bench.measuring.gpu_kernels import GpuTimed, time_on_gpu
 from clusterbench.bench.measuring.gpu_worker import GpuProblem, Refused, time_in_worker
 from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels
 from clusterbench.bench.measuring.sampling import Rules
-from clusterbench.kernels import vendor
-from clusterbench.kernels.backends import Backend, Memory, detect
+from clusterbench.kernels.ceilings import vendor
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.gpu_stream import launched_on
 from clusterbench.kernels.kernel import Implementation, Kernel, KernelError
+from clusterbench.kernels.running.backends import Backend, Memory, detect
+from clusterbench.kernels.running.gpu_stream import launched_on
 from clusterbench.results.record import Measurement
 
 pytestmark = pytest.mark.serial
@@ -260,8 +260,8 @@ def test_a_run_times_what_was_found_to_be_right_on_the_gpu(monkeypatch: pytest.M
 
 
 def _as_simulated(run: Any, backend: Backend) -> Any:
-    from clusterbench.kernels.verify import verify
-    from clusterbench.kernels.worker import Outcome
+    from clusterbench.kernels.judging.verify import verify
+    from clusterbench.kernels.judging.worker import Outcome
 
     simulated = replace(backend, mode="simulator")
     checks = [

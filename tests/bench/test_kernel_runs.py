@@ -22,12 +22,12 @@ from clusterbench.bench.measuring.roof_runs import RoofRuns
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
-from clusterbench.kernels.backends import Backend, detect
-from clusterbench.kernels.coldness import Visit
+from clusterbench.kernels.ceilings.coldness import Visit
 from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.judging.verify import Check, checks_expected
+from clusterbench.kernels.judging.worker import Outcome
 from clusterbench.kernels.kernel import Array, Implementation, Kernel, KernelError
-from clusterbench.kernels.verify import Check, checks_expected
-from clusterbench.kernels.worker import Outcome
+from clusterbench.kernels.running.backends import Backend, detect
 from clusterbench.results.journal import JournalError, read_journal
 from clusterbench.results.record import Measurement
 from clusterbench.results.store import Store, StoreError

@@ -17,9 +17,9 @@ from clusterbench.bench.cli import cli
 from clusterbench.bench.measuring import kernel_runs, roof_runs
 from clusterbench.bench.tables.roofline_tables import upper_bounds, with_counts
 from clusterbench.kernels import device
+from clusterbench.kernels.ceilings.vendor import gpu
 from clusterbench.kernels.compiled.compiling import Compiled
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.vendor import gpu
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.store import Store

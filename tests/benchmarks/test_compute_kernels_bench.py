@@ -17,9 +17,9 @@ import pytest
 from clusterbench.bench.measuring.buffer_sets import placed
 from clusterbench.bench.measuring.kernel_runs import stream_bytes
 from clusterbench.bench.measuring.paired import run_paired
+from clusterbench.kernels.ceilings.roofline import fill
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.element_types import element_type
-from clusterbench.kernels.roofline import fill
 
 KERNELS = discover()
 SHARE = 0.8

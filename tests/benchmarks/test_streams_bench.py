@@ -24,8 +24,9 @@ from clusterbench.bench.measuring.buffer_sets import placed
 from clusterbench.bench.measuring.kernel_runs import stream_bytes
 from clusterbench.bench.measuring.paired import run_paired
 from clusterbench.bench.measuring.python_timing import python_block
-from clusterbench.kernels import device, roofline
-from clusterbench.kernels.cache_loops import read_ahead
+from clusterbench.kernels import device
+from clusterbench.kernels.ceilings import roofline
+from clusterbench.kernels.ceilings.cache_loops import read_ahead
 from clusterbench.kernels.discovery import discover
 
 OURS = {name: k.implementations["numba"].launch for name, k in discover().items() if "numba" in k.implementations}

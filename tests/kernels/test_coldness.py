@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clusterbench.kernels import coldness
-from clusterbench.kernels.coldness import Visit, visit
+from clusterbench.kernels.ceilings import coldness
+from clusterbench.kernels.ceilings.coldness import Visit, visit
 
 
 def test_a_visit_loads_what_it_is_told_to_and_a_flush_changes_nothing() -> None:

@@ -30,7 +30,7 @@ from dataclasses import replace
 import os
 from clusterbench.kernels.catalog.copy import KERNEL as COPY
 from clusterbench.kernels.kernel import Implementation
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 
 @triton.jit

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterbench.kernels.bounds import significand_bits, unit_roundoff
-from clusterbench.kernels.conversion import rounded
 from clusterbench.kernels.element_types import TINY_FLOATS, accumulator, element_type, finfo
+from clusterbench.kernels.judging.conversion import rounded
 
 NORMAL = st.floats(2.0**-100, 2.0**100, width=32)
 

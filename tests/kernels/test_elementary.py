@@ -14,9 +14,9 @@ from numba import njit
 
 from clusterbench.kernels import elementary
 from clusterbench.kernels.bounds import unit_roundoff
-from clusterbench.kernels.conversion import rounded
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.vector_exp import exp
+from clusterbench.kernels.judging.conversion import rounded
+from clusterbench.kernels.loops.vector_exp import exp
 
 KERNELS = discover()
 ROUNDED = ("softmax", "rmsnorm", "layernorm", "swiglu", "gelu", "rope", "gemm", "attention", "attention_causal")

@@ -10,8 +10,8 @@ import pytest
 from numba import njit, types
 from numba.extending import intrinsic
 
-from clusterbench.kernels import half
 from clusterbench.kernels.element_types import element_type
+from clusterbench.kernels.loops import half
 
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 

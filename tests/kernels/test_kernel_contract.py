@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.bounds import unit_roundoff
-from clusterbench.kernels.data import make_inputs
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.element_types import accumulator, element_type, is_float
+from clusterbench.kernels.judging.data import make_inputs
+from clusterbench.kernels.judging.verify import checks_expected, verify
+from clusterbench.kernels.judging.worker import Outcome, run_worker
 from clusterbench.kernels.kernel import BACKENDS, Kernel
-from clusterbench.kernels.verify import checks_expected, verify
-from clusterbench.kernels.worker import Outcome, run_worker
+from clusterbench.kernels.running.backends import Backend, detect
 
 KERNELS = discover()
 MODES = detect()

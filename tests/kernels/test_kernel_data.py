@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterbench.kernels.backends import Backend, models
 from clusterbench.kernels.bounds import significand_bits
 from clusterbench.kernels.catalog import copy, dot, gemm, triad
-from clusterbench.kernels.data import cases, make_inputs, shapes_around
+from clusterbench.kernels.judging.data import cases, make_inputs, shapes_around
+from clusterbench.kernels.judging.verify import Check, check, compare
 from clusterbench.kernels.kernel import DATA, DataClass, Kernel, KernelError
-from clusterbench.kernels.verify import Check, check, compare
+from clusterbench.kernels.running.backends import Backend, models
 
 N = 4096
 

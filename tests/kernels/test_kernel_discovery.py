@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from clusterbench.bench import exit_codes
-from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import CATALOGUE, CatalogueError, choose, choose_dtypes, discover
+from clusterbench.kernels.judging.verify import verify
+from clusterbench.kernels.judging.worker import run_worker
 from clusterbench.kernels.kernel import KernelError
-from clusterbench.kernels.verify import verify
-from clusterbench.kernels.worker import run_worker
+from clusterbench.kernels.running.backends import detect
 
 
 def _dropped(folder: Path) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.kernels.backends import detect
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.verify import Check, verify
-from clusterbench.kernels.worker import run_worker
+from clusterbench.kernels.judging.verify import Check, verify
+from clusterbench.kernels.judging.worker import run_worker
+from clusterbench.kernels.running.backends import detect
 
 MUTANTS = discover(Path(__file__).parent / "mutants")
 MODES = detect()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import clusterbench.kernels.catalog.copy  # noqa: F401 # before Triton is hidden
-from clusterbench.kernels import backends, lazy
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.verify import verify
+from clusterbench.kernels.judging.verify import verify
+from clusterbench.kernels.running import backends, lazy
 
 TEXT = """
-from clusterbench.kernels import lazy
+from clusterbench.kernels.running import lazy
 from clusterbench.kernels.catalog.copy import KERNEL as COPY
 from clusterbench.kernels.kernel import Implementation
 from dataclasses import replace

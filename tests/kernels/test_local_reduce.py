@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterbench.kernels.element_types import SHORT_FLOATS, element_type, is_float
-from clusterbench.kernels.local_reduce import (
+from clusterbench.kernels.loops.local_reduce import (
     DTYPES,
     OPS,
     LocalReduceError,
@@ -165,7 +165,7 @@ def test_what_there_is_not_is_refused_with_what_there_is() -> None:
 
 
 ASK = """
-from clusterbench.kernels.local_reduce import reduction_address, scale_address
+from clusterbench.kernels.loops.local_reduce import reduction_address, scale_address
 reduction_address("float64", "max"), scale_address("int32")
 """
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numba import njit
 
-from clusterbench.kernels import past_cache
-from clusterbench.kernels.backends import detect
 from clusterbench.kernels.catalog import reduce_buffers
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.past_cache import BLOCK_BYTES, combine, sum_rows
-from clusterbench.kernels.vectors import LINE_BYTES
-from clusterbench.kernels.verify import verify
+from clusterbench.kernels.judging.verify import verify
+from clusterbench.kernels.loops import past_cache
+from clusterbench.kernels.loops.past_cache import BLOCK_BYTES, combine, sum_rows
+from clusterbench.kernels.loops.vectors import LINE_BYTES
+from clusterbench.kernels.running.backends import detect
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from clusterbench.kernels import cache_loops, device, roofline, streaming
-from clusterbench.kernels.vectors import LINE_BYTES
+from clusterbench.kernels import device
+from clusterbench.kernels.ceilings import cache_loops, roofline
+from clusterbench.kernels.loops import streaming, vectors
+from clusterbench.kernels.loops.vectors import LINE_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -22,8 +24,8 @@ def test_the_chains_return_to_their_start_and_their_flops_are_counted(dtype: str
     roofline.fma(out, kind(-1), kind(20), kind(1), 1000)
     assert np.all(out == roofline.fma_expected(1, dtype))
     roofline.fma(out, kind(-1), kind(20), kind(1), 1001)
-    assert np.all(out == roofline.lanes(dtype) * sum(20 - (1 + chain) for chain in range(roofline.CHAINS)))
-    assert roofline.fma_flops(3, 1000, dtype) == 3 * 1000 * 2 * roofline.CHAINS * roofline.lanes(dtype)
+    assert np.all(out == vectors.lanes(dtype) * sum(20 - (1 + chain) for chain in range(roofline.CHAINS)))
+    assert roofline.fma_flops(3, 1000, dtype) == 3 * 1000 * 2 * roofline.CHAINS * vectors.lanes(dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -37,7 +39,7 @@ def test_the_multiply_adds_are_vectors_in_registers(dtype: str) -> None:
     (assembly,) = chains.inspect_asm().values()
     if platform.machine() in ("x86_64", "AMD64"):
         suffix = "ps" if dtype == "float32" else "pd"
-        register = {16: "xmm", 32: "ymm", 64: "zmm"}[roofline.vector_bytes()]
+        register = {16: "xmm", 32: "ymm", 64: "zmm"}[vectors.vector_bytes()]
         fused = rf"vfmadd\d+{suffix}" if roofline.has_fused() else f"v?mul{suffix}"
         body = _innermost_loop(assembly, rf"{fused}\s.*{register}")
     else:
@@ -53,7 +55,7 @@ def test_chains_in_float16_are_as_long_and_end_where_they_began() -> None:
     one = np.float32(1)
     roofline.fma_half(out, -one, np.float32(20), one, 1000)
     assert np.all(out == roofline.fma_expected(1, "float16"))
-    assert roofline.lanes("float16") == 2 * roofline.lanes("float32")
+    assert vectors.lanes("float16") == 2 * vectors.lanes("float32")
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -11,13 +11,13 @@ from threading import Thread
 
 import numpy as np
 
-from clusterbench.kernels.interpreted import HostTensor
-from clusterbench.kernels.simulated import BlockBarrier
+from clusterbench.kernels.running.interpreted import HostTensor
+from clusterbench.kernels.running.simulated import BlockBarrier
 
 ORDER = """
 import json, sys
 import numpy as np, triton, triton.language as tl
-from clusterbench.kernels.interpreted import HostTensor, shuffle_programs
+from clusterbench.kernels.running.interpreted import HostTensor, shuffle_programs
 
 @triton.jit
 def record(seen, at):
@@ -80,7 +80,7 @@ def test_a_barrier_waits_for_all_and_does_not_wait_for_those_who_left() -> None:
 
 SHARED = """
 import numpy as np
-from clusterbench.kernels.simulated import repair
+from clusterbench.kernels.running.simulated import repair
 repair()
 from numba import cuda, float32
 

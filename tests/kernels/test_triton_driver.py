@@ -22,7 +22,7 @@ pytest.importorskip("triton")
 
 from triton.runtime import driver as triton_drivers
 
-from clusterbench.kernels.triton_driver import CupyDriver, DeviceTensor, get, part, put
+from clusterbench.kernels.running.triton_driver import CupyDriver, DeviceTensor, get, part, put
 
 KERNELS = discover()
 

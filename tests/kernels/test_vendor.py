@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clusterbench.kernels import vendor
+from clusterbench.kernels.ceilings import vendor
+from clusterbench.kernels.ceilings.vendor import VendorError, ceiling, gpu, gpu_names
 from clusterbench.kernels.discovery import discover
-from clusterbench.kernels.vendor import VendorError, ceiling, gpu, gpu_names
 
 KERNELS = discover()
 

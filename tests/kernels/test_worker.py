@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clusterbench.kernels import worker
-from clusterbench.kernels.backends import Backend, detect
 from clusterbench.kernels.discovery import discover
+from clusterbench.kernels.judging import worker
 from clusterbench.kernels.kernel import Kernel
+from clusterbench.kernels.running.backends import Backend, detect
 
 TEXT = """
 import os, signal, time
@@ -116,7 +116,7 @@ def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_job_that_is_no_job_ends_in_one_line_of_json() -> None:
-    command = [sys.executable, "-m", "clusterbench.kernels.worker"]
+    command = [sys.executable, "-m", "clusterbench.kernels.judging.worker"]
     done = subprocess.run(command, input="{}", capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stdout == '{"error": "KeyError: \'files\'"}\n'

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from clusterbench.kernels.catalog import gemm
-from clusterbench.kernels.conversion import rounded
+from clusterbench.kernels.judging.conversion import rounded
 from clusterbench.kernels.kernel import Implementation
 
 

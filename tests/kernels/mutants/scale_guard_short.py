@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from clusterbench.kernels.catalog import scale
 from clusterbench.kernels.kernel import Implementation
-from clusterbench.kernels.lazy import cuda
+from clusterbench.kernels.running.lazy import cuda
 
 THREADS = 32
 

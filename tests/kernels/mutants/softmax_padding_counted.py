@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from clusterbench.kernels.catalog import softmax
 from clusterbench.kernels.kernel import Implementation
-from clusterbench.kernels.lazy import tl, triton
+from clusterbench.kernels.running.lazy import tl, triton
 
 BLOCK = 64
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from clusterbench.kernels.catalog import softmax
-from clusterbench.kernels.conversion import rounded
+from clusterbench.kernels.judging.conversion import rounded
 from clusterbench.kernels.kernel import Implementation
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from clusterbench.kernels.bounds import significand_bits
-from clusterbench.kernels.conversion import rounded
 from clusterbench.kernels.element_types import element_type, finfo, is_float
+from clusterbench.kernels.judging.conversion import rounded
 from clusterbench.kernels.kernel import Array, DataClass, Kernel, Shape, shape_text
 
 LARGEST_INTEGER = 1000

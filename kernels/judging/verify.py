@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.kernels.backends import Backend, Memory, memory, models
 from clusterbench.kernels.bounds import smallest_subnormal, unit_roundoff
-from clusterbench.kernels.conversion import rounded
-from clusterbench.kernels.data import cases, make_inputs
 from clusterbench.kernels.element_types import accumulator, element_type, is_float
+from clusterbench.kernels.judging.conversion import rounded
+from clusterbench.kernels.judging.data import cases, make_inputs
 from clusterbench.kernels.kernel import Array, DataClass, Kernel, Shape, shape_text
+from clusterbench.kernels.running.backends import Backend, Memory, memory, models
 
 GUARD = 64
 """Elements of a guard zone."""

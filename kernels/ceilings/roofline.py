@@ -24,35 +24,19 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.streaming import fence, stream
-from clusterbench.kernels.vectors import splat
+from clusterbench.kernels.loops.streaming import fence, stream
+from clusterbench.kernels.loops.vectors import lanes, splat
 
 CHAINS = 12
 """Independent chains a core: two units of latency four or five need ten, and with a and b they fit 16 registers."""
-AHEAD_BYTES = 2048
-"""How far ahead a long array is fetched into the second cache, which has more loads in flight than the first. Of 1 to 4
-KiB this and 4 KiB were the best on two cores of an Intel Xeon (family 6, model 207): 3 to 10 % faster than without."""
 PART = 65536
 """Elements that one task of a memory loop takes."""
-
-
-def vector_bytes() -> int:
-    """The width of this CPU's vector registers, from LLVM's list of its features: 16, 32 or 64 bytes."""
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx") else 16
 
 
 def has_fused() -> bool:
     """Whether a multiply-add is one instruction here (x86 with FMA3, any 64-bit ARM)."""
     features = binding.get_host_cpu_features()
     return bool(features.get("fma") or features.get("neon") or "aarch64" in binding.get_process_triple())
-
-
-def lanes(dtype: Any) -> int:
-    """Elements of a vector register."""
-    return vector_bytes() // int(np.dtype(dtype).itemsize)
 
 
 def has_half() -> bool:

@@ -18,8 +18,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from clusterbench.kernels.vector_exp import emit_exp, exp
-from clusterbench.kernels.vectors import LINE_BYTES, PAGE_BYTES, fetch, splat, store_past_cache
+from clusterbench.kernels.loops.vector_exp import emit_exp, exp
+from clusterbench.kernels.loops.vectors import LINE_BYTES, PAGE_BYTES, fetch, splat, store_past_cache
 
 APART_BYTES = 1280
 """Of the places in a page that were tried, of 0 to 3840 bytes, the one that was good wherever x and y began."""

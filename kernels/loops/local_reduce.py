@@ -3,7 +3,7 @@
 Must cost: 3·N·itemsize bytes and N operations, so it runs at memory bandwidth once the buffers leave the cache.
 How wrong: not at all. One operation an element, correctly rounded for floats and wrapping for integers, so the
 result equals NumPy's bit for bit (minimum and maximum are C's and NumPy's fmin and fmax: a NaN loses). The 16-bit
-floats are computed with in float32 and rounded once (`kernels/half.py`).
+floats are computed with in float32 and rounded once (`kernels/loops/half.py`).
 Without a GPU: this *is* the CPU's version; LLVM vectorises it for the host.
 
 The functions are called from compiled code through their address, so that no Python runs between two steps of a
@@ -26,7 +26,7 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import DTypeLike
 
 from clusterbench.kernels.element_types import DTYPES, element_type
-from clusterbench.kernels.half import (
+from clusterbench.kernels.loops.half import (
     FLOAT16,
     SHORT_FLOAT_TYPES,
     ShortFloat,

@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.vectors import LINE_BYTES
+from clusterbench.kernels.loops.vectors import LINE_BYTES
 
 MOST_LINES = 2048
 """Lines of a visit, which takes a quarter of a millisecond from memory."""

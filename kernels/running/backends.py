@@ -18,7 +18,7 @@ import numpy as np
 from clusterbench.kernels import device
 from clusterbench.kernels.element_types import TF32, TINY_FLOATS
 from clusterbench.kernels.kernel import Array, KernelError
-from clusterbench.kernels.lazy import EXTRAS
+from clusterbench.kernels.running.lazy import EXTRAS
 
 Mode = Literal["native", "interpreter", "simulator", "absent"]
 INTERPRETED_WRONGLY = ("bfloat16", *TINY_FLOATS, TF32)
@@ -115,11 +115,11 @@ def memory(backend: Backend) -> Memory:
     if backend.name == "triton" and backend.mode == "native":
         return _triton_memory()
     if backend.name == "triton":
-        from clusterbench.kernels.interpreted import HostTensor
+        from clusterbench.kernels.running.interpreted import HostTensor
 
         return Memory(np.array, lambda buffer, first, extent: HostTensor(_view(buffer, first, extent)), np.asarray)
     if backend.name == "numba-cuda":
-        from clusterbench.kernels.lazy import cuda
+        from clusterbench.kernels.running.lazy import cuda
 
         return Memory(
             cuda.to_device,
@@ -128,7 +128,7 @@ def memory(backend: Backend) -> Memory:
             lambda buffer, array: buffer.copy_to_device(array),
         )
     if backend.mode == "native":
-        from clusterbench.kernels.lazy import cupy
+        from clusterbench.kernels.running.lazy import cupy
 
         return Memory(cupy.array, _view, cupy.asnumpy, lambda buffer, array: buffer.set(array), last=(cupy,))
     return Memory(np.array, _view, np.asarray, last=(np,))
@@ -140,8 +140,8 @@ def _triton_memory() -> Memory:
 
     from triton.runtime import driver
 
-    from clusterbench.kernels import triton_driver
-    from clusterbench.kernels.lazy import cupy
+    from clusterbench.kernels.running import triton_driver
+    from clusterbench.kernels.running.lazy import cupy
 
     driver.set_active(triton_driver.CupyDriver(cupy))
     parts = (

@@ -18,10 +18,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
+from clusterbench.kernels.ceilings.roofline import CHAINS, PART, sum_of_lanes
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import AHEAD_BYTES, CHAINS, PART, lanes, sum_of_lanes, vector_bytes
-from clusterbench.kernels.vectors import fetch
+from clusterbench.kernels.loops.vectors import AHEAD_BYTES, fetch, lanes, vector_bytes
 
 BLOCK_BYTES = CHAINS * vector_bytes()
 BLOCK = CHAINS * lanes("float64")

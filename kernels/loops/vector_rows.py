@@ -15,9 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
-from clusterbench.kernels.roofline import lanes
-from clusterbench.kernels.vector_exp import emit_exp, exp
-from clusterbench.kernels.vectors import splat
+from clusterbench.kernels.loops.vector_exp import emit_exp, exp
+from clusterbench.kernels.loops.vectors import lanes, splat
 
 CHAINS = 4
 """Vectors in flight, so that none waits for the one before."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from clusterbench.kernels.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 from clusterbench.kernels.kernel import Array
+from clusterbench.kernels.loops.half import from_bfloat16, from_float16, to_bfloat16, to_float16
 
 PART = 4096
 """Elements of one task of a whole array."""

@@ -1,4 +1,4 @@
-"""What vendors say of their GPUs: TOML files in `kernels/devices/`, every figure with the source that it was read in.
+"""What vendors say of their GPUs: TOML files in `devices/`, every figure with the source that it was read in.
 
 A file has the `name` of the product, what its driver has `reported` it as where that is known, and the `target` that
 code is compiled for, the sources, memory, and peaks::
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, ClassVar, Literal
 
-from clusterbench.kernels import devices as catalogue
+from clusterbench.kernels.ceilings import devices as catalogue
 from clusterbench.kernels.element_types import TINY_FLOATS
 from clusterbench.kernels.kernel import Kernel, Shape
 

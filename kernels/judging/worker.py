@@ -1,9 +1,9 @@
 """The worker process in which interpreted and simulated code runs, and the one place that starts it.
 
 Triton decides when it decorates, and Numba when it is imported, whether code is interpreted, so the variables must be
-set before the first import: `python -m clusterbench.kernels.worker` reads one job, a JSON object, from standard input,
-and writes one JSON object a line to standard output: {"check": {...}} for each check, {"error": text} where the job
-cannot be done, and {"end": number of checks} at the end. Whatever else a kernel prints goes to standard error.
+set before the first import: `python -m clusterbench.kernels.judging.worker` reads one job, a JSON object, from standard
+input, and writes one JSON object a line to standard output: {"check": {...}} for each check, {"error": text} where the
+job cannot be done, and {"end": number of checks} at the end. Whatever else a kernel prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from clusterbench.kernels.backends import Backend
+from clusterbench.kernels.judging.verify import Check, verify
 from clusterbench.kernels.kernel import Kernel
-from clusterbench.kernels.verify import Check, verify
+from clusterbench.kernels.running.backends import Backend
 
 _TAIL_LINES = 3
 
@@ -55,7 +55,7 @@ def run_worker(
     chosen = [kernel for kernel in kernels if backend.name in kernel.implementations]
     job = Job(backend.name, backend.mode, backend.reason, tuple(k.file for k in chosen), tuple(dtypes), seed)
     inherited = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")}
-    command = [sys.executable, "-m", "clusterbench.kernels.worker"]
+    command = [sys.executable, "-m", "clusterbench.kernels.judging.worker"]
     try:
         done = subprocess.run(
             command,
@@ -111,11 +111,11 @@ def work(job: Job, out: TextIO) -> None:
 
     backend = Backend(job.backend, job.mode, job.reason)  # type: ignore[arg-type] # a mode, as it comes from a Backend
     if job.backend == "triton" and job.mode == "interpreter":
-        from clusterbench.kernels.interpreted import shuffle_programs
+        from clusterbench.kernels.running.interpreted import shuffle_programs
 
         shuffle_programs(np.random.default_rng(job.seed))
     if job.backend == "numba-cuda" and job.mode == "simulator":
-        from clusterbench.kernels.simulated import repair
+        from clusterbench.kernels.running.simulated import repair
 
         repair()
     count = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+import numpy as np
+from llvmlite import binding, ir
 from numba.core import cgutils
 
 LINE_BYTES = 64
@@ -12,6 +13,23 @@ LINE_BYTES = 64
 
 PAGE_BYTES = 4096
 """Of whose addresses a processor compares the places in a page before it knows the rest."""
+
+AHEAD_BYTES = 2048
+"""How far ahead a long array is fetched into the second cache, which has more loads in flight than the first. Of 1 to 4
+KiB this and 4 KiB were the best on two cores of an Intel Xeon (family 6, model 207): 3 to 10 % faster than without."""
+
+
+def vector_bytes() -> int:
+    """The width of this CPU's vector registers, from LLVM's list of its features: 16, 32 or 64 bytes."""
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+def lanes(dtype: Any) -> int:
+    """Elements of a vector register."""
+    return vector_bytes() // int(np.dtype(dtype).itemsize)
 
 
 def splat(builder: Any, value: Any, vector: Any) -> Any:

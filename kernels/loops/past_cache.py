@@ -19,8 +19,7 @@ from numba.np.numpy_support import as_dtype
 
 from clusterbench.kernels import device
 from clusterbench.kernels.kernel import Array
-from clusterbench.kernels.roofline import AHEAD_BYTES
-from clusterbench.kernels.vectors import LINE_BYTES, fetch, splat, store_past_cache
+from clusterbench.kernels.loops.vectors import AHEAD_BYTES, LINE_BYTES, fetch, splat, store_past_cache
 
 LINES = 8
 """That are summed at a time, so that each row is read some way before the next one is."""

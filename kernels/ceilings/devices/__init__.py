@@ -1,0 +1,1 @@
+"""GPUs as their vendors describe them: one TOML file each, see `kernels/ceilings/vendor.py`."""

@@ -1,1 +1,0 @@
-"""GPUs as their vendors describe them: one TOML file each, see `kernels/vendor.py`."""

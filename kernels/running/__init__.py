@@ -1,0 +1,1 @@
+"""What each back end can do on this machine, and how kernels are launched there."""
