@@ -25,6 +25,7 @@ from clusterbench.collectives.synthesis.rate import FEW, Packing, best_packing, 
 from clusterbench.collectives.synthesis.reversing import turned, turned_ways
 from clusterbench.collectives.synthesis.routed import routed
 from clusterbench.collectives.synthesis.shallow import shallower
+from clusterbench.collectives.synthesis.sparing import spared
 from clusterbench.collectives.synthesis.splitting import Logical, split_off
 from clusterbench.collectives.synthesis.trees_to_schedule import Edges, edges, schedule
 from clusterbench.collectives.topology.graph import Topology
@@ -161,7 +162,9 @@ def _part(
     topology: Topology, supplies: Ints, tree_rate: Fraction, *, reduces: bool, capacity: Ints | None = None
 ) -> Edges:  # fmt: skip
     machine = turned(topology) if reduces else topology
-    logical = split_off(machine, capacities(machine, tree_rate) if capacity is None else capacity, supplies)
+    if capacity is None:
+        capacity = spared(machine, capacities(machine, tree_rate), supplies)
+    logical = split_off(machine, capacity, supplies)
     trees = shallower(pack(logical.capacity, supplies), logical.capacity)
     return _edges(topology, trees, logical, supplies, reduces=reduces)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from topologies import ring, star, two_levels
 
 from clusterbench.collectives.bounds.bounds import limits
+from clusterbench.collectives.bounds.capacities import graph
 from clusterbench.collectives.bounds.max_flow import UNLIMITED, max_flow, network
 from clusterbench.collectives.proof import ProofError, prove
 from clusterbench.collectives.schedule import Ints
@@ -20,8 +21,9 @@ from clusterbench.collectives.synthesis.choosing import chosen
 from clusterbench.collectives.synthesis.errors import SynthesisError
 from clusterbench.collectives.synthesis.loads import carried_rate
 from clusterbench.collectives.synthesis.packing import Trees, pack
-from clusterbench.collectives.synthesis.rate import best_packing, capacities
+from clusterbench.collectives.synthesis.rate import best_packing, capacities, shortfall
 from clusterbench.collectives.synthesis.shallow import shallower
+from clusterbench.collectives.synthesis.sparing import spared
 from clusterbench.collectives.synthesis.splitting import Logical, split_off
 from clusterbench.collectives.synthesis.synthesis import COLLECTIVES, synthesize
 from clusterbench.collectives.topology.graph import (
@@ -108,6 +110,21 @@ def test_splitting_keeps_what_flows_to_every_rank_and_uses_no_link_twice(made: T
 
 
 @given(made=machines())
+def test_the_slowest_links_carry_as_few_trees_as_the_rate_needs(made: Topology) -> None:
+    _, _, supplies, _, capacity = packed(made)
+    least = spared(made, capacity, supplies)
+    assert (least <= capacity).all()
+    logical = split_off(made, least, supplies)
+    check_trees(pack(logical.capacity, supplies), logical.capacity, supplies)
+    slowest = made.links.bandwidth == made.links.bandwidth.min()
+    fewer = np.where(slowest, least - 1, capacity)
+    if least[slowest][0] > 0:
+        prepared = graph(made)
+        held = np.bincount(made.ranks, supplies, made.vertices).astype(np.int64)[prepared.holders]
+        assert shortfall(prepared.network(), fewer, held) > 0
+
+
+@given(made=machines())
 def test_a_capacity_less_than_the_bound_needs_is_noticed(made: Topology) -> None:
     """Of the edges into a rank that the worst cut surrounds, or of all, some unit cannot be spared."""
     logical, _, supplies, _, _ = packed(made)
@@ -157,6 +174,11 @@ def test_topologies_of_te_ccl_are_served_at_their_bound(name: str, nodes: int, m
     assert found.fast.rate is not None
     assert 10**9 / found.fast.rate * 1000 == ms_per_gb
     assert found.share == 1
+
+
+def test_latencies_and_the_filling_of_a_pipeline_cost_less_than_one_and_a_half_percent() -> None:
+    found = synthesize(paper_topology("teccl-dgx2", 2), "all_gather")
+    assert chosen(found, 10**9).time_s < 1.015 * found.limits.at(10**9).bound_s
 
 
 def test_the_optimum_of_forestcoll_is_met_exactly_and_nearly_by_few_trees() -> None:
