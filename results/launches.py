@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.results.significance import LEAST, Design, Times
-from clusterbench.results.statistics import RESAMPLES, percentile_interval
+from clusterbench.results.statistics import RESAMPLES, Ratio, percentile_interval
 
 _AT_ONCE = 1280
 """Launches whose resamples are in memory together: some megabytes, which stay in the cache."""
@@ -46,6 +46,21 @@ def ratio_intervals(a_s: Times, b_s: Times, design: Design, seed: int) -> tuple[
     for rows, medians_a, medians_b in resampled:
         low[rows], high[rows] = percentile_interval(medians_b / medians_a)
     return value, np.minimum(low, value), np.maximum(high, value)
+
+
+def geometric_mean(a_s: Times, b_s: Times, seed: int) -> Ratio:
+    """The geometric mean over rows of the ratios of medians B / A, with its 95 % interval.
+
+    Launches are in pairs, and those of one column ran next to each other for all rows: they are resampled together, so
+    that the interval knows of what slowed all rows of a launch. It is None below as many pairs as the test needs.
+    """
+    value = float(np.exp(np.mean(np.log(np.median(b_s, axis=1) / np.median(a_s, axis=1)))))
+    rows, launches = a_s.shape
+    if launches < LEAST["interleaved"]:
+        return Ratio(value, None, None)
+    total = sum(np.log(of_b / of_a).sum(axis=0) for _, of_a, of_b in _pairs(a_s, b_s, seed))
+    low, high = map(float, percentile_interval(np.exp(total / rows)))
+    return Ratio(value, min(low, value), max(high, value))
 
 
 Resampled = Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]

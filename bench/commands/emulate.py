@@ -54,10 +54,21 @@ class Rate(click.ParamType[float]):
     show_default=True,
     help="Seconds after which COMMAND is stopped, and the exit code is 124.",
 )
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Start COMMAND once, on the host of rank 0, as it starts ranks itself: tune, sweep or run of `clusterbench`.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def emulate(
-    text: str, faults: tuple[str, ...], rate: float | None, timeout: float, dry_run: bool, command: tuple[str, ...]
+    text: str,
+    faults: tuple[str, ...],
+    rate: float | None,
+    timeout: float,
+    once: bool,
+    dry_run: bool,
+    command: tuple[str, ...],
 ) -> int:
     """Run COMMAND under mpiexec across the hosts of a topology, over its network built on this machine.
 
@@ -74,14 +85,14 @@ def emulate(
     from clusterbench.bench.emulation.job import run
     from clusterbench.bench.output import note
 
-    asked = _asked(text, faults, rate, timeout, command)
+    asked = _asked(text, faults, rate, timeout, once, command)
     for line in _summary(asked):
         note(line)
     return 0 if dry_run else run(asked, note, click.echo)
 
 
 def _asked(
-    text: str, faults: tuple[str, ...], rate: float | None, timeout_s: float, command: tuple[str, ...]
+    text: str, faults: tuple[str, ...], rate: float | None, timeout_s: float, once: bool, command: tuple[str, ...]
 ) -> Emulation:
     from clusterbench.bench.emulation.faults import emulated_faults
     from clusterbench.bench.emulation.job import Emulation, find_command, find_mpi
@@ -106,6 +117,7 @@ def _asked(
         timeout_s or float("inf"),
         mpiexec,
         family,
+        once,
     )
 
 

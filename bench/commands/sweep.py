@@ -12,9 +12,9 @@ from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
 from clusterbench.bench.options import job_options, machine_options
 
 if TYPE_CHECKING:
-    from clusterbench.bench.launching.launchers import Launcher
     from clusterbench.bench.sweeps.file import Sweep
     from clusterbench.bench.sweeps.job import SweepJob
+    from clusterbench.bench.worlds.launchers import Launcher
 
 
 @click.command()
@@ -101,7 +101,7 @@ def _job(asked: Sweep, out: Path, url: str | None, resume: bool, tables: bool) -
 
 
 def _launcher(asked: Sweep) -> Launcher:
-    from clusterbench.bench.launching.launchers import find_launcher, slurm_hosts
+    from clusterbench.bench.worlds.launchers import find_launcher, slurm_hosts
 
     choice = asked.launcher
     hosts = choice.hosts or slurm_hosts()

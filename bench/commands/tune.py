@@ -10,11 +10,13 @@ import click
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
 from clusterbench.bench.names import DTYPE
-from clusterbench.bench.options import BUDGET, PRECISION, SEED, job_options, machine_options
+from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, job_options, machine_options
 from clusterbench.bench.sizes import SIZE, sweep
 
 if TYPE_CHECKING:
     from clusterbench.bench.tuning.job import TuneJob
+    from clusterbench.bench.worlds.launchers import Launcher
+    from clusterbench.results.statistics import Ratio
 
 
 @click.command()
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("-e", "--maxbytes", type=SIZE, default="4M", show_default=True, help="Largest size.")
 @click.option("-f", "--stepfactor", type=float, default=4.0, show_default=True, help="Factor between sizes.")
 @click.option("-n", "--ranks", multiple=True, type=click.IntRange(2), help="Ranks; may be given several times. As many "
-              "as there are cores unless given.")  # fmt: skip
+              "as there are cores unless given, or as an emulated network has.")  # fmt: skip
 @click.option("-d", "--datatype", type=DTYPE, default="float", show_default=True, help="Element type.")
 @click.option("--rules", type=click.Path(dir_okay=False, path_type=Path),
               help="File to write.  [default: OUT/rules.conf]")  # fmt: skip
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
               help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
 @click.option("--budget", type=BUDGET, default=0.1, show_default=True,
               help="Seconds a point after which sampling stops anyway.")  # fmt: skip
+@click.option("--iters", type=SAMPLES, help="Samples a point in each launch, after one call to warm up; by default as "
+              "many as --precision asks.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(1, 86400), default=120.0, show_default=True,
               help="Seconds in which nothing goes on after which a world is ended.")  # fmt: skip
 @click.option("--seed", type=SEED, help="Of the order of launches and of the data.")
@@ -65,9 +69,9 @@ def _job(options: dict[str, Any]) -> TuneJob:
 
     from clusterbench.bench.hosts.environment import new_run_id
     from clusterbench.bench.jobs.job_record import JobRecord
-    from clusterbench.bench.launching.launchers import MPIEXEC, find_launcher, slurm_hosts
     from clusterbench.bench.tuning.job import Asked, TuneJob
     from clusterbench.bench.tuning.library_choices import library_choices
+    from clusterbench.bench.worlds.launchers import MPIEXEC, find_launcher, slurm_hosts
     from clusterbench.collectives.collective import collective
 
     wanted = [collective(name) for name in options["collectives"] or ("all_reduce",)]
@@ -87,13 +91,14 @@ def _job(options: dict[str, Any]) -> TuneJob:
     asked = Asked(
         collectives=names,
         sizes=tuple(sweep(options["minbytes"], options["maxbytes"], options["stepfactor"], None)),
-        ranks=tuple(sorted(set(options["ranks"]))) or (max(2, len(os.sched_getaffinity(0))),),
+        ranks=_ranks(options["ranks"], starts),
         choices=library_choices(starts, names),
         dtype=options["datatype"],
         screening=options["screening"],
         launches=options["launches"],
         precision=options["precision"],
         budget_s=options["budget"],
+        iterations=options["iters"],
         silence_s=options["timeout"],
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -101,6 +106,18 @@ def _job(options: dict[str, Any]) -> TuneJob:
     if not os.access(rules.parent, os.W_OK):
         raise click.UsageError(f"--rules {rules}: {rules.parent} is no folder that can be written")
     return TuneJob(asked, starts, record, rules)
+
+
+def _ranks(given: tuple[int, ...], starts: Launcher) -> tuple[int, ...]:
+    """Ascending, each once."""
+    from clusterbench.bench.worlds.launchers import EMULATED
+    from clusterbench.kernels.device import usable_cores
+
+    for ranks in given:
+        if problem := starts.problem(ranks):
+            raise click.UsageError(f"--ranks {ranks}: {problem}")
+    all_of_them = len(starts.hosts) if starts.kind == EMULATED else usable_cores()
+    return tuple(sorted(set(given))) or (max(2, all_of_them),)
 
 
 def _show(options: dict[str, Any], job: TuneJob) -> None:
@@ -127,8 +144,9 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
                 "change": row.change if row else "cannot tell",
             }
         )
+    means = [_mean_row(world, ratio) for world, ratio in job.means.items()]
     if options["as_json"]:
-        emit_document({"rules": str(job.rules), "choices": rows})
+        emit_document({"rules": str(job.rules), "choices": rows, "means": means})
         return
     if options["as_csv"]:
         emit_csv(rows)
@@ -150,7 +168,26 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
                     if (row["collective"], row["ranks"]) == (name, ranks)
                 ],
             )
+    for mean in means:
+        click.echo(_mean_text(mean))
     click.echo(f"Rules: {job.rules}")
+
+
+def _mean_row(world: tuple[str, int], ratio: Ratio | None) -> dict[str, Any]:
+    """How many times as fast the library is by the rules."""
+    found: dict[str, float | None] = {"speedup": None, "speedup_low": None, "speedup_high": None}
+    if ratio is not None:
+        ends = [None if end is None else 1 / end for end in (ratio.high, ratio.low)]
+        found = {"speedup": 1 / ratio.value, "speedup_low": ends[0], "speedup_high": ends[1]}
+    return {"collective": world[0], "ranks": world[1], **found}
+
+
+def _mean_text(mean: dict[str, Any]) -> str:
+    what = f"{mean['collective']} over {mean['ranks']} ranks by these rules"
+    if mean["speedup"] is None:
+        return f"{what}: how much faster cannot be told"
+    ends = f" [{mean['speedup_low']:.3g}, {mean['speedup_high']:.3g}]" if mean["speedup_low"] is not None else ""
+    return f"{what}: {mean['speedup']:.3g}{ends} times as fast, the geometric mean over sizes"
 
 
 def _ratio_text(row: dict[str, Any]) -> str:

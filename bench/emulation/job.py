@@ -43,6 +43,8 @@ class Emulation:
     timeout_s: float
     mpiexec: str
     family: str
+    once: bool = False
+    """Whether COMMAND starts its ranks itself."""
 
     def hosts(self) -> list[str]:
         """The host of every rank."""
@@ -126,15 +128,13 @@ def record_of(asked: Emulation, inodes: dict[str, int] | None = None) -> runtime
             for cable in plan.cables for end in cable.ends if end.rate < float("inf")
         ),
         header_factor=HEADER_FACTOR,
+        places=tuple(asked.hosts()),
     )  # fmt: skip
 
 
 def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) -> int:
     hosts = asked.hosts()
-    remote = str(folder / entering.REMOTE)
-    # Intel's mpiexec ends with 255 where a rank on another host fails, whatever its exit code.
-    keeping = [str(folder / entering.RANK)] if asked.family == "impi" else []
-    line = mpi_line(asked.mpiexec, asked.family, remote, hosts, [*keeping, *asked.command])
+    line = list(asked.command) if asked.once else _line_of_ranks(asked, folder)
     # mpiexec runs on the host of rank 0, as on a cluster, whose network its messages to the others take.
     enter = [str(folder / entering.ENTER), hosts[0]]
     variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts))
@@ -145,6 +145,13 @@ def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) ->
     return _exit_code(asked, folder, done)
 
 
+def _line_of_ranks(asked: Emulation, folder: Path) -> list[str]:
+    # Intel's mpiexec ends with 255 where a rank on another host fails, whatever its exit code.
+    keeping = [str(folder / entering.RANK)] if asked.family == "impi" else []
+    remote = str(folder / entering.REMOTE)
+    return mpi_line(asked.mpiexec, asked.family, remote, asked.hosts(), [*keeping, *asked.command])
+
+
 def _environment(path: str, settings: Sequence[str]) -> list[str]:
     return ["env", path, *settings]
 
@@ -153,7 +160,7 @@ def _exit_code(asked: Emulation, folder: Path, done: Finished) -> int:
     """That of COMMAND, or 1 where a signal ended it. Raises `LaunchError` where it did not reach all hosts."""
     if done.timed_out:
         return exit_codes.TIMED_OUT
-    missing = entering.not_entered(asked.plan, folder)
+    missing = [] if asked.once else entering.not_entered(asked.plan, folder)
     if done.exit_code and missing:
         first = f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
         raise LaunchError(

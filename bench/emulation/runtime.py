@@ -47,6 +47,8 @@ class Record:
     links: tuple[dict[str, Any], ...] = ()
     """Of each direction from and to which node, bytes/s, and the bytes of its bucket."""
     header_factor: float = 1.0
+    places: tuple[str, ...] = ()
+    """The host of every rank."""
     version: int = VERSION
 
 
@@ -82,6 +84,7 @@ def read_record(folder: Path = FOLDER) -> Record | None:
     try:
         values = json.loads((folder / _RECORD).read_text("utf-8"))
         values |= {name: tuple(values[name]) for name in ("namespaces", "faults", "links")}
+        values["places"] = tuple(values.get("places", ()))
         return Record(**values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -97,7 +100,7 @@ def forget(folder: Path = FOLDER) -> None:
 
 
 def current(folder: Path = FOLDER) -> Record | None:
-    """The emulation that this process is a rank of, or None."""
+    """The emulation that this process is on a host of, or None."""
     record = read_record(folder)
     if record is None:
         return None

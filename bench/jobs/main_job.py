@@ -16,9 +16,9 @@ from clusterbench.bench.jobs.job_record import Done, JobRecord, Outcome, Step, j
 from clusterbench.bench.jobs.presets import CollectivePlan, Preset
 from clusterbench.bench.jobs.world_runs import Part, measure_world, python
 from clusterbench.bench.launching.launch import run_group
-from clusterbench.bench.launching.launchers import MPIEXEC, RANK_PLACEMENTS, Launcher, find_launcher
 from clusterbench.bench.output import progress
 from clusterbench.bench.tables.findings import print_findings
+from clusterbench.bench.worlds.launchers import MPIEXEC, RANK_PLACEMENTS, Launcher, find_launcher
 from clusterbench.kernels.device import usable_cores
 
 SILENCE_S = 300.0

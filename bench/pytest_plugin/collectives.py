@@ -18,8 +18,8 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.jobs.job_record import judged
 from clusterbench.bench.jobs.world_runs import python
 from clusterbench.bench.launching.launch import LaunchError, run_group
-from clusterbench.bench.launching.launchers import RANK_PLACEMENTS
 from clusterbench.bench.pytest_plugin.results import BenchmarkError, Result
+from clusterbench.bench.worlds.launchers import RANK_PLACEMENTS
 from clusterbench.bench.worlds.supervisor import supervise
 from clusterbench.results.journal import now_iso, read_journal
 from clusterbench.results.record import Measurement

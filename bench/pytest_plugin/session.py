@@ -14,11 +14,11 @@ import pytest
 from clusterbench.bench.pytest_plugin.options import DEFAULT_STORE, Settings
 
 if TYPE_CHECKING:
-    from clusterbench.bench.launching.launchers import Launcher
     from clusterbench.bench.measuring.roof_runs import RoofRuns
     from clusterbench.bench.measuring.sampling import Rules
     from clusterbench.bench.pytest_plugin.comparing import Baseline
     from clusterbench.bench.pytest_plugin.results import Result
+    from clusterbench.bench.worlds.launchers import Launcher
     from clusterbench.results.journal import Journal
     from clusterbench.results.record import Run
 
@@ -113,7 +113,7 @@ class BenchmarkSession:
     def launcher(self) -> Launcher:
         """What starts ranks. Raises `LaunchError` where nothing does."""
         if self._launcher is None:
-            from clusterbench.bench.launching.launchers import MPIEXEC, find_launcher
+            from clusterbench.bench.worlds.launchers import MPIEXEC, find_launcher
 
             self._launcher = find_launcher(MPIEXEC, "", (), 0, ())
         return self._launcher

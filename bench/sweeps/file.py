@@ -29,10 +29,10 @@ from typing import Any, ClassVar
 import click
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.launching.launchers import KINDS, MPIEXEC, RANK_PLACEMENTS, HostsError, host_names
 from clusterbench.bench.names import DTYPE, OPERATIONS
 from clusterbench.bench.sizes import SIZE, sweep
 from clusterbench.bench.toml_file import read_toml, unknown_key
+from clusterbench.bench.worlds.launchers import KINDS, MPIEXEC, RANK_PLACEMENTS, HostsError, host_names
 from clusterbench.collectives.algorithm import parse_specs
 from clusterbench.collectives.collective import collective
 

@@ -18,11 +18,11 @@ import click
 from clusterbench.bench import exit_codes
 from clusterbench.bench.jobs.job_record import Done, JobRecord, Outcome, Step
 from clusterbench.bench.jobs.world_runs import measure_world
-from clusterbench.bench.launching.launchers import Launcher
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.sweeps.file import Sweep, SweepFileError
 from clusterbench.bench.sweeps.plan import Launch, Plan
 from clusterbench.bench.sweeps.times import COLUMNS, Times, duration_text, times
+from clusterbench.bench.worlds.launchers import Launcher
 from clusterbench.collectives.collective import collective
 from clusterbench.results.databases import StoreError
 from clusterbench.results.journal import Journal, JournalContents, JournalError, read_journal, start_order

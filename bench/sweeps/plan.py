@@ -15,10 +15,10 @@ from itertools import product
 import numpy as np
 
 from clusterbench.bench.jobs.world_runs import Part
-from clusterbench.bench.launching.launchers import Launcher
 from clusterbench.bench.names import ALL, BEST
 from clusterbench.bench.sweeps.file import Block, Sweep, SweepFileError
 from clusterbench.bench.sweeps.times import Point, Times
+from clusterbench.bench.worlds.launchers import Launcher
 from clusterbench.collectives.algorithm import LIBRARY, Spec, UnsuitableAlgorithmError, parse_specs
 from clusterbench.collectives.collective import Collective, collective
 from clusterbench.collectives.discovery import algorithm, algorithms, suitable

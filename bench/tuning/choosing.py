@@ -8,22 +8,26 @@ there is kept.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from clusterbench.bench.measuring.forced_library import FIXED
+from clusterbench.bench.measuring.forced_library import FIXED, RULES
 from clusterbench.collectives.algorithm import LIBRARY
 from clusterbench.results.record import Measurement
 
 if TYPE_CHECKING:
     from clusterbench.results.compare import ComparedRow, Comparison
+    from clusterbench.results.statistics import Ratio
 
 TOLERANCE = 0.02
 """A gain that is worth a rule, as a share of the time."""
 
 _FIGURES = ("median_s", "ci95_low_s", "ci95_high_s", "bytes_per_s", "flop_per_s")
+
+Turn = tuple[Sequence[Measurement], Sequence[Measurement]]
+"""Rows of two launches next to each other: by the component's own rules, and by those written."""
 
 Place = tuple[str, int, int]
 """Collective, ranks and size in bytes."""
@@ -96,6 +100,35 @@ def gains(before: Iterable[Measurement], after: Iterable[Measurement], seed: int
         sides.append(Side((), frame.assign(algorithm=LIBRARY)))
     of_own, of_rules = sides
     return compare(of_own, of_rules, TOLERANCE, seed=seed)
+
+
+def mean_ratio(turns: Sequence[Turn], choices: Sequence[Choice], seed: int) -> Ratio | None:
+    """The geometric mean over the sizes of `choices`, of one collective and number of ranks, of time after / before.
+
+    A size without a rule counts as 1, as the library does the same there, whatever was measured. Turns in which a size
+    with a rule is missing are left out; None where no turn is left.
+    """
+    import numpy as np
+
+    from clusterbench.results.launches import geometric_mean
+    from clusterbench.results.statistics import Ratio
+
+    places = [(choice.collective, choice.ranks, choice.size_bytes) for choice in choices if choice.algorithm]
+    if not places:
+        return Ratio(1.0, None, None)
+    sides = [[medians(rows) for rows in turn] for turn in turns]
+    whole = [
+        [[times[place, told] for place in places] for times, told in zip(turn, (FIXED, RULES), strict=True)]
+        for turn in sides
+        if all((place, told) in times for place in places for times, told in zip(turn, (FIXED, RULES), strict=True))
+    ]
+    if not whole:
+        return None
+    before_s, after_s = np.array(whole).transpose(1, 2, 0)
+    found = geometric_mean(before_s, after_s, seed)
+    share = len(places) / len(choices)
+    ends = [None if end is None else end**share for end in (found.low, found.high)]
+    return Ratio(found.value**share, *ends)
 
 
 def by_point(comparison: Comparison) -> dict[Place, ComparedRow]:

@@ -17,16 +17,17 @@ import numpy as np
 from clusterbench.bench import exit_codes
 from clusterbench.bench.jobs.job_record import Done, JobRecord, Outcome, Step
 from clusterbench.bench.jobs.world_runs import Part, measure_world
-from clusterbench.bench.launching.launchers import Launcher
 from clusterbench.bench.measuring.forced_library import FIXED, RULES
 from clusterbench.bench.output import note, progress
-from clusterbench.bench.tuning.choosing import Choice, Place, by_point, fastest, gains, kept, medians
+from clusterbench.bench.tuning.choosing import Choice, Place, Turn, by_point, fastest, gains, kept, mean_ratio, medians
 from clusterbench.bench.tuning.rules import tuned_rules
+from clusterbench.bench.worlds.launchers import Launcher
 from clusterbench.collectives.algorithm import LIBRARY
 from clusterbench.collectives.plans.tuned_rules import write_tuned_rules
 from clusterbench.results.compare import ComparedRow, CompareError
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import Ratio
 
 _FOR_TWO = "two_proc"
 """What Open MPI calls it."""
@@ -50,6 +51,8 @@ class Asked:
     """By the rules, and by the component's own."""
     precision: float
     budget_s: float
+    iterations: int | None
+    """Samples a point in each launch, instead of the two rules above."""
     silence_s: float
 
 
@@ -65,6 +68,8 @@ class TuneJob:
     """What the file says in the end."""
     found: dict[Place, ComparedRow] = field(default_factory=dict)
     """What it changed."""
+    means: dict[tuple[str, int], Ratio | None] = field(default_factory=dict)
+    """Of each collective and number of ranks time after / before, as the geometric mean over its sizes."""
     unasked_s: dict[Place, float] = field(default_factory=dict)
     """Seconds of the library that is told nothing, which may take another component."""
 
@@ -89,19 +94,23 @@ class TuneJob:
             proposed = fastest(screened)
             self.unasked_s = {place: time_s for (place, told), time_s in medians(screened).items() if not told}
             write_tuned_rules(self._proposed, tuned_rules(proposed))
-            before: list[Measurement] = []
-            after: list[Measurement] = []
+            turns: dict[tuple[str, int], list[Turn]] = {world: [] for world in worlds}
             for launch in range(1, asked.launches + 1):
                 for name, ranks in worlds:
-                    for with_rules in rng.permutation(2):
-                        rows = self._turn(name, ranks, bool(with_rules), launch, step)
-                        (after if with_rules else before).extend(rows)
+                    sides: list[list[Measurement]] = [[], []]
+                    for with_rules in map(int, rng.permutation(2)):
+                        sides[with_rules] = self._turn(name, ranks, bool(with_rules), launch, step)
+                    turns[name, ranks].append((sides[0], sides[1]))
+        before, after = ([row for of in turns.values() for turn in of for row in turn[side]] for side in (0, 1))
         try:
             self.found = by_point(gains(before, after, self.record.seed))
         except CompareError as error:
             self.record.add(Outcome(exit_codes.FAILED, f"the rules are not checked, and no rule is kept: {error}"))
         self.chosen = kept(proposed, self.found)
         write_tuned_rules(self.rules, tuned_rules(self.chosen))
+        for world in worlds:
+            of_world = [choice for choice in self.chosen if (choice.collective, choice.ranks) == world]
+            self.means[world] = mean_ratio(turns[world], of_world, self.record.seed) if of_world else None
 
     @property
     def _proposed(self) -> Path:
@@ -129,9 +138,11 @@ class TuneJob:
         asked = self.asked
         sizes = ",".join(map(str, asked.sizes))
         seed = (self.record.seed + launch) % 2**32
+        fixed = ("-n", str(asked.iterations), "-w", "1") if asked.iterations else ()
         return (
             "collectives", "run", name, "-d", asked.dtype, "--sizes", sizes, "--placement", "out-of-place",
-            "--precision", f"{asked.precision:g}", "--budget", f"{asked.budget_s:g}", "--seed", str(seed), *options,
+            "--precision", f"{asked.precision:g}", "--budget", f"{asked.budget_s:g}", "--seed", str(seed), *fixed,
+            *options,
         )  # fmt: skip
 
     def _launched(self, part: Part, ranks: int, step: Step) -> list[Measurement]:

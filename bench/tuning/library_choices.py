@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.launch import run_group
-from clusterbench.bench.launching.launchers import Launcher
+from clusterbench.bench.worlds.launchers import Launcher
 
 _MARK = "choices: "
 _WITHIN_S = 60.0

@@ -266,6 +266,15 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+LAUNCHES = """
+import json, subprocess, sys
+from clusterbench.bench.worlds.launchers import MPIEXEC, find_launcher
+starts = find_launcher(MPIEXEC, "", ("elsewhere",), 0, ())
+done = subprocess.run(starts.line(4, "block", json.loads(sys.argv[1])), check=True, capture_output=True, text=True)
+print(done.stdout, "done", starts.problem(5), starts.problem(4), flush=True)
+"""
+
+
 @pytest.mark.mpi
 def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds(
     clean_machine: None, tmp_path: Path
@@ -286,6 +295,19 @@ def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds
     recorded = read_journal(journal).run.environment["emulation"]
     assert recorded["hosts"] == ["h0", "h1", "h2", "h3"]
     assert "leaf0>spine0: 2500000 bytes/s, bucket 3028 bytes" in recorded["links"]
+
+
+@pytest.mark.mpi
+@pytest.mark.every_mpi
+def test_a_command_that_starts_ranks_itself_is_started_once_and_reaches_all_hosts(clean_machine: None) -> None:
+    before = seen()
+    run = [sys.executable, "-c", LAUNCHES, json.dumps([sys.executable, "-c", RANK])]
+    code, out, err = ended(emulate("-T", "100", "--once", "--", *run))
+    assert code == 0, err
+    said = "world h0 h1 h2 h3 100000 1 h0 done 5 ranks do not fit on the emulated network, which has a place for 4"
+    assert " ".join(out.split()) == said
+    assert ended(emulate("--once", "--", "sh", "-c", "exit 7"))[0] == 7
+    assert seen() == before
 
 
 @pytest.mark.parametrize(

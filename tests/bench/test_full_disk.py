@@ -12,7 +12,7 @@ from small_disk import DISK_BYTES, on_small_disk
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.launch import Finished
-from clusterbench.bench.launching.launchers import MPIEXEC, find_launcher
+from clusterbench.bench.worlds.launchers import MPIEXEC, find_launcher
 from clusterbench.results.journal import Journal, JournalContents, read_journal
 from clusterbench.results.record import Measurement
 from clusterbench.results.store import Store

@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterbench.bench.launching.launchers import MPIEXEC, SRUN, HostsError, Launcher, host_names, slurm_hosts
 from clusterbench.bench.sweeps.file import Sweep, SweepFileError, read_sweep, sweep_of
 from clusterbench.bench.sweeps.plan import plan
+from clusterbench.bench.worlds.launchers import (
+    EMULATED,
+    MPIEXEC,
+    SRUN,
+    HostsError,
+    Launcher,
+    host_names,
+    slurm_hosts,
+)
 
 SMALL = """
 launches = 3
@@ -179,6 +187,15 @@ def test_each_launcher_is_told_the_hosts_and_how_ranks_lie_on_them(monkeypatch: 
         "--ntasks-per-node=2 --distribution=block x"
     )
     assert "--distribution=cyclic" in options(slurm, 6, "round-robin")
+
+
+def test_on_an_emulated_network_ranks_go_to_its_hosts() -> None:
+    emulated = Launcher(EMULATED, "m", "openmpi", ("h0", "h0", "h1", "h1"), 0, ("--verbose",))
+    assert options(emulated, 4, "block").startswith("m --verbose --mca plm_rsh_agent /run/clusterbench/remote ")
+    assert "--host h0,h0,h1,h1 --map-by seq -n 4 x" in options(emulated, 4, "block")
+    assert "--host h0,h1,h0 " in options(emulated, 3, "round-robin")
+    assert "--host h0 " in options(emulated, 1, "block")
+    assert emulated.problem(5) == "5 ranks do not fit on the emulated network, which has a place for 4"
 
 
 def test_intels_mpiexec_places_ranks_itself_under_slurm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterbench.bench.launching.launchers import MPIEXEC, Launcher
 from clusterbench.bench.sweeps.file import Sweep, sweep_of
 from clusterbench.bench.sweeps.job import known_times
 from clusterbench.bench.sweeps.plan import plan
 from clusterbench.bench.sweeps.times import BUDGET, EARLIER, START_S, TOPOLOGY, in_words
+from clusterbench.bench.worlds.launchers import MPIEXEC, Launcher
 from clusterbench.results.journal import Journal
 from clusterbench.results.record import Measurement, Run
 from clusterbench.results.store import Store

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clusterbench.bench.launching.launch import find_mpiexec, mpiexec_family, run_mpiexec
 from clusterbench.bench.measuring.forced_library import rules_environment
-from clusterbench.bench.tuning.choosing import Choice, by_point, fastest, gains, kept
+from clusterbench.bench.tuning.choosing import Choice, by_point, fastest, gains, kept, mean_ratio
 from clusterbench.bench.tuning.rules import tuned_rules
 from clusterbench.collectives.plans.tuned_rules import (
     RulesError,
@@ -27,6 +27,7 @@ from clusterbench.collectives.plans.tuned_rules import (
 )
 from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement
+from clusterbench.results.statistics import Ratio
 
 OPEN_MPI = mpiexec_family(find_mpiexec() or "mpiexec")[0] == "openmpi"
 
@@ -84,6 +85,34 @@ def test_only_what_is_faster_when_measured_again_is_kept() -> None:
     assert [choice.algorithm for choice in kept(choices, found)] == [3, 0, 0]
     assert [choice.algorithm for choice in kept(choices, {})] == [0, 0, 0]
     assert found["all_reduce", 4, 8192].change == "worse"
+
+
+def test_the_gain_is_the_geometric_mean_over_sizes_and_a_size_without_a_rule_counts_as_one() -> None:
+    def turn(noise: float, *sizes: int) -> tuple[list[Measurement], list[Measurement]]:
+        before = [row("library:fixed", size, noise * size) for size in sizes]
+        return before, [replace(one, algorithm="library:rules", median_s=one.size_bytes / 4) for one in before]
+
+    kept_at = {1024: 3, 4096: 0, 16384: 3, 65536: 0}
+    choices = [Choice("all_reduce", 4, size, number) for size, number in kept_at.items()]
+    turns = [turn(1 + 0.01 * k, *kept_at) for k in range(-3, 4)]
+    found = mean_ratio(turns, choices, seed=1)
+    # Two of four sizes take a quarter of the time: (1/4 · 1/4 · 1 · 1)^(1/4).
+    assert found is not None
+    assert found.value == pytest.approx(0.5)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.5 * 1.03**-0.5 <= found.low < 0.5 < found.high <= 0.5 * 0.97**-0.5
+    # What slows both of a pair, or leaves a size out, changes nothing.
+    slowed = [replace(one, median_s=5 * (one.median_s or 0)) for one in turns[0][0]]
+    slowed_after = [replace(one, median_s=5 * (one.median_s or 0)) for one in turns[0][1]]
+    short = turn(9.0, 1024)
+    disturbed = mean_ratio([(slowed, slowed_after), *turns[1:], short], choices, seed=1)
+    assert disturbed is not None
+    assert disturbed.value == pytest.approx(0.5, rel=0.01)
+    assert mean_ratio([short], choices, seed=1) is None
+    assert mean_ratio(turns[:2], choices, seed=1) == Ratio(pytest.approx(0.5, rel=0.02), None, None)
+    nothing = mean_ratio(turns, [replace(choice, algorithm=0) for choice in choices], seed=1)
+    assert nothing == Ratio(1.0, None, None)
 
 
 def test_rules_begin_where_the_choice_changes_and_leave_other_communicators_alone() -> None:
@@ -178,6 +207,8 @@ def test_tune_writes_rules_that_the_library_has_been_measured_with(tmp_path: Pat
     assert choice["after_s"] > 0
     assert choice["unasked_s"] > 0
     assert choice["algorithm"] is None  # two launches cannot tell
+    (mean,) = json.loads(done.stdout)["means"]
+    assert (mean["collective"], mean["ranks"], mean["speedup"]) == ("scatter", 2, 1.0)
     read = parse_tuned_rules((tmp_path / "out" / "rules.conf").read_text(), "rules.conf")
     assert read == TunedRules({15: {2: (TunedRule(0, 0),), 3: (TunedRule(0, 0),)}})
     journals = [read_journal(path) for path in (tmp_path / "out").rglob("*.jsonl")]

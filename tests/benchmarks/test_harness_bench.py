@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from clusterbench.bench.launching.launch import run_group
-from clusterbench.bench.launching.launchers import MPIEXEC, RANK_PLACEMENTS, find_launcher
+from clusterbench.bench.worlds.launchers import MPIEXEC, RANK_PLACEMENTS, find_launcher
 from clusterbench.bench.worlds.time_account import JOB, KEY, Spent
 from clusterbench.results.journal import read_journal
 

@@ -1,5 +1,7 @@
 """Command lines that start ranks on several hosts: mpiexec of each MPI, and srun; and what Slurm says of its hosts.
 
+On a host of an emulated network it is mpiexec as that network needs it, across its hosts.
+
 Sources of the options: Hydra's `mpiexec --help` (MPICH 5.0), Intel MPI Developer Reference 2021 ("Hydra options",
 "Job scheduler support"), mpirun(1) of Open MPI 5.0, srun(1) of Slurm 24.05.
 """
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.emulation import entering, runtime
+from clusterbench.bench.emulation.mpi_lines import mpi_line
 from clusterbench.bench.launching.launch import LaunchError, find_mpiexec, mpiexec_command, mpiexec_family
 from clusterbench.collectives.topology.graph import TopologyError
 from clusterbench.collectives.topology.hostlist import expanded
@@ -19,6 +23,8 @@ from clusterbench.collectives.topology.placement import BLOCK, ROUND_ROBIN
 
 MPIEXEC, SRUN = "mpiexec", "srun"
 KINDS = (MPIEXEC, SRUN)
+EMULATED = "emulated"
+"""The kind of mpiexec on a host of an emulated network: it has a host for every rank, and no more ranks."""
 RANK_PLACEMENTS = (BLOCK, ROUND_ROBIN)
 """One host after the other is filled; or ranks are dealt to the hosts in turn."""
 
@@ -42,7 +48,7 @@ class Launcher:
     family: str
     """Of an mpiexec, see `launch.mpiexec_family`; of srun empty."""
     hosts: tuple[str, ...] = ()
-    """Empty for this host alone."""
+    """Empty for this host alone; in an emulation the host of every rank."""
     ranks_per_host: int = 0
     """At most; 0 for as many as it takes to spread the ranks evenly."""
     arguments: tuple[str, ...] = ()
@@ -50,6 +56,8 @@ class Launcher:
 
     def problem(self, ranks: int) -> str:
         """Why so many ranks cannot be started, in words; empty where they can."""
+        if self.kind == EMULATED and ranks > len(self.hosts):
+            return f"{ranks} ranks do not fit on the emulated network, which has a place for {len(self.hosts)}"
         room = len(self.hosts) * self.ranks_per_host
         if room and ranks > room:
             return f"{ranks} ranks do not fit on {len(self.hosts)} hosts of {self.ranks_per_host} ranks each"
@@ -57,6 +65,8 @@ class Launcher:
 
     def line(self, ranks: int, placement: str, args: Sequence[str]) -> list[str]:
         """The command line that starts `ranks` processes of `args`."""
+        if self.kind == EMULATED:
+            return self._emulated(ranks, placement, args)
         per_host = self.ranks_per_host or -(-ranks // max(1, len(self.hosts)))
         used = self.hosts[: -(-ranks // per_host)] if placement == BLOCK else self.hosts[:ranks]
         if self.kind == SRUN:
@@ -65,6 +75,15 @@ class Launcher:
         options = [*self.arguments, *_mpiexec(self.family, placement, used, per_host)]
         prefix = _INTEL_UNDER_SLURM if self.family == "impi" and used and "SLURM_JOB_ID" in os.environ else ()
         return [*prefix, started[0], *options, *started[1:]]
+
+    def _emulated(self, ranks: int, placement: str, args: Sequence[str]) -> list[str]:
+        places = self.hosts
+        if placement == ROUND_ROBIN:
+            before = [places[:rank].count(host) for rank, host in enumerate(places)]
+            places = tuple(places[rank] for rank in sorted(range(len(places)), key=before.__getitem__))
+        remote = str(runtime.FOLDER / entering.REMOTE)
+        started = mpi_line(self.command, self.family, remote, places[:ranks], args)
+        return [started[0], *self.arguments, *started[1:]]
 
 
 def _mpiexec(family: str, placement: str, hosts: Sequence[str], per_host: int) -> list[str]:
@@ -90,14 +109,18 @@ def find_launcher(
 ) -> Launcher:
     """The launcher of that kind; `command` empty for the mpiexec of this environment, or srun on the path.
 
-    Raises `LaunchError` where there is no mpiexec, or it does not say whose it is.
+    On a host of an emulated network mpiexec starts ranks on its hosts, in the place of those given. Raises
+    `LaunchError` where there is no mpiexec, or it does not say whose it is.
     """
     if kind == SRUN:
         return Launcher(SRUN, command or SRUN, "", hosts, ranks_per_host, arguments)
     mpiexec = command or find_mpiexec()
     if mpiexec is None:
         raise LaunchError("no mpiexec in this Python environment or on the path; `pip install mpich` brings one")
-    return Launcher(MPIEXEC, mpiexec, mpiexec_family(mpiexec)[0], hosts, ranks_per_host, arguments)
+    family, emulation = mpiexec_family(mpiexec)[0], runtime.current()
+    if emulation is not None:
+        return Launcher(EMULATED, mpiexec, family, emulation.places, 0, arguments)
+    return Launcher(MPIEXEC, mpiexec, family, hosts, ranks_per_host, arguments)
 
 
 def host_names(text: str, where: str) -> tuple[str, ...]:
