@@ -6,6 +6,7 @@ sample of that batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,11 @@ DTYPES = {
     "fp8_e5m2": "float8_e5m2",
 }
 """NumPy's (or ml_dtypes') name of a type, by nccl-tests'."""
+LIBRARY = "library"
+SETTINGS = ("NCCL_ALGO", "NCCL_PROTO")
+"""The variables by which NCCL and RCCL are told an algorithm and a protocol (user guide, "Environment Variables")."""
+_NAMES = {"collnetdirect": "collnet_direct", "collnetchain": "collnet_chain", "nvlstree": "nvls_tree"}
+"""Names of the example tuner plugin that are not NCCL's own in small letters (`ncclAlgoStr`, src/graph/tuning.cc)."""
 REDUCING = ("all_reduce", "reduce_scatter", "reduce")
 _ROOTED = ("broadcast", "reduce", "scatter", "gather")
 
@@ -75,7 +81,7 @@ class Setting:
     host_time: bool = False
     """Whether the times are of the host (`-C`), and not of the device."""
     started_at: str = ""
-    algorithm: str = "library"
+    algorithm: str = LIBRARY
     transport: str = ""
     """NCCL's or RCCL's, by the name of the device, where it is not given;"""
     backend: str = ""
@@ -142,6 +148,19 @@ def measurement(setting: Setting, row: Figures, samples: Samples | None = None) 
         note=row.note,
         started_at=setting.started_at,
     )
+
+
+def told(settings: Mapping[str, str]) -> str:
+    """The algorithm of a row: `library`, and where the library was told what to take, `library:ALGORITHM/PROTOCOL`.
+
+    `settings` are those of NCCL_ALGO and NCCL_PROTO, whose names are written as NCCL's example tuner plugin writes
+    them: `library:nvls_tree/simple`. What was not told is `*`; what leaves a choice, as a list does, stands as it is,
+    with `+` for commas.
+    """
+    words = [settings.get(name, "").strip().lower().replace(",", "+")[:80] for name in SETTINGS]
+    if not any(words):
+        return LIBRARY
+    return f"{LIBRARY}:{'/'.join(_NAMES.get(word, word) or '*' for word in words)}"
 
 
 def is_amd(device: str) -> bool:

@@ -39,19 +39,30 @@ if TYPE_CHECKING:
               help="Seconds a point after which sampling stops anyway.")  # fmt: skip
 @click.option("--iters", type=SAMPLES, help="Samples a point in each launch, after one call to warm up; by default as "
               "many as --precision asks.")  # fmt: skip
+@click.option("--from", "stored", metavar="RUNS", help="Measure nothing: take the rows of these runs, named as in "
+              "`results compare`, for --nccl.")  # fmt: skip
+@click.option("--nccl", type=click.Path(dir_okay=False, path_type=Path),
+              help="File of rules to write for NCCL's example tuner plugin, from the rows of --from.")  # fmt: skip
+@click.option("--unit", type=click.Choice(("launch", "sample")), default="launch", show_default=True, help="Of --from: "
+              "what decides where there is one launch of each: nothing, or the samples within it.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(1, 86400), default=120.0, show_default=True,
               help="Seconds in which nothing goes on after which a world is ended.")  # fmt: skip
 @click.option("--seed", type=SEED, help="Of the order of launches and of the data.")
 @job_options
 @machine_options
 def tune(**options: Any) -> int:
-    """Measure all algorithms that Open MPI has for COLLECTIVES (all_reduce), and write rules for the fastest.
+    """Write rules by which the library takes the fastest of its own algorithms for COLLECTIVES (all_reduce).
+
+    All algorithms that Open MPI has are measured, and a file is written that it loads; or with --from and --nccl, for
+    NCCL, from rows of nccl-tests that were imported.
 
     The rules are for the numbers of ranks and the sizes that were measured, each up to the next. One is kept where the
     component `tuned` is significantly faster by it than by its own rules, launched in turns. Load them with
     OMPI_MCA_coll_tuned_priority=100, OMPI_MCA_coll_tuned_use_dynamic_rules=1 and
     OMPI_MCA_coll_tuned_dynamic_rules_filename, or try them with `collectives run --library-rules`.
     """
+    if options["stored"] is not None or options["nccl"] is not None:
+        return _from_rows(options)
     found = launcher()
     if found is not None and (launcher_size() or 1) > 1:
         raise click.UsageError(
@@ -61,6 +72,37 @@ def tune(**options: Any) -> int:
     done = job.run()
     _show(options, job)
     return done.exit_code if speaks() else exit_codes.GOOD
+
+
+_OF_ROWS = ("collectives", "datatype", "stored", "nccl", "unit", "out", "url", "as_json", "as_csv")
+"""The parameters that rules from rows have."""
+
+
+def _from_rows(options: dict[str, Any]) -> int:
+    """Rules for NCCL, from rows that are there."""
+    from clusterbench.bench.stored.stored_runs import named_runs
+    from clusterbench.bench.tuning.choosing import TOLERANCE
+    from clusterbench.bench.tuning.nccl_choices import nccl_choices, write_choices
+    from clusterbench.bench.tuning.nccl_table import show
+    from clusterbench.collectives.collective import collective
+
+    if options["stored"] is None or options["nccl"] is None:
+        raise click.UsageError("--from and --nccl go together: rules for NCCL are made from rows, and no others are")
+    context = click.get_current_context()
+    for name in options:
+        source = context.get_parameter_source(name)
+        if name not in _OF_ROWS and source is not None and source.name == "COMMANDLINE":
+            flag = next(parameter.opts[-1] for parameter in context.command.params if parameter.name == name)
+            raise click.UsageError(f"--from measures nothing; {flag} is for what does")
+    names = [collective(name).name for name in options["collectives"]]
+    side = named_runs(options["stored"], options["url"] or f"sqlite:///{options['out'] / 'results.db'}")
+    dtype = options["datatype"]
+    choices = nccl_choices(side, names, dtype, TOLERANCE, options["unit"])
+    evidence = choices[0].row.point["evidence"]
+    comment = f"clusterbench tune: {evidence} rows of {side.name}; {dtype}"
+    rules = write_choices(options["nccl"], choices, comment)
+    show(choices, len(rules), options["nccl"], as_json=options["as_json"], as_csv=options["as_csv"])
+    return exit_codes.GOOD
 
 
 def _job(options: dict[str, Any]) -> TuneJob:

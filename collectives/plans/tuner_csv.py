@@ -89,14 +89,15 @@ def read_tuner_rules(path: Path | str) -> tuple[TunerRule, ...]:
     return parse_tuner_rules(read_text(path), str(path))
 
 
-def write_tuner_rules(path: Path | str, rules: tuple[TunerRule, ...]) -> None:
-    """Write rules; reading them back gives the same. Raises `RulesError`."""
-    write_text(path, tuner_rules_text(rules))
+def write_tuner_rules(path: Path | str, rules: tuple[TunerRule, ...], comment: str = "") -> None:
+    """Write rules behind a line of comment; reading them back gives the same. Raises `RulesError`."""
+    write_text(path, tuner_rules_text(rules, comment))
 
 
-def tuner_rules_text(rules: tuple[TunerRule, ...]) -> str:
+def tuner_rules_text(rules: tuple[TunerRule, ...], comment: str = "") -> str:
     """The text of a file, with all fields in every line."""
-    lines = ["# " + ",".join(FIELDS), *(",".join(map(str, astuple(rule))) for rule in rules)]
+    lines = [f"# {comment}"[:MOST_LINE]] if comment else []
+    lines += ["# " + ",".join(FIELDS), *(",".join(map(str, astuple(rule))) for rule in rules)]
     return "\n".join([*lines, ""])
 
 

@@ -12,6 +12,10 @@ Columns are those of the table's own header, as they changed: `root` came, `erro
 The first time is out of place, the second in place, in µs. Launchers put something before every line, `[1,0]<stdout>:`
 or `0: `; lines of one test carry the same. Other lines are passed over, unless they say that a test failed.
 
+Where a line of NCCL's own log, or the command line, says NCCL_ALGO or NCCL_PROTO, rows say what the library was told:
+
+    node7:71:96 [0] NCCL INFO NCCL_ALGO set by environment to Ring        (of NCCL_DEBUG=INFO)
+
 Where no line names the collective, it is the one whose sizes and bandwidths agree with those of the table, and of
 several such the one in the name of the file.
 
@@ -39,6 +43,7 @@ from clusterbench.results.nccl_rows import (
     Setting,
     measurement,
     sizes_agree,
+    told,
 )
 from clusterbench.results.rates import busbw_factor
 from clusterbench.results.record import Measurement
@@ -58,6 +63,7 @@ _HEADER = re.compile(r"(?:# *)?\bsize +count +type\b")
 _HEADER_RATES = re.compile(r"\b(?:cpu)?time +algbw +busbw\b")
 _ROW = re.compile(rf"(?<!\S)(\d{{1,19}}) +(\d{{1,19}}) +({'|'.join(DTYPES)}) +\S.*$")
 _AFTER_PREFIX = re.compile(rf"(?<=[>:])\s*\d{{1,19}} +\d{{1,19}} +(?:{'|'.join(DTYPES)}) +\S.*$")
+_TOLD = re.compile(r"\b(NCCL_ALGO|NCCL_PROTO)(?: set by environment to |[= ])[\"']?([\w^:;]+(?:,[\w^:;]+\b(?!=))*)")
 _FAILED = re.compile(r"Test (?:\w+ )?failure\b|# error: \S|Invalid number of GPUs", re.IGNORECASE)
 _FOOTER = "# Avg bus bandwidth"
 _TYPED = re.compile(rf"\d +(?:{'|'.join(DTYPES)}) ")
@@ -85,6 +91,8 @@ class _Test:
     stated: str = ""
     announced: str = ""
     """The program of a command line before it."""
+    told: dict[str, str] = field(default_factory=dict)
+    """What the library was told, by name of the variable."""
     setting: dict[str, int] = field(default_factory=dict)
     devices: dict[int, tuple[int, str, str]] = field(default_factory=dict)
     """Group, host and name of the device, by rank."""
@@ -126,7 +134,7 @@ def _scanned(source: Source) -> _Log:
     """The tests of a log. Each stream, told by what its lines begin with, has one test at a time."""
     log = _Log()
     streams: dict[str, _Test] = {}
-    announced, last = "", _Test(0)
+    announced, said, last = "", dict[str, str](), _Test(0)
     for line_number, raw, _ in source.lines():
         if not _says_anything(raw):
             continue
@@ -152,7 +160,10 @@ def _scanned(source: Source) -> _Log:
             continue
         if header is None and (place < 0 or not _of_nccl_tests(line[place:])):
             programs = set(_PROGRAM.findall(line)) & COLLECTIVES.keys() if "_perf" in line else set()
-            announced = programs.pop() if len(programs) == 1 else announced
+            if len(programs) == 1:
+                announced, said = programs.pop(), dict(_TOLD.findall(line))
+            elif "set by environment" in line:
+                (last.told if last.line else said).update(_TOLD.findall(line))
             continue
         place = place if header is None else header
         prefix, comment = without_moment(line[:place]), line[place:]
@@ -161,7 +172,7 @@ def _scanned(source: Source) -> _Log:
             (known or last).finished = True
             continue
         if known is None or _begins(comment, header is not None, known):
-            known = streams[prefix] = _Test(line_number, announced=announced)
+            known = streams[prefix] = _Test(line_number, announced=announced, told=dict(said))
             log.tests.append(known)
         last = known
         _take(comment, header is not None, known, log)
@@ -172,7 +183,7 @@ def _says_anything(line: str) -> bool:
     """Whether a line has what all lines have that are looked at: cheaper than to try each pattern on so much noise."""
     return (
         "#" in line or "_perf" in line or "size " in line or "ailure" in line or "AILURE" in line
-        or "nvalid number" in line
+        or "nvalid number" in line or "set by environment" in line
         or ("." in line and (_TYPED.search(line) or _PART.search(line)) is not None)
     )  # fmt: skip
 
@@ -248,6 +259,7 @@ def _measurements(test: _Test, log: _Log, run_id: str, source: Source) -> list[M
         iterations=max(1, test.setting.get("iterations", 1) * test.setting.get("aggregated", 1)),
         warmup=test.setting.get("warmup", 0),
         host_time="cputime" in test.columns,
+        algorithm=told(test.told),
     )
     return [measurement(setting, row) for row in figures]
 

@@ -1,6 +1,6 @@
 """The JSON files of nccl-tests (`-J FILE`), versions 1 to 3.
 
-    {"args": ["all_reduce_perf", ...], "nccl_version": 22902, "start_time": ...,
+    {"args": ["all_reduce_perf", ...], "env": ["NCCL_ALGO=Ring", ...], "nccl_version": 22902, "start_time": ...,
      "config": {"nthreads", "ngpus", "warmup_iters", "iterations", "aggregated_iterations", ...},
      "devices": [{"rank", "group", "hostname", "device_info", ...}],
      "results": [{"size", "count", "type", "redop", "root",
@@ -24,7 +24,16 @@ import numpy as np
 
 from clusterbench.results.imported_values import json_document, listed, number, whole
 from clusterbench.results.importing import Failures, Imported, ImportedFileError, Importer, Samples, Source, no_result
-from clusterbench.results.nccl_rows import COLLECTIVES, DTYPES, Figures, Setting, measurement, sizes_agree
+from clusterbench.results.nccl_rows import (
+    COLLECTIVES,
+    DTYPES,
+    SETTINGS,
+    Figures,
+    Setting,
+    measurement,
+    sizes_agree,
+    told,
+)
 from clusterbench.results.record import Measurement
 
 _NEWEST = 3
@@ -98,8 +107,14 @@ def _setting(document: dict[str, Any], run_id: str, file: str) -> Setting:
         warmup=warmup or 0,
         host_time="cpu_time" in str(results[0])[:1000] if results else False,
         started_at=_time(document, "start_time"),
-        **_ours(document.get("clusterbench")),
+        **{"algorithm": told(_settings(document)), **_ours(document.get("clusterbench"))},
     )
+
+
+def _settings(document: dict[str, Any]) -> dict[str, str]:
+    """What the library was told, by the environment of the process."""
+    variables = (str(variable).partition("=") for variable in listed(document, "env"))
+    return {name: value for name, _, value in variables if name in SETTINGS}
 
 
 def _ours(what: object) -> dict[str, str]:

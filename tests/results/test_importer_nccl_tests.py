@@ -236,6 +236,25 @@ def test_a_command_line_of_another_test_does_not_name_a_table_that_disagrees_wit
     assert row.name == "all_reduce"
 
 
+def told(*lines: str) -> list[str]:
+    return [row.algorithm for row in read([*lines]).measurements[::4]]
+
+
+def test_what_the_library_was_told_is_part_of_the_row() -> None:
+    says = "node7:71:96 [0] NCCL INFO {} set by environment to {}".format
+    line = "srun --export=ALL,NCCL_ALGO=NVLSTree,NCCL_PROTO=Simple all_reduce_perf -b 1M"
+    assert told(*new()) == ["library"]
+    assert told(line, *new()) == ["library:nvls_tree/simple"]
+    first = new()
+    inside = [*first[:13], says("NCCL_ALGO", "CollnetDirect"), says("NCCL_PROTO", "LL128"), *first[13:]]
+    assert told(*inside) == ["library:collnet_direct/ll128"]
+    # Of the next test nothing is said, and before the first test a line is of it.
+    assert told(*inside, *new()) == ["library:collnet_direct/ll128", "library"]
+    assert told(says("NCCL_ALGO", "Ring"), *new()) == ["library:ring/*"]
+    assert told(says("NCCL_ALGO", "^NVLS,Tree"), *new()) == ["library:^nvls+tree/*"]
+    assert told("NCCL_DEBUG=INFO NCCL_ALGO='Ring' ./all_reduce_perf", *new()) == ["library:ring/*"]
+
+
 def test_wrong_data_fails_the_row_and_not_the_run() -> None:
     found = read(new(wrong="1e+06", in_place="N/A"))
     assert found.run.failures == ()
