@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +101,46 @@ def test_what_the_plugin_would_misread_is_refused_by_its_line(kind: str) -> None
 
 def test_the_collectives_are_ours_by_other_names() -> None:
     assert set(COLLECTIVES.values()) <= set(OURS)
+
+
+class Plugin(ctypes.Structure):
+    """`ncclTuner_v5_t` (plugins/tuner/example/nccl/tuner.h)."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("init", ctypes.c_void_p), ("of_call", ctypes.c_void_p))
+
+
+PLUGIN = os.environ.get("NCCL_TUNER_PLUGIN", "")
+
+
+@pytest.mark.skipif(not Path(PLUGIN).is_file(), reason="NCCL_TUNER_PLUGIN names no libnccl-tuner-example.so")
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_plugin_does_as_the_rules_say(nodes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `gcc -shared -fPIC -I nccl -I . -o libnccl-tuner-example.so plugin.c` in plugins/tuner/example; it needs no GPU.
+    rules = (
+        TunerRule("allreduce", 0, 4095, "tree", "ll", nodes=2, ranks=16),
+        TunerRule("allreduce", 4096, 1 << 20, "nvls_tree", "simple", 8, nodes=2, ranks=16),
+        TunerRule("reducescatter", 4096, 1 << 40, "pat", "ll128"),
+        TunerRule("broadcast", 0, 1, "collnet_chain", "simple"),
+    )
+    path = tmp_path / "tuner.csv"
+    write_tuner_rules(path, rules, "measured rows of a run")
+    monkeypatch.setenv("NCCL_TUNER_CONFIG_FILE", str(path))
+    plugin = Plugin.in_dll(ctypes.CDLL(PLUGIN), "ncclTunerPlugin_v5")
+    of_all = ctypes.c_void_p
+    init = ctypes.CFUNCTYPE(ctypes.c_int, of_all, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_size_t, *[of_all] * 3)(
+        plugin.init
+    )
+    of_call = ctypes.CFUNCTYPE(
+        ctypes.c_int, of_all, ctypes.c_int, ctypes.c_size_t, ctypes.c_int, of_all, *[ctypes.c_int] * 3, of_all
+    )(plugin.of_call)
+    context = ctypes.c_void_p()
+    assert init(ctypes.byref(context), 0, 16, nodes, None, None, None) == 0
+    for (number, name), size_bytes in product(enumerate(COLLECTIVES), (0, 1, 2, 4095, 4096, 1 << 20, (1 << 20) + 1)):
+        costs = np.ones((len(ALGORITHMS), len(PROTOCOLS)), np.float32)
+        channels = ctypes.c_int(-7)
+        shape = costs.shape
+        assert of_call(context, number, size_bytes, 1, costs.ctypes.data, *shape, 0, ctypes.byref(channels)) == 0
+        taken = [(ALGORITHMS[i], PROTOCOLS[j]) for i, j in np.argwhere(costs == 0)]
+        said = next((rule for rule in rules if rule.fits(name, size_bytes, nodes, 16)), None)
+        assert taken == ([(said.algorithm, said.protocol)] if said else [])
+        assert (channels.value == 8) == (said is not None and said.channels == 8)
