@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -254,21 +257,31 @@ def _show(
 ) -> None:
     """Print what was measured, in the order of the request and not in that of the measurement."""
     from clusterbench.bench.tables.nccl_table import heading, table
+    from clusterbench.results.predictions import prediction_error
 
     order = {str(spec): i for i, spec in enumerate(request.algorithms)}
     rows = sorted(rows, key=lambda row: (order[row.algorithm], row.count, row.placement != "out_of_place"))
-    if not _emitted(options, run, rows):
-        asked = heading(request, world.size)
-        for name in order:
-            click.echo(table(asked, world, device, name, [row for row in rows if row.algorithm == name]))
+    error = prediction_error(rows)
+    if _emitted(options, run, rows, {"prediction": asdict(error)} if error else {}):
+        return
+    asked = heading(request, world.size)
+    for name in order:
+        click.echo(table(asked, world, device, name, [row for row in rows if row.algorithm == name]))
+    if error:
+        click.echo(
+            f"# Prediction: off by {error.median:.1%} in the median of {error.rows} rows, at most by {error.worst:.1%} "
+            f"({error.algorithm}, {error.size_bytes} B)"
+        )
 
 
-def _emitted(options: dict[str, Any], run: Run, rows: list[Measurement]) -> bool:
-    """Print for machines, if that is asked for."""
-    from clusterbench.bench.output import emit_csv, emit_json
+def _emitted(
+    options: dict[str, Any], run: Run, rows: list[Measurement], more: Mapping[str, Any] = MappingProxyType({})
+) -> bool:
+    """Print for machines, if that is asked for; `more` are parts of the JSON document beside the run and its rows."""
+    from clusterbench.bench.output import emit_csv, emit_document
 
     if options["as_json"]:
-        emit_json(run.as_row(), [row.as_row() for row in rows])
+        emit_document({"run": run.as_row(), "rows": [row.as_row() for row in rows], **more})
     elif options["as_csv"]:
         emit_csv([row.as_row() for row in rows])
     return bool(options["as_json"] or options["as_csv"])

@@ -39,7 +39,8 @@ class Rate(click.ParamType[float]):
     "--fault",
     "faults",
     multiple=True,
-    help="link:A-B=0.5, down:A-B or slow:RANK=3, as of `simulate`; may be given several times.",
+    help="link:A-B=0.5, down:A-B or slow:RANK=3, as of `simulate`, or host=NAME:late=50ms, by which all that a host "
+    "sends arrives later; may be given several times.",
 )
 @click.option(
     "--rate",
@@ -94,7 +95,7 @@ def emulate(
 def _asked(
     text: str, faults: tuple[str, ...], rate: float | None, timeout_s: float, once: bool, command: tuple[str, ...]
 ) -> Emulation:
-    from clusterbench.bench.emulation.faults import emulated_faults
+    from clusterbench.bench.emulation.faults import emulated_faults, late_hosts
     from clusterbench.bench.emulation.job import Emulation, find_command, find_mpi
     from clusterbench.bench.emulation.plan import outline, plan
     from clusterbench.bench.emulation.rates import chosen_scale
@@ -106,7 +107,7 @@ def _asked(
     # Faults take from the rates, which are chosen for the network without them.
     scale = chosen_scale(outline(healthy), usable_cores(), rate)
     faulty = emulated_faults(healthy, faults)
-    made = plan(outline(faulty.topology), scale)
+    made = plan(outline(faulty.topology), scale, late_hosts(faulty))
     mpiexec, family = find_mpi()
     return Emulation(
         text,

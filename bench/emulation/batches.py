@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import isfinite
 
 from clusterbench.bench.emulation.plan import Interface, Plan
+from clusterbench.bench.emulation.relay import FAR, NEAR
 from clusterbench.bench.emulation.shaping import MTU_BYTES, bucket_bytes
 
 PREFIX = "clusterbench-"
@@ -44,6 +45,16 @@ def namespace(name: str) -> str:
     return PREFIX + name
 
 
+def late_namespace(cable: int) -> str:
+    """The name of the namespace in the middle of a cable, where frames are held back."""
+    return f"{PREFIX}late-{cable}"
+
+
+def namespaces(plan: Plan) -> list[str]:
+    """The names of all that a plan makes."""
+    return [*map(namespace, plan.names), *map(late_namespace, plan.late_cables())]
+
+
 def hardware_address(cable: int, end: int) -> str:
     """Of the interface at one end of a cable; locally administered (IEEE 802, 8.4)."""
     return f"02:cb:00:{cable >> 8:02x}:{cable & 255:02x}:{end:02x}"
@@ -51,14 +62,25 @@ def hardware_address(cable: int, end: int) -> str:
 
 def making(plan: Plan) -> str:
     """Lines for `ip -batch` that make all namespaces, and every cable at once inside its two."""
-    lines = [f"netns add {namespace(name)}" for name in plan.names]
+    lines = [f"netns add {name}" for name in namespaces(plan)]
+    late = set(plan.late_cables())
     for number, cable in enumerate(plan.cables):
         one, other = (
             f"{end.name} mtu {MTU_BYTES} address {hardware_address(number, at)} netns {namespace(plan.names[end.node])}"
             for at, end in enumerate(cable.ends)
         )
-        lines.append(f"link add name {one} type veth peer name {other}")
+        if number in late:
+            near, far = (f"{name} mtu {MTU_BYTES} netns {late_namespace(number)}" for name in (NEAR, FAR))
+            lines.append(f"link add name {one} type veth peer name {near}")
+            lines.append(f"link add name {far} type veth peer name {other}")
+        else:
+            lines.append(f"link add name {one} type veth peer name {other}")
     return _text(lines)
+
+
+def raising_relay() -> str:
+    """Lines for `ip -batch` inside the middle of a cable."""
+    return _text([f"link set {name} up" for name in (NEAR, FAR)])
 
 
 def addressing(plan: Plan, node: int) -> str:

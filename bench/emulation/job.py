@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.emulation import entering, network, runtime
-from clusterbench.bench.emulation.batches import namespace
+from clusterbench.bench.emulation.batches import namespace, namespaces
+from clusterbench.bench.emulation.late import end_relays, start_relays
 from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, Plan
 from clusterbench.bench.emulation.shaping import HEADER_FACTOR, bucket_bytes
@@ -77,14 +79,17 @@ def run(asked: Emulation, say: Callable[[str], None], show: Callable[[str], None
     network.refuse_unable()
     with terminated_as_interrupt(), runtime.sole() as folder:
         clean(folder, say)
+        relays: list[subprocess.Popen[bytes]] = []
         try:
             runtime.write_record(record_of(asked), folder)
             inodes = network.make(asked.plan, network.run)
             runtime.write_record(record_of(asked, inodes), folder)
             entering.write_scripts(asked.plan, folder)
+            relays += start_relays(asked.plan)
             return _run_command(asked, folder, show)
         finally:
             with _undisturbed():
+                end_relays(relays)
                 network.remove(namespaces(asked.plan), network.run)
                 runtime.forget(folder)
 
@@ -103,11 +108,6 @@ def clean(folder: Path, say: Callable[[str], None], runner: network.Runner = net
             f"the network namespace {names[0]} is there and no emulation has recorded it; expected none that begins "
             f"with {namespace('')}: `ip netns delete {names[0]}` removes it"
         )
-
-
-def namespaces(plan: Plan) -> list[str]:
-    """The names of all that a plan makes."""
-    return [namespace(name) for name in plan.names]
 
 
 def record_of(asked: Emulation, inodes: dict[str, int] | None = None) -> runtime.Record:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clusterbench.bench.emulation.faults import emulated_faults
+from clusterbench.bench.emulation.faults import emulated_faults, late_hosts
 from clusterbench.bench.emulation.plan import emulated_topology
 from clusterbench.bench.emulation.runtime import Record
 from clusterbench.bench.emulation.shaping import HEADER_FACTOR, shaped_bound_s
@@ -20,8 +20,9 @@ def machine(record: Record) -> Topology:
     """The topology with its faults, at the rates that its links have for payload. Raises `TopologyError`."""
     inside = Path(record.folder) / record.topology
     described = topology_from(str(inside) if inside.is_file() else record.topology)
-    faulty = emulated_faults(replace(described, name=record.topology), record.faults).topology
-    return replace(emulated_topology(faulty, record.scale, 1 / HEADER_FACTOR), estimated=False)
+    faulty = emulated_faults(replace(described, name=record.topology), record.faults)
+    late_s = late_hosts(faulty)
+    return replace(emulated_topology(faulty.topology, record.scale, 1 / HEADER_FACTOR, late_s), estimated=False)
 
 
 def with_buckets(record: Record, bound_s: float) -> float:

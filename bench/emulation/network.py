@@ -20,8 +20,10 @@ from clusterbench.bench.emulation.batches import (
     SETTINGS,
     WISHES,
     addressing,
+    late_namespace,
     making,
     namespace,
+    raising_relay,
     shaping,
 )
 from clusterbench.bench.emulation.plan import EmulationError, Plan
@@ -84,6 +86,9 @@ def _listed(runner: Runner) -> list[str]:
 def make(plan: Plan, runner: Runner) -> dict[str, int]:
     """Build the network: the inode of each host's network namespace. Raises `EmulationError`; `remove` cleans up."""
     runner(["ip", "-batch", "-"], making(plan))
+    for at in map(late_namespace, plan.late_cables()):
+        runner(["ip", "netns", "exec", at, "sh", "-e"], settings_script())
+        runner(["ip", "-n", at, "-batch", "-"], raising_relay())
     for node, name in enumerate(plan.names):
         at = namespace(name)
         runner(["ip", "netns", "exec", at, "sh", "-e"], settings_script())

@@ -84,6 +84,8 @@ class Plan:
     """Of each node the cable for what a host sends to an address, where that is another."""
     ranks: tuple[int, ...]
     """The host of every rank."""
+    late_s: tuple[float, ...] = ()
+    """Of each host, by how much all that it sends is late; empty where none is."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +103,15 @@ class Plan:
     def next_cable(self, node: int, sender: int, address: str) -> int | None:
         """Over which cable a node sends on what a host has sent to an address; None where it has no way."""
         return self.exceptions[node].get((sender, address), self.routes[node].get(address))
+
+    def delays(self, cable: int) -> tuple[float, float]:
+        """By how many seconds what the nodes at the first and at the second end send over a cable is late."""
+        one, other = (self.late_s[end.node] if end.node < len(self.late_s) else 0.0 for end in self.cables[cable].ends)
+        return one, other
+
+    def late_cables(self) -> list[int]:
+        """The cables at which something is late."""
+        return [number for number in range(len(self.cables)) if any(self.delays(number))]
 
     @property
     def rates(self) -> list[float]:
@@ -165,7 +176,7 @@ def outline(topology: Topology) -> Outline:
     if not topology.searchable:
         raise EmulationError(f"{name}: its routes are listed, and not where each link begins and ends; expected links "
                              "that all lead from one vertex to another")  # fmt: skip
-    node, names, hosts = _nodes(topology)
+    node, names, hosts = nodes(topology)
     if hosts < 2:
         raise EmulationError(f"{name} is one host, and what is inside a host is not emulated; expected 2 hosts or more")
     _refuse_more(name, "hosts", hosts, MOST_HOSTS)
@@ -179,8 +190,8 @@ def outline(topology: Topology) -> Outline:
     return replace(found, ways=_ways(found))
 
 
-def plan(found: Outline, scale: float) -> Plan:
-    """The network at so many times the rates of its topology."""
+def plan(found: Outline, scale: float, late_s: Sequence[float] = ()) -> Plan:
+    """The network at so many times the rates of its topology; `late_s` as `Plan` has it."""
     links = found.topology.links
     counts: Counter[int] = Counter()
     cables = []
@@ -196,19 +207,21 @@ def plan(found: Outline, scale: float) -> Plan:
         cables.append(Cable((ends[0], ends[1])))
     routes, exceptions = _tables(found, cables)
     return Plan(found.topology, scale, found.names[: found.hosts], found.names[found.hosts :], tuple(cables), routes,
-                exceptions, found.ranks)  # fmt: skip
+                exceptions, found.ranks, tuple(late_s))  # fmt: skip
 
 
-def emulated_topology(topology: Topology, scale: float, share: float = 1.0) -> Topology:
+def emulated_topology(topology: Topology, scale: float, share: float = 1.0, late_s: Sequence[float] = ()) -> Topology:
     """The topology as it is emulated: `share` of the scaled rates on cables, and no limit inside hosts.
 
-    No link has a latency: what the emulation's are is not known, and is never less.
+    No link has a latency but those of late hosts: what the emulation's are is not known, and is never less.
     """
-    node, _, _ = _nodes(topology)
+    node, names, _ = nodes(topology)
     links = topology.links
     between = node[links.src] != node[links.dst]
     rates = np.where(between, np.round(links.bandwidth * scale) * share, np.inf)
-    return replace(topology, links=Links(links.src, links.dst, rates, np.zeros(len(links))))
+    held_s = np.zeros(len(names))
+    held_s[: len(late_s)] = late_s
+    return replace(topology, links=Links(links.src, links.dst, rates, np.where(between, held_s[node[links.src]], 0.0)))
 
 
 def _refuse_more(name: str, what: str, found: int, most: int) -> None:
@@ -216,7 +229,7 @@ def _refuse_more(name: str, what: str, found: int, most: int) -> None:
         raise EmulationError(f"{name} has {found} {what}; expected at most {most}, which one machine can emulate")
 
 
-def _nodes(topology: Topology) -> tuple[Ints, tuple[str, ...], int]:
+def nodes(topology: Topology) -> tuple[Ints, tuple[str, ...], int]:
     """The node of every vertex, the names of all nodes, and how many of them are hosts."""
     of_host, number = np.unique(topology.hosts, return_inverse=True)
     outside = np.flatnonzero(topology.hosts < 0)

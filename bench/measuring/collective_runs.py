@@ -6,7 +6,7 @@ Each point of the request is checked before it is timed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ from clusterbench.bench.measuring.collective_request import (
 )
 from clusterbench.bench.measuring.collective_schedules import Schedules, call_for
 from clusterbench.bench.measuring.expectations import Asked, Expectations, expectations, machine_of
+from clusterbench.bench.measuring.pair_calibration import LEAST_BYTES, PairTimes, long_message, time_pairs
 from clusterbench.bench.measuring.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
-from clusterbench.bench.worlds.world import AgreedError, World, agreed
+from clusterbench.bench.worlds.world import AgreedError, World, agreed, alike
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import ORDER
 from clusterbench.collectives.checking import data
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from clusterbench.bench.measuring.device_calls import DeviceCalls
     from clusterbench.collectives.algorithm import Call, Spec
+    from clusterbench.collectives.schedule import Schedule
     from clusterbench.collectives.transports.shared import SharedCall
 
 SAMPLE_UNIT = "maximum over ranks of one call after a barrier, or of the mean of `batch` calls in a row"
@@ -158,9 +160,18 @@ class CollectiveRuns:
         made = {(spec, size): self.schedules.ready(spec, size).schedule for spec, size in points}
         by_messages = not self.request.topology and self.request.buffers != DEVICE and self.world.size > 1
         links = self.schedules.links() if by_messages else None  # all ranks measure, and rank 0 reckons
+        pairs = self._pairs(made)
         self.world.begin("reckoning what to expect")
         asked = Asked(self.request, call, sizes, made)
-        return agreed(self.world, lambda: expectations(asked, links))
+        return agreed(self.world, lambda: expectations(asked, links, pairs))
+
+    def _pairs(self, made: Mapping[tuple[Spec, int], Schedule]) -> PairTimes | None:
+        """What pairs of ranks take on an emulated network, with messages as long as those of the schedules."""
+        if not self.request.emulation or not self.request.topology:
+            return None
+        machine = alike(lambda: machine_of(self.request))
+        sizes = {long_message(schedule, size) for (_, size), schedule in made.items()}
+        return time_pairs(self.world, self.native, machine, sizes or {LEAST_BYTES})
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):
@@ -319,6 +330,8 @@ class CollectiveRuns:
                 yield notes.ran_as(str(spec))
             yield ready.note
             yield point.way.note
+            model = self.expectations.models.get((spec, request.size_bytes(point.count, self.world.size)), "")
+            yield notes.expected_by(f"pairs of ranks, {model}") if model else ""
             if str(spec) in request.paths:
                 yield notes.ran_as(request.paths[str(spec)])
         if self.gpu is not None:

@@ -1,7 +1,8 @@
 """What rows of collectives are held against: a bound that nothing beats, and the time that a model expects.
 
 With `--topology` the bound is proven on it (`collectives/bounds`), and the expectation is the schedule's price by
-phases. Without, both come from messages between ranks that are timed when the run begins: the least that the bytes of
+phases. In an emulated network links and messages cost in it what pairs of ranks have measured when the run begins.
+Without, both come from messages between ranks that are timed when the run begins: the least that the bytes of
 the collective take at the measured rate, and the schedule's price by the same α, β and γ. Such a bound is an estimate:
 what shares memory, or a library's shortcut, may beat messages. The library is expected to be as fast as the fastest
 algorithm of the catalogue.
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import log2
 from typing import TYPE_CHECKING
 
 from clusterbench.bench.emulation.machine import machine as emulated_machine
 from clusterbench.bench.emulation.machine import with_buckets
 from clusterbench.bench.judge import NO_BOUND, Bound
 from clusterbench.bench.measuring.collective_request import Request, is_library
+from clusterbench.bench.measuring.pair_calibration import PairTimes, long_message
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.building.segments import Links, price_s
@@ -44,6 +47,8 @@ class Expectations:
     hardware: Mapping[int, Bound] = field(default_factory=dict)
     """What the hardware permits to any algorithm: a row beyond it is wrong. None where the bound is an estimate."""
     expected_s: Mapping[tuple[Spec, int], float] = field(default_factory=dict)
+    models: Mapping[tuple[Spec, int], str] = field(default_factory=dict)
+    """What an expected time is by, in words, where pairs of ranks were timed for it."""
 
     def bound(self, size_bytes: int) -> Bound:
         """The bound of a size, which may have no time."""
@@ -65,13 +70,14 @@ class Asked:
     schedules: Mapping[tuple[Spec, int], Schedule]
 
 
-def expectations(asked: Asked, links: Links | None) -> Expectations:
+def expectations(asked: Asked, links: Links | None, pairs: PairTimes | None = None) -> Expectations:
     """What the rows of a request are held against; `links` is what messages cost, None where they say nothing.
 
-    Raises `TopologyError` for a topology that cannot be read, or has another number of ranks.
+    `pairs` is what pairs of ranks took on the topology, None where they were not timed. Raises `TopologyError` for a
+    topology that cannot be read, or has another number of ranks.
     """
     if asked.request.topology:
-        return _by_topology(asked)
+        return _by_topology(asked, pairs)
     return Expectations() if links is None else _by_messages(asked, links)
 
 
@@ -92,7 +98,7 @@ def machine_of(request: Request) -> Topology:
     return emulated_machine(request.emulation) if request.emulation else topology_from(request.topology)
 
 
-def _by_topology(asked: Asked) -> Expectations:
+def _by_topology(asked: Asked, pairs: PairTimes | None) -> Expectations:
     from clusterbench.collectives.bounds.bounds import limits
     from clusterbench.collectives.simulator.patterns import Patterns
     from clusterbench.collectives.simulator.phases import price_by
@@ -105,14 +111,26 @@ def _by_topology(asked: Asked) -> Expectations:
             f"--topology {request.topology[:120]} has {len(machine.ranks)} ranks; expected {call.ranks}, as many as run"
         )
     proven: Limits = limits(machine, call.collective.name, call.root, _matrix(asked, max(asked.sizes)))
-    patterns: Patterns = Patterns(machine)
     bounds, hardware = {}, {}
     for size in asked.sizes:
         found = proven.at(size)
         bounds[size] = _emulated(Bound(found.bound_s, in_words(found)), emulation)
         hardware[size] = _emulated(permitted(found), emulation)
-    expected = _expected(asked, lambda made, size: price_by(patterns, made, size, _matrix(asked, size)).time_s)
-    return Expectations(bounds, hardware, expected)
+    if pairs is None:
+        patterns: Patterns = Patterns(machine)
+        expected = _expected(asked, lambda made, size: price_by(patterns, made, size, _matrix(asked, size)).time_s)
+        return Expectations(bounds, hardware, expected)
+    fits = pairs.fits(machine)
+    calibrated = {long: Patterns(fit.topology, fit.costs) for long, fit in fits.items()}
+
+    def nearest(made: Schedule, size: int) -> int:
+        return min(fits, key=lambda long: abs(log2(long) - log2(long_message(made, size))))
+
+    def price(made: Schedule, size: int) -> float:
+        return price_by(calibrated[nearest(made, size)], made, size, _matrix(asked, size)).time_s
+
+    models = {(spec, size): str(fits[nearest(made, size)]) for (spec, size), made in asked.schedules.items()}
+    return Expectations(bounds, hardware, _expected(asked, price), models)
 
 
 def _emulated(bound: Bound, emulation: Emulation | None) -> Bound:

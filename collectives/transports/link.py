@@ -33,7 +33,21 @@ def measure_links(mpi: NativeMpi, host_ranks: int) -> Links:
         return Links(alone, alone, 0.0, host_ranks)
     remote = _link(mpi, ranks - 1)
     local = _link(mpi, 1) if 1 < host_ranks < ranks else remote
-    return Links(local, remote, _reduce_s(mpi) / LONG_BYTES, host_ranks)
+    return Links(local, remote, reduce_s_per_byte(mpi), host_ranks)
+
+
+def exchange(mpi: NativeMpi, peer: int, size_bytes: int) -> PreparedCall:
+    """A message of so many bytes to another rank while one comes from there; nothing for a `peer` below 0.
+
+    All ranks time the call together.
+    """
+    both = [_message(RECV, peer, size_bytes, 0), _message(SEND, peer, size_bytes, 1), _wait(1), _wait(0)]
+    return _prepared(mpi, both if peer >= 0 else [], size_bytes)
+
+
+def reduce_s_per_byte(mpi: NativeMpi) -> float:
+    """Seconds a byte that ranks take which all reduce at once; all call it together. Raises `MpiError`."""
+    return _seconds(mpi, [[REDUCE, -1, OUTPUT, 0, INPUT, 0, OUTPUT, LONG_BYTES, 0]], LONG_BYTES) / LONG_BYTES
 
 
 def _link(mpi: NativeMpi, last: int) -> Link:
@@ -46,14 +60,9 @@ def _link(mpi: NativeMpi, last: int) -> Link:
         return _seconds(mpi, steps if takes_part else [], size_bytes)
 
     short_s, long_s = there_and_back_s(SHORT_BYTES) / 2, there_and_back_s(LONG_BYTES) / 2
-    exchange = [_message(RECV, peer, LONG_BYTES, 0), _message(SEND, peer, LONG_BYTES, 1), _wait(1), _wait(0)]
-    both_s = _seconds(mpi, exchange if takes_part else [], LONG_BYTES)
+    both_s = _timed_s(exchange(mpi, peer if takes_part else -1, LONG_BYTES))
     beta_s = max(long_s - short_s, 1e-9) / (LONG_BYTES - SHORT_BYTES)
     return Link(short_s, beta_s, float(np.clip(both_s / long_s, 1.0, 2.0)))
-
-
-def _reduce_s(mpi: NativeMpi) -> float:
-    return _seconds(mpi, [[REDUCE, -1, OUTPUT, 0, INPUT, 0, OUTPUT, LONG_BYTES, 0]], LONG_BYTES)
 
 
 def _message(op: int, peer: int, size_bytes: int, request: int) -> Step:
@@ -66,10 +75,14 @@ def _wait(request: int) -> Step:
 
 def _seconds(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> float:
     """Median time of steps over buffers of floats; the slowest rank's, and so the same on all."""
+    return _timed_s(_prepared(mpi, steps, size_bytes))
+
+
+def _prepared(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> PreparedCall:
     sent, received = page_aligned(size_bytes), page_aligned(size_bytes)
     sent.fill(1)
     received.fill(1)
-    call = PreparedCall(
+    return PreparedCall(
         mpi=mpi,
         steps=np.array(steps, np.int64).reshape(len(steps), 9),
         bases=np.array([address(sent), address(received), 0], np.int64),
@@ -78,6 +91,9 @@ def _seconds(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> float:
         scratch=np.zeros(1, np.uint8),
         buffers=Buffers(sent, received, received),
     )
+
+
+def _timed_s(call: PreparedCall) -> float:
     call.time(WARMUP, 1)
     seconds: Any = call.time(SAMPLES, 1)[0]
     return float(np.median(seconds))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clusterbench.results.notes import SHARED_CORES, shares_cores
 from clusterbench.results.record import VERDICTS, Run
-from clusterbench.results.report import figures, machine, messages, roofline, tables, units, winners
+from clusterbench.results.report import figures, machine, messages, predictions, roofline, tables, units, winners
 from clusterbench.results.report.cells import Table
 from clusterbench.results.report.data import NO_VERDICT, host_of, shown_time
 from clusterbench.results.report.figures import Picture
@@ -72,7 +72,10 @@ def section(run: Run, rows: DataFrame, anchor: str) -> Section:
         roofline=roofline.roofline(rows, anchor),
         kernels=tables.kernels(rows, f"{anchor}-kernels"),
         compiled=tables.compiled(rows, f"{anchor}-compiled"),
-        collectives=figures.collectives(rows, anchor, winners.crossings(rows)),
+        collectives=[
+            *figures.collectives(rows, anchor, winners.crossings(rows)),
+            *predictions.predictions(rows, anchor),
+        ],
         crossovers=winners.crossovers(rows, f"{anchor}-crossovers"),
         winners=winners.winners(rows, f"{anchor}-winners"),
         left_out=winners.left_out(rows),

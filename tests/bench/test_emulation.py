@@ -26,7 +26,7 @@ from clusterbench.results.journal import read_journal
 RACKS = "leaf-spine:racks=2,hosts=2,taper=2"
 PLAN = plan(outline(topology_from(RACKS)), 1e-3)
 RECORD = runtime.Record(pid=1, topology=RACKS, folder="/", scale=1e-3, rate=12.5e6, hosts={"h0": 0},
-                        namespaces=tuple(job.namespaces(PLAN)))  # fmt: skip
+                        namespaces=tuple(batches.namespaces(PLAN)))  # fmt: skip
 
 
 class Machine:
@@ -62,20 +62,20 @@ def test_a_network_that_fails_half_way_is_removed_and_the_first_error_told() -> 
     with pytest.raises(EmulationError, match="tc -n clusterbench-leaf0"):
         network.make(PLAN, machine)
     assert len(machine.names) == len(PLAN.names)
-    network.remove(job.namespaces(PLAN), machine)
+    network.remove(batches.namespaces(PLAN), machine)
     assert machine.names == []
 
 
 def test_what_cannot_be_removed_is_said_and_the_rest_is_removed() -> None:
-    machine = Machine(*job.namespaces(PLAN), fails="delete clusterbench-h1")
+    machine = Machine(*batches.namespaces(PLAN), fails="delete clusterbench-h1")
     machine.running = {}
     with pytest.raises(EmulationError, match="not removed: ip netns delete clusterbench-h1"):
-        network.remove(job.namespaces(PLAN), machine)
+        network.remove(batches.namespaces(PLAN), machine)
     assert machine.names == ["clusterbench-h1"]
 
 
 def test_what_a_killed_emulation_has_left_is_removed_once_it_is_recorded(tmp_path: Path) -> None:
-    machine, said = Machine("theirs", *job.namespaces(PLAN)), []
+    machine, said = Machine("theirs", *batches.namespaces(PLAN)), []
     with pytest.raises(EmulationError, match="clusterbench-h0 is there and no emulation has recorded it"):
         job.clean(tmp_path, said.append, machine)
     runtime.write_record(RECORD, tmp_path)
@@ -288,6 +288,8 @@ def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds
     assert (row["evidence"], row["topology"], row["nodes"], row["host"]) == ("emulated", RACKS, 4, "h0")
     assert row["wrong"] == 0
     assert f"emulated at 1:2500 of its rates, fault {fault}" in row["note"]
+    assert "expected by pairs of ranks, α = " in row["note"]
+    assert json.loads(out)["prediction"]["rows"] == 1
     # The uplink is half of what it was, so a quarter of two hosts' 40 Mbit/s; 64 KiB must cross it both ways.
     assert row["bound_s"] == pytest.approx((65536 * 1514 / 1448 - 3028) / 2.5e6, rel=1e-3)
     assert 0 < row["bound_share"] < 1
@@ -307,6 +309,18 @@ def test_a_command_that_starts_ranks_itself_is_started_once_and_reaches_all_host
     said = "world h0 h1 h2 h3 100000 1 h0 done 5 ranks do not fit on the emulated network, which has a place for 4"
     assert " ".join(out.split()) == said
     assert ended(emulate("--once", "--", "sh", "-c", "exit 7"))[0] == 7
+    assert seen() == before
+
+
+@pytest.mark.mpi
+def test_a_host_that_is_late_is_named_by_the_pairs_of_its_rank(clean_machine: None, tmp_path: Path) -> None:
+    before = seen()
+    run = ["-m", "clusterbench.bench", "collectives", "pairs", "-b", "2K", "-n", "6", "-w", "1", "--json"]
+    fault = ["--fault", "host=h2:late=30ms", "--rate", "40Mbit"]
+    code, out, err = ended(emulate("-T", "120", *fault, "--", sys.executable, *run, "--journal", str(tmp_path)))
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    assert {row["culprit"] for row in rows if row["name"] == "latency" and row["culprit"]} == {"rank 2"}
     assert seen() == before
 
 

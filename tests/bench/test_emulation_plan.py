@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterbench.bench.emulation import batches
-from clusterbench.bench.emulation.faults import emulated_faults
+from clusterbench.bench.emulation.faults import emulated_faults, late_hosts
 from clusterbench.bench.emulation.plan import EmulationError, Plan, emulated_topology, outline, plan
 from clusterbench.bench.emulation.rates import carried_rate, chosen_scale, parsed_rate, rate_text
 from clusterbench.bench.emulation.shaping import FRAME_BYTES, HEADER_FACTOR, bucket_bytes, shaped_bound_s
@@ -141,10 +141,40 @@ def test_a_rate_that_the_cores_cannot_carry_is_refused_and_the_chosen_one_is_not
         chosen_scale(outline(topology_from("leaf-spine:racks=2,hosts=4,taper=400")), 2, 100e3)
 
 
-def test_late_ranks_and_unknown_links_are_refused() -> None:
+@pytest.mark.parametrize("fault", ["late:2=5ms", "host=h2:late=5ms", "host:h2:late=5ms"])
+def test_what_a_late_host_sends_is_held_back_on_its_cable_and_nothing_else(fault: str) -> None:
+    faulty = emulated_faults(topology_from("leaf-spine:racks=2,hosts=2"), [fault])
+    assert faulty.faults == ("late:2=5ms",)
+    made = plan(outline(faulty.topology), 1e-3, late_hosts(faulty))
+    (cable,) = made.late_cables()
+    late = {made.names[end.node]: s for end, s in zip(made.cables[cable].ends, made.delays(cable), strict=True)}
+    assert late == {"h2": 0.005, "leaf1": 0.0}
+    # Its cable is two, which meet where frames wait, and the others are as they are without a fault.
+    lines, usual = (set(batches.making(p).splitlines()) for p in (made, planned("leaf-spine:racks=2,hosts=2")))
+    (gone,) = usual - lines
+    assert len(lines - usual) == 3
+    for end in gone.removeprefix("link add name ").split(" type veth peer name "):
+        assert sum(end in line for line in lines) == 1
+    assert batches.namespaces(made)[-1] == f"clusterbench-late-{cable}"
+
+
+def test_a_host_that_is_late_is_late_in_the_topology_that_rows_are_held_against() -> None:
+    faulty = emulated_faults(topology_from("leaf-spine:racks=2,hosts=2"), ["host=h1:late=5ms", "late:1=2ms"])
+    machine = emulated_topology(faulty.topology, 1e-3, 1 / HEADER_FACTOR, late_hosts(faulty))
+    ranks = np.arange(4)
+    there = machine.routes(np.full(3, 1), ranks[ranks != 1]).sums(machine.links.latency_s)
+    back = machine.routes(ranks[ranks != 1], np.full(3, 1)).sums(machine.links.latency_s)
+    assert there.tolist() == pytest.approx([0.007] * 3)
+    assert back.tolist() == [0.0] * 3
+    assert bound(machine, "broadcast", 8, 1).bound_s >= 0.007
+
+
+def test_hosts_and_links_that_are_not_there_are_refused() -> None:
     topology = topology_from("leaf-spine:racks=2,hosts=2")
-    with pytest.raises(EmulationError, match="a network cannot delay one"):
-        emulated_faults(topology, ["late:1=5ms"])
+    with pytest.raises(EmulationError, match="no host h7 with ranks; expected one of h0, h1, h2, h3"):
+        emulated_faults(topology, ["host=h7:late=5ms"])
+    with pytest.raises(TopologyError, match="expected a time such as"):
+        emulated_faults(topology, ["host=h1:late=5"])
     with pytest.raises(TopologyError, match="is no link of"):
         emulated_faults(topology, ["link=leaf0-spine7:0.5"])
 

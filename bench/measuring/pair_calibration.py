@@ -1,0 +1,78 @@
+"""Messages between pairs of ranks that are timed when a run on an emulated network begins: what its rows' expected time
+is calibrated on.
+
+All pairs of a kind exchange at once, both ways (`collectives/simulator/pair_fit.py` has the kinds and the fit):
+messages of `SHORT_BYTES`, and long ones about as long as the longest of each schedule, as libraries send messages of
+other sizes in other ways. No collective is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import log2
+
+from clusterbench.bench.worlds.world import World, agreed
+from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.simulator.pair_fit import Exchanged, Fitted, Pairs, fitted, rounds
+from clusterbench.collectives.simulator.transfers import longest
+from clusterbench.collectives.topology.graph import Topology
+from clusterbench.collectives.transports.link import exchange, reduce_s_per_byte
+from clusterbench.collectives.transports.native import NativeMpi
+
+SHORT_BYTES = 1 << 12
+LEAST_BYTES, MOST_BYTES = 1 << 16, 1 << 22
+"""Of long messages: powers of 4."""
+SAMPLES = 3
+BUDGET_S = 0.6
+"""Of a round and size, beyond the first call."""
+MOST_IN_A_ROW = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PairTimes:
+    """What was measured, the same on all ranks."""
+
+    rounds: tuple[Exchanged, ...]
+    gamma_s_per_byte: float
+
+    def fits(self, topology: Topology) -> dict[int, Fitted]:
+        """The topology as it explains short messages and those of a size, by the sizes of long ones."""
+        sizes = sorted({one.size_bytes for one in self.rounds} - {SHORT_BYTES})
+        return {
+            size: fitted(
+                topology, [one for one in self.rounds if one.size_bytes in (SHORT_BYTES, size)], self.gamma_s_per_byte
+            )
+            for size in sizes
+        }
+
+
+def long_message(schedule: Schedule, size_bytes: int) -> int:
+    """The size of long messages, a power of 4, nearest to the longest one of a schedule."""
+    most = max((int(phase.count.max(initial=0)) for phase in schedule.phases()), default=0)
+    message = max(1, most * longest(schedule, size_bytes))
+    nearest = 4 ** round(log2(message) / 2)
+    return int(min(max(nearest, LEAST_BYTES), MOST_BYTES))
+
+
+def time_pairs(world: World, mpi: NativeMpi, topology: Topology, sizes: Iterable[int]) -> PairTimes:
+    """Time rounds of pairs with short messages and those of `sizes`; all ranks call it together. Raises `MpiError`."""
+    found: list[Pairs] = agreed(world, lambda: rounds(topology))
+    timed = []
+    for size_bytes in (SHORT_BYTES, *sorted(set(sizes))):
+        for pairs in found:
+            world.begin(f"timing pairs with {size_bytes} bytes")
+            timed.append(Exchanged(pairs, size_bytes, _round_s(world, mpi, pairs, size_bytes)))
+    return PairTimes(tuple(timed), reduce_s_per_byte(mpi))
+
+
+def _round_s(world: World, mpi: NativeMpi, pairs: Pairs, size_bytes: int) -> float:
+    """Seconds an exchange of the slowest pair, the mean of several in a row."""
+    peer = next((a + b - world.rank for a, b in pairs if world.rank in (a, b)), -1)
+    call = exchange(mpi, peer, size_bytes)
+    first_s = float(call.time(1, 1)[0][0])
+    if first_s > BUDGET_S:
+        return first_s
+    in_a_row = int(min(max(BUDGET_S / SAMPLES / max(first_s, 1e-9), 1), MOST_IN_A_ROW))
+    seconds = call.time(SAMPLES, in_a_row)[0]
+    return float(sorted(seconds)[SAMPLES // 2])

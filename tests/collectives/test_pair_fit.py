@@ -1,0 +1,100 @@
+"""Rounds of pairs of ranks give back what links and messages cost, and rounds are what collectives meet, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clusterbench.collectives.algorithm import Call, Spec
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import schedule
+from clusterbench.collectives.simulator.costs import Costs
+from clusterbench.collectives.simulator.pair_fit import Exchanged, fitted, rounds
+from clusterbench.collectives.simulator.patterns import Messages, Patterns
+from clusterbench.collectives.simulator.phases import price
+from clusterbench.collectives.topology.graph import Topology, topology
+from clusterbench.collectives.topology.graph import links as links_of
+from clusterbench.collectives.topology.spec import topology_from
+
+RACKS = "leaf-spine:racks=2,hosts=4,taper=16"
+MIXED = "leaf-spine:racks=4,hosts=2,taper=2,ranks=random:1"
+
+
+def real(declared: Topology, at_hosts: float, between: float, hop_s: float) -> Topology:
+    """A machine whose links carry another share of their declared rates at hosts than between switches."""
+    links = declared.links
+    ranks = np.isin(links.src, declared.ranks) | np.isin(links.dst, declared.ranks)
+    rate = links.bandwidth * np.where(ranks, at_hosts, between)
+    return replace(declared, links=replace(links, bandwidth=rate, latency_s=np.full(len(links), hop_s)))
+
+
+def taken_s(machine: Topology, pairs: tuple[tuple[int, int], ...], size_bytes: int, costs: Costs) -> float:
+    """What a round takes there, by the simulator."""
+    ends = np.array(pairs)
+    src, dst = ends.ravel(), ends[:, ::-1].ravel()
+    messages = Messages(src, dst, np.zeros_like(src), np.full(len(src), size_bytes))
+    ((pattern, units),) = Patterns(machine, costs).priced([messages])
+    last = pattern.last(units)
+    return last.latency_s + last.bandwidth_s
+
+
+def without_latencies(text: str) -> Topology:
+    found = topology_from(text)
+    return replace(found, links=replace(found.links, latency_s=np.zeros(len(found.links))))
+
+
+@pytest.mark.parametrize("text", [RACKS, f"{RACKS},ranks=round-robin:4", MIXED])
+def test_the_fit_finds_what_messages_hops_and_each_class_of_links_cost(text: str) -> None:
+    declared = without_latencies(text)
+    machine, costs = real(declared, 0.9, 0.7, 40e-6), Costs(alpha_s=300e-6)
+    timed = [Exchanged(p, size, taken_s(machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)]
+    found = fitted(declared, timed)
+    assert (found.alpha_s, found.hop_s) == pytest.approx((300e-6, 40e-6), rel=1e-6)
+    assert sorted(found.shares) == pytest.approx([0.7, 0.9])
+    made = schedule(Spec("halving-doubling"), Call(COLLECTIVES["all_reduce"], 8, -1))
+    assert price(made, found.topology, 1 << 22, found.costs).time_s == pytest.approx(
+        price(made, machine, 1 << 22, costs).time_s
+    )
+
+
+def test_latencies_that_are_known_are_kept_and_not_fitted() -> None:
+    declared = without_latencies(RACKS)
+    late = np.where(declared.links.src == declared.ranks[3], 0.02, 0.0)
+    late_machine = replace(declared, links=replace(declared.links, latency_s=late))
+    costs = Costs(alpha_s=300e-6)
+    timed = [
+        Exchanged(p, size, taken_s(late_machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)
+    ]
+    found = fitted(late_machine, timed)
+    assert found.alpha_s + 2 * found.hop_s == pytest.approx(300e-6, rel=0.05)
+    assert found.topology.links.latency_s - late == pytest.approx(np.full(len(late), found.hop_s))
+
+
+@pytest.mark.parametrize("text", ["single-switch:nodes=7", RACKS, MIXED, "torus:dims=3x3", "fat-tree:nodes=8,taper=2"])
+def test_a_round_has_disjoint_pairs_of_one_kind_and_every_kind_has_one(text: str) -> None:
+    declared = topology_from(text)
+    ranks = np.arange(len(declared.ranks))
+    lengths = {}
+    for a in ranks:
+        for b in ranks[ranks != a]:
+            lengths[int(a), int(b)] = int(declared.routes(a, b).lengths[0])
+    found = rounds(declared)
+    assert len(set(found)) == len(found)
+    for pairs in found:
+        met = [rank for pair in pairs for rank in pair]
+        assert len(set(met)) == len(met)
+        assert len({lengths[pair] for pair in pairs}) == 1
+    assert {lengths[pairs[0]] for pairs in found} == set(lengths.values())
+
+
+def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
+    """Two ranks in a line of three links, of which the one in the middle is wide."""
+    machine = topology(
+        name="line", kinds=[1, 3, 3, 1], names=["a", "s", "t", "b"], ranks=[0, 3],
+        links=links_of([0, 1, 2, 3, 2, 1], [1, 2, 3, 2, 1, 0], [1e6, 9e6, 1e6, 1e6, 9e6, 1e6]),
+    )  # fmt: skip
+    found = fitted(machine, [Exchanged(((0, 1),), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
+    assert found.shares == pytest.approx((0.8,))
+    assert found.topology.links.bandwidth == pytest.approx(machine.links.bandwidth * 0.8)
