@@ -49,14 +49,23 @@ class ChoiceTable:
 
 
 def fingerprint() -> Fingerprint:
-    """What times depend on: the processor, the cores that may be used, the caches, and the MPI library, once loaded."""
+    """What times depend on: the processor, the cores that may be used, the caches, and the MPI library, once loaded.
+
+    On an emulated network it, too: no table of the machine itself is read or written there.
+    """
+    from clusterbench.bench.emulation.runtime import current
     from clusterbench.bench.hosts.environment import loaded_mpi
     from clusterbench.bench.hosts.hardware import describe_cpu
 
     cpu, mpi = describe_cpu(), loaded_mpi()
     caches = [" ".join(str(value) for value in cache.values()) for cache in cpu["caches"]]
     library = f"{mpi.get('family', 'unknown')} {mpi.get('version', '')}".strip()
-    return {"cpu": cpu["model"] or "unknown", "cores": cpu["logical_cores"], "caches": caches, "mpi": library}
+    own = {"cpu": cpu["model"] or "unknown", "cores": cpu["logical_cores"], "caches": caches, "mpi": library}
+    emulation = current()
+    if emulation is None:
+        return own
+    network = {"topology": emulation.topology, "rate": emulation.rate, "faults": list(emulation.faults)}
+    return {**own, "emulated": network}
 
 
 def default_path(machine: Fingerprint) -> Path:
@@ -102,7 +111,8 @@ def own_table(path: Path, machine: Fingerprint) -> ChoiceTable:
     table = read_table(path)
     if table is None:
         return ChoiceTable(path, machine)
-    for name, own in machine.items():
+    for name in {**machine, **table.machine}:
+        own = machine.get(name)
         if table.machine.get(name) != own:
             raise ChoiceTableError(
                 f"{path} was measured with {name} {table.machine.get(name)!r:.200}; here it is {own!r}: take another "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterbench.bench.emulation import runtime
 from clusterbench.bench.measuring.choices import Cell, Entry, chosen_cells, contenders
 from clusterbench.bench.tables.choice_table import (
     ChoiceTableError,
@@ -139,6 +141,22 @@ def test_each_machine_has_its_own_file_in_the_cache_directory(monkeypatch: pytes
 def test_the_fingerprint_is_that_of_this_machine_and_can_be_kept() -> None:
     assert json.loads(json.dumps(fingerprint())) == fingerprint()
     assert fingerprint().keys() == {"cpu", "cores", "caches", "mpi"}
+
+
+def test_an_emulated_network_has_tables_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def on(record: runtime.Record | None) -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "current", lambda: record)
+            return fingerprint()
+
+    record = runtime.Record(1, "single-switch:nodes=8", "/", 1e-3, 12.5e6, {"h0": 1}, (), ("late:3=5ms",))
+    itself, emulated = on(None), on(record)
+    assert len({default_path(found) for found in (itself, emulated, on(replace(record, rate=1e6)))}) == 3
+    for written, here in ((itself, emulated), (emulated, itself)):
+        path = tmp_path / str(len(written))
+        write_entries(path, written, [])
+        with pytest.raises(ChoiceTableError, match="was measured with emulated"):
+            own_table(path, here)
 
 
 def document(**changed: Any) -> dict[str, Any]:
