@@ -14,7 +14,7 @@ CARRIED_PER_CORE = 158e6
 """Bytes/s times cables that a core carries while links stay the limit. By measurement, two cores of a Xeon with eight
 hosts in two racks: see docs/emulating.md."""
 SLOWEST = 10e3
-"""Bytes/s of a link: a frame takes 0.15 s."""
+"""Bytes/s of a link: a frame takes 0.9 s."""
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "kbit": 125.0, "mbit": 125e3, "gbit": 125e6}
 
 

@@ -291,12 +291,12 @@ def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds
     assert "expected by pairs of ranks, α = " in row["note"]
     assert json.loads(out)["prediction"]["rows"] == 1
     # The uplink is half of what it was, so a quarter of two hosts' 40 Mbit/s; 64 KiB must cross it both ways.
-    assert row["bound_s"] == pytest.approx((65536 * 1514 / 1448 - 3028) / 2.5e6, rel=1e-3)
+    assert row["bound_s"] == pytest.approx((65536 * 9014 / 8948 - 18028) / 2.5e6, rel=1e-3)
     assert 0 < row["bound_share"] < 1
     (journal,) = tmp_path.glob("*.jsonl")
     recorded = read_journal(journal).run.environment["emulation"]
     assert recorded["hosts"] == ["h0", "h1", "h2", "h3"]
-    assert "leaf0>spine0: 2500000 bytes/s, bucket 3028 bytes" in recorded["links"]
+    assert "leaf0>spine0: 2500000 bytes/s, bucket 18028 bytes" in recorded["links"]
 
 
 @pytest.mark.mpi

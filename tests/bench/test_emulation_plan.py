@@ -198,7 +198,7 @@ def test_the_bound_of_a_shaped_link_counts_headers_and_the_bucket() -> None:
     payload = bound(emulated_topology(topology, scale, 1 / HEADER_FACTOR), "all_gather", size).bound_s
     assert payload == pytest.approx(size / 2 * HEADER_FACTOR / rate)
     assert shaped_bound_s(payload, [rate]) == pytest.approx((size / 2 * HEADER_FACTOR - bucket_bytes(rate)) / rate)
-    assert Fraction(1514, 1448) == Fraction(HEADER_FACTOR).limit_denominator(10000)
+    assert Fraction(9014, 8948) == Fraction(HEADER_FACTOR).limit_denominator(10000)
     assert bucket_bytes(1.0) == 2 * FRAME_BYTES
     assert np.isinf(emulated_topology(topology_from(NETWORKS[3]), scale).links.bandwidth[0])
 
