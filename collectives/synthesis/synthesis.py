@@ -7,6 +7,7 @@ way at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,7 +34,7 @@ from clusterbench.collectives.topology.graph import Topology
 COLLECTIVES = ("all_gather", "reduce_scatter", "all_reduce", "broadcast")
 MOST_RANKS = 256
 MOST_TWICE = 32
-"""Ranks up to which trees are made with and without the links that no route takes."""
+"""Ranks up to which links are tried that no route takes."""
 MOST_VERTICES = 1024
 """Of a topology: capacities are kept as a matrix, and searched hundreds of times."""
 
@@ -81,10 +82,7 @@ class Synthesis:
     @property
     def share(self) -> Fraction | None:
         """Rate over that of the bound; None where nothing limits it."""
-        bound = self.limits.cut.seconds_per_byte
-        if self.limits.end_points is not None:
-            bound = max(bound, self.limits.end_points.seconds_per_byte)
-        return None if self.fast.rate is None or not bound else self.fast.rate * bound
+        return _share(self.limits, self.fast)
 
 
 def synthesize(topology: Topology, name: str, root: int = 0, most_trees: int | None = None) -> Synthesis:
@@ -102,18 +100,46 @@ def synthesize(topology: Topology, name: str, root: int = 0, most_trees: int | N
         raise SynthesisError(f"root {root} of {what.name}; expected a rank from 0 to {ranks - 1}")
     root = root if what.is_rooted else -1
     found = limits(topology, what.name, root)
-    # Transfers can only name ways that are routes. Where trees would need others, what routes use is all there is.
-    machine = routed(topology)
-    whole = (machine.links.dst == topology.links.dst).all()
-    fast, most = _fast(machine, what, root, most_trees)
-    if not whole and ranks <= MOST_TWICE:
+    best: tuple[Plan, int] | None = None
+    for machine, few in _machines(topology):
         try:
-            other, of_root = _fast(topology, what, root, most_trees or FEW)
+            made = _fast(machine, what, root, most_trees or few)
         except SynthesisError:  # such as too many trees
-            other, of_root = fast, most
-        if other.rate is not None and fast.rate is not None and other.rate > fast.rate:
-            fast, most = other, of_root
-    return Synthesis(topology, found, fast, _short(topology, what, root), most)
+            if best is None:
+                raise
+            continue
+        if best is None or (best[0].rate is not None and made[0].rate is not None and made[0].rate > best[0].rate):
+            best = made
+        if _share(found, best[0]) in (None, 1):
+            break
+    assert best is not None
+    return Synthesis(topology, found, best[0], _short(topology, what, root), best[1])
+
+
+def _machines(topology: Topology) -> Iterator[tuple[Topology, int | None]]:
+    """The links that trees may go over, and how many trees a root may have at most, the surest first.
+
+    Transfers can only name ways that are routes. Links that only detours take, or no route at all, may be what the rate
+    of the bound needs, or lead trees over ways that cannot be named.
+    """
+    direct = routed(topology, detours=False)
+    yield direct, None
+    others = [routed(topology, detours=True)]
+    if len(topology.ranks) <= MOST_TWICE:
+        others.append(topology)
+    before = direct
+    for machine in others:
+        if (machine.links.dst != before.links.dst).any():
+            yield machine, FEW
+        before = machine
+
+
+def _share(found: Limits, plan: Plan) -> Fraction | None:
+    """Rate over that of the bound; None where nothing limits it."""
+    bound = found.cut.seconds_per_byte
+    if found.end_points is not None:
+        bound = max(bound, found.end_points.seconds_per_byte)
+    return None if plan.rate is None or not bound else plan.rate * bound
 
 
 def _fast(topology: Topology, what: Collective, root: int, most_trees: int | None) -> tuple[Plan, int]:

@@ -20,11 +20,10 @@ from clusterbench.collectives.schedule import Ints, Phase, Schedule, phase
 from clusterbench.collectives.simulator.phases import price
 from clusterbench.collectives.synthesis.packing import Trees
 from clusterbench.collectives.synthesis.rounds import candidates
+from clusterbench.collectives.synthesis.routed import choices
 from clusterbench.collectives.synthesis.splitting import Logical, Way
-from clusterbench.collectives.topology.graph import Topology, TopologyError
+from clusterbench.collectives.topology.graph import Topology
 
-CHOICES = 16
-"""Alternatives of a route that are looked at."""
 TRIED, LARGE_BYTES = 64, 1 << 30
 """Segments and size that rounds are compared at."""
 
@@ -67,7 +66,7 @@ def edges(
     if reduces:
         ways = [way[::-1] for way in ways]
         src, dst = dst, src
-    route = _routes(topology, src, dst, ways)
+    route = choices(topology, src, dst, amount, ways)
     # Rounds of trees that reduce are those of the same trees from their roots, backwards.
     brought = _brought(bundle * trees.parent.shape[1], parent, child, number)
     fastest = topology.links.bandwidth.max(initial=1.0, where=np.isfinite(topology.links.bandwidth))
@@ -176,20 +175,3 @@ def _behind_one_another(number: Ints, amount: Ints) -> Ints:
     """Of pieces that lie one behind the other, the start of each in what it is a piece of."""
     before = np.cumsum(amount) - amount
     return before - before[np.searchsorted(number, number)]
-
-
-def _routes(topology: Topology, src: Ints, dst: Ints, ways: list[Way]) -> Ints:
-    """For each transfer the choice that goes its way; 0, the default route, where none does."""
-    route = np.zeros(len(src), np.int64)
-    todo = np.arange(len(src))
-    for choice in range(CHOICES):
-        try:
-            found = topology.routes(src[todo], dst[todo], choice)
-        except TopologyError:
-            break
-        same = np.array([tuple(found.of(i).tolist()) == ways[t] for i, t in enumerate(todo.tolist())], np.bool_)
-        route[todo[same]] = choice
-        todo = todo[~same]
-        if not len(todo):
-            break
-    return route
