@@ -90,10 +90,11 @@ class Shares:
     reduces: Floats
 
 
-def best_shares(topology: Topology) -> Shares | None:
+def best_shares(topology: Topology, worth: float = 0.0) -> Shares | None:
     """The solution behind `class_limit`, which is as good as its solver is; None where that knows none.
 
-    Ranks of one vertex share what is that vertex's.
+    Nor is there one where the best rate is not above `worth` bytes/s: as every program is a bound, the search ends
+    there. Ranks of one vertex share what is that vertex's.
     """
     ranks, links = len(topology.ranks), len(topology.links)
     limited = np.isfinite(topology.links.bandwidth)
@@ -103,7 +104,7 @@ def best_shares(topology: Topology) -> Shares | None:
     program = _program(prepared, float(topology.links.bandwidth[limited].max()))
     for _ in range(MOST_PROGRAMS):
         solution = program.solved()
-        if solution is None:
+        if solution is None or solution[: program.roots].sum() * program.unit <= worth * (1 + VIOLATED):
             return None
         if not program.add_violated(solution):
             gathers, reduces = np.split(solution[program.roots :] * program.unit, [links])

@@ -8,7 +8,7 @@ way at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -217,8 +217,11 @@ def _all_reduce(topology: Topology, what: Collective, most_trees: int | None) ->
         _part(topology, supplies, gathers.tree_rate, reduces=False),
     ]
     plan = _plan(topology, what, -1, parts, supplies)
-    shares = best_shares(topology)
-    if shares is None or plan.rate is None:
+    if plan.rate is None:
+        return plan, gathers.trees
+    plain = replace(topology, reducing=np.zeros_like(topology.reducing))  # as trees take switches
+    shares = best_shares(plain, float(plan.rate))
+    if shares is None:
         return plan, gathers.trees
     better = split(topology, shares, plan.rate)
     if better is None:
