@@ -94,7 +94,7 @@ def _rows(routes: Routes, width: int | None = None) -> Ints:
     """The links of each route in a row of `width`, filled up by −1; a longer route is cut and ends in −2."""
     owner = routes.owners()
     place = np.arange(len(routes.links)) - routes.offsets[owner]
-    width = int(routes.lengths.max(initial=0)) if width is None else width
+    width = int(routes.lengths.max(initial=1)) if width is None else width
     rows = np.full((len(routes), width), -1, np.int64)
     kept = place < width
     rows[owner[kept], place[kept]] = routes.links[kept]

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from topologies import cluster, small_topologies, star, two_levels
 
 from clusterbench.collectives.bounds.bounds import limits
-from clusterbench.collectives.bounds.classes import NAME, class_limit
+from clusterbench.collectives.bounds.classes import NAME, best_shares, class_limit
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.topology.papers import paper_topology
 
@@ -93,3 +93,11 @@ def test_a_topology_that_is_too_large_is_refused_with_the_reason() -> None:
     found = class_limit(cluster(40))
     assert found.at(8) is None
     assert "320 ranks" in found.reason
+
+
+def test_shares_are_of_the_best_rate_and_there_are_none_where_that_is_not_worth_it() -> None:
+    made = two_levels(2, 4)
+    found = best_shares(made, 0.99 * 10e9)
+    assert found is not None
+    assert found.roots.sum() == pytest.approx(10e9, rel=1e-6)
+    assert best_shares(made, 10e9) is None

@@ -22,6 +22,7 @@ from clusterbench.collectives.synthesis.errors import SynthesisError
 from clusterbench.collectives.synthesis.loads import carried_rate
 from clusterbench.collectives.synthesis.packing import Trees, pack
 from clusterbench.collectives.synthesis.rate import best_packing, capacities, shortfall
+from clusterbench.collectives.synthesis.routed import choices, routed
 from clusterbench.collectives.synthesis.shallow import shallower
 from clusterbench.collectives.synthesis.sparing import spared
 from clusterbench.collectives.synthesis.splitting import Logical, split_off
@@ -37,6 +38,7 @@ from clusterbench.collectives.topology.graph import (
 )
 from clusterbench.collectives.topology.papers import paper_topology
 from clusterbench.collectives.topology.presets import preset
+from clusterbench.collectives.topology.spec import topology_from
 
 
 @st.composite
@@ -225,6 +227,54 @@ def test_links_that_no_route_takes_do_not_multiply_trees() -> None:
     assert found.most_trees_of_a_root == 1
     assert found.share is not None
     assert found.share < 1
+
+
+def test_trees_go_by_direct_routes_where_these_have_the_rate_of_the_bound() -> None:
+    """Detours over another card's PCIe switch, though routes, would lead trees over ways that are none."""
+    assert synthesize(topology_from("fat-tree:nodes=4,node=dgx-a100,taper=2"), "all_gather").share == 1
+
+
+def leaves_and_spines() -> Topology:
+    """Two leaves of four hosts each, and four spines."""
+    up = joined([links([leaf] * 4, np.arange(10, 14), 1e9, 1e-6) for leaf in (8, 9)])
+    hosts = links(np.arange(8), np.repeat([8, 9], 4), 1e9, 1e-6)
+    return topology(
+        name="leaves",
+        kinds=[Kind.CPU] * 8 + [Kind.SWITCH] * 6,
+        names=[*(f"h{host}" for host in range(8)), "leaf0", "leaf1", *(f"spine{spine}" for spine in range(4))],
+        links=both_ways(joined([hosts, up])),
+        hosts=[*range(8), *[-1] * 6],
+        ports=[],
+    )
+
+
+def test_transfers_name_the_route_that_is_their_way_and_others_the_least_loaded() -> None:
+    made = leaves_and_spines()
+    src, dst, count = np.arange(4), np.arange(4, 8), np.ones(4, np.int64)
+    for choice in range(4):
+        routes = made.routes(src, dst, choice)
+        ways = [tuple(routes.of(transfer).tolist()) for transfer in range(4)]
+        assert (made.routes(src, dst, choices(made, src, dst, count, ways)).links == routes.links).all()
+    routes = made.routes(src, dst, choices(made, src, dst, count, [()] * 4))
+    assert np.bincount(routes.links).max() == 1
+
+
+def test_links_of_detours_lead_nowhere_unless_they_are_asked_for() -> None:
+    made = preset("dgx-a100")
+    for detours in (False, True):
+        kept = routed(made, detours)
+        used = kept.links.src != kept.links.dst
+        for src, dst in ((0, 1), (7, 2)):
+            assert used[made.routes([src], [dst]).links].all()
+        assert not used.all()
+
+
+def test_an_all_reduce_counts_on_no_switch_that_reduces() -> None:
+    made = preset("dgx-h100")
+    assert made.reducing.any()
+    found = synthesize(made, "all_reduce").fast
+    assert found.rate == Fraction(450 * 10**9 * 8, 14)
+    prove(found.schedule(2))
 
 
 def test_small_sizes_go_the_short_way_and_large_ones_in_segments() -> None:
