@@ -11,7 +11,7 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.launching.launch import launcher, launcher_size, speaks
 from clusterbench.bench.names import DTYPE
 from clusterbench.bench.options import BUDGET, PRECISION, SAMPLES, SEED, job_options, machine_options
-from clusterbench.bench.sizes import SIZE, sweep
+from clusterbench.bench.sizes import SIZE, SIZES, sweep
 
 if TYPE_CHECKING:
     from clusterbench.bench.tuning.job import TuneJob
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
               help="Half-width of the median's 95 % interval, as a share of it, at which sampling stops.")  # fmt: skip
 @click.option("--budget", type=BUDGET, default=0.1, show_default=True,
               help="Seconds a point after which sampling stops anyway.")  # fmt: skip
+@click.option("--segments", type=SIZES, help="Bytes of segments, with commas between, that are tried too with each "
+              "algorithm that works by segments, as 32K,256K.")  # fmt: skip
 @click.option("--iters", type=SAMPLES, help="Samples a point in each launch, after one call to warm up; by default as "
               "many as --precision asks.")  # fmt: skip
 @click.option("--from", "stored", metavar="RUNS", help="Measure nothing: take the rows of these runs, named as in "
@@ -135,6 +137,7 @@ def _job(options: dict[str, Any]) -> TuneJob:
         sizes=tuple(sweep(options["minbytes"], options["maxbytes"], options["stepfactor"], None)),
         ranks=_ranks(options["ranks"], starts),
         choices=library_choices(starts, names),
+        segments=tuple(sorted({length for length in options["segments"] or () if length})),
         dtype=options["datatype"],
         screening=options["screening"],
         launches=options["launches"],
@@ -164,6 +167,8 @@ def _ranks(given: tuple[int, ...], starts: Launcher) -> tuple[int, ...]:
 
 def _show(options: dict[str, Any], job: TuneJob) -> None:
     """What was chosen, and the time of the library before and after."""
+    from collections import Counter
+
     from clusterbench.bench.output import emit_csv, emit_document, print_table, size_text
 
     rows: list[dict[str, Any]] = []
@@ -176,6 +181,7 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
                 "ranks": choice.ranks,
                 "size_bytes": choice.size_bytes,
                 "algorithm": choice.algorithm or None,
+                "segment_bytes": choice.segment_bytes or None,
                 "name": job.asked.choices[choice.collective].get(choice.algorithm, ""),
                 "unasked_s": job.unasked_s.get((choice.collective, choice.ranks, choice.size_bytes)),
                 "before_s": row.a_s if row else None,
@@ -186,7 +192,8 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
                 "change": row.change if row else "cannot tell",
             }
         )
-    means = [_mean_row(world, ratio) for world, ratio in job.means.items()]
+    with_rule = Counter((choice.collective, choice.ranks) for choice in job.chosen if choice.algorithm)
+    means = [_mean_row(world, ratio, with_rule[world]) for world, ratio in job.means.items()]
     if options["as_json"]:
         emit_document({"rules": str(job.rules), "choices": rows, "means": means})
         return
@@ -201,7 +208,7 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
                 [
                     (
                         size_text(row["size_bytes"]),
-                        f"{row['algorithm']} {row['name']}" if row["algorithm"] else "",
+                        _rule_text(row),
                         *(f"{row[key] * 1e6:.1f}" if row[key] else "" for key in ("unasked_s", "before_s", "after_s")),
                         _ratio_text(row),
                         row["change"],
@@ -215,21 +222,32 @@ def _show(options: dict[str, Any], job: TuneJob) -> None:
     click.echo(f"Rules: {job.rules}")
 
 
-def _mean_row(world: tuple[str, int], ratio: Ratio | None) -> dict[str, Any]:
+def _mean_row(world: tuple[str, int], ratio: Ratio | None, with_rule: int) -> dict[str, Any]:
     """How many times as fast the library is by the rules."""
     found: dict[str, float | None] = {"speedup": None, "speedup_low": None, "speedup_high": None}
     if ratio is not None:
         ends = [None if end is None else 1 / end for end in (ratio.high, ratio.low)]
         found = {"speedup": 1 / ratio.value, "speedup_low": ends[0], "speedup_high": ends[1]}
-    return {"collective": world[0], "ranks": world[1], **found}
+    return {"collective": world[0], "ranks": world[1], "sizes_with_rule": with_rule, **found}
 
 
 def _mean_text(mean: dict[str, Any]) -> str:
     what = f"{mean['collective']} over {mean['ranks']} ranks by these rules"
+    if not mean["sizes_with_rule"]:
+        return f"{what}: no rule is kept, so that nothing changes"
     if mean["speedup"] is None:
         return f"{what}: how much faster cannot be told"
     ends = f" [{mean['speedup_low']:.3g}, {mean['speedup_high']:.3g}]" if mean["speedup_low"] is not None else ""
     return f"{what}: {mean['speedup']:.3g}{ends} times as fast, the geometric mean over sizes"
+
+
+def _rule_text(row: dict[str, Any]) -> str:
+    from clusterbench.bench.output import size_text
+
+    if not row["algorithm"]:
+        return ""
+    segments = f", segments of {size_text(row['segment_bytes'])}" if row["segment_bytes"] else ""
+    return f"{row['algorithm']} {row['name']}{segments}"
 
 
 def _ratio_text(row: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """Telling the MPI library which algorithm its collective is to use: `--algorithm library:ID`.
 
+Open MPI's algorithms that work by segments take their bytes, too: `library:ID:segment=BYTES`.
+
 Each library reads it from the environment when it is initialised, so a process can have one choice only. The ID is the
 library's own: a number for Open MPI's `tuned` component (`ompi_info --param coll tuned -l 9` lists them) and for Intel
 MPI (I_MPI_ADJUST_*), a name for MPICH (`mpivars` lists the values of MPIR_CVAR_*_INTRA_ALGORITHM).
@@ -25,6 +27,7 @@ _OPENMPI = {
 FIXED, RULES = "fixed", "rules"
 """Identifiers of an Open MPI whose `tuned` component comes before all others, and chooses by the rules that it has
 compiled in, or by a file."""
+_SEGMENT = ":segment="
 _TUNED_FIRST = {"OMPI_MCA_coll_tuned_priority": "100"}
 
 
@@ -43,17 +46,36 @@ def forced_environment(collective: str, identifier: str) -> dict[str, str]:
     """
     if identifier == FIXED:
         return dict(_TUNED_FIRST)
-    if not re.fullmatch(r"[A-Za-z0-9_]+", identifier):
-        raise ForcedLibraryError(f"library:{identifier}: expected a number or a name of the library's own")
+    number, segment_bytes = number_and_segment(identifier)
     name = _OPENMPI[collective]
+    by_segments = {f"OMPI_MCA_coll_tuned_{name}_algorithm_segmentsize": str(segment_bytes)} if segment_bytes else {}
     return {
         **_TUNED_FIRST,
         "OMPI_MCA_coll_tuned_use_dynamic_rules": "1",
-        f"OMPI_MCA_coll_tuned_{name}_algorithm": identifier,
+        f"OMPI_MCA_coll_tuned_{name}_algorithm": number,
+        **by_segments,
         "MPIR_CVAR_DEVICE_COLLECTIVES": "none",
-        f"MPIR_CVAR_{name.upper()}_INTRA_ALGORITHM": identifier,
-        f"I_MPI_ADJUST_{name.upper()}": identifier,
+        f"MPIR_CVAR_{name.upper()}_INTRA_ALGORITHM": number,
+        f"I_MPI_ADJUST_{name.upper()}": number,
     }
+
+
+def number_and_segment(identifier: str) -> tuple[str, int]:
+    """An algorithm by the library's number or name, and the bytes of its segments; 0 for the library's own.
+
+    Raises `ForcedLibraryError`.
+    """
+    found = re.fullmatch(rf"([A-Za-z0-9_]+)(?:{_SEGMENT}([1-9]\d{{0,9}}))?", identifier)
+    if found is None or int(found[2] or 0) >= 2**31:
+        raise ForcedLibraryError(
+            f"library:{identifier[:80]}: expected a number or a name of the library's own, perhaps with {_SEGMENT}BYTES"
+        )
+    return found[1], int(found[2] or 0)
+
+
+def by_segments(number: str, segment_bytes: int) -> str:
+    """The identifier of an algorithm by segments of so many bytes."""
+    return f"{number}{_SEGMENT}{segment_bytes}"
 
 
 def rules_environment(path: Path) -> dict[str, str]:
@@ -95,7 +117,12 @@ def refuse_ignored(collective: str, identifier: str) -> None:
         if variable is None:
             raise ForcedLibraryError(f"library:{identifier}: the loaded MPI has no `tuned` component to be told")
         return
-    if variable is None or identifier in (str(variable.value), variable.choices.get(variable.value)):
+    number, segment_bytes = number_and_segment(identifier)
+    if variable is None and segment_bytes:
+        raise ForcedLibraryError(
+            f"library:{identifier}: the loaded MPI has no `tuned` component to be told of segments"
+        )
+    if variable is None or number in (str(variable.value), variable.choices.get(variable.value)):
         return
     known = ", ".join(f"{value} ({name})" for value, name in variable.choices.items() if value)
     raise ForcedLibraryError(f"library:{identifier}: Open MPI's {collective} has {known}")

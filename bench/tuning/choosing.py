@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from clusterbench.bench.measuring.forced_library import FIXED, RULES
+from clusterbench.bench.measuring.forced_library import FIXED, RULES, number_and_segment
 from clusterbench.collectives.algorithm import LIBRARY
 from clusterbench.results.record import Measurement
 
@@ -40,31 +40,39 @@ class Choice:
     collective: str
     ranks: int
     size_bytes: int
-    algorithm: int
+    algorithm: int = 0
     """By the library's number; 0 leaves it to the library."""
+    segment_bytes: int = 0
+    """Of an algorithm that works by segments; 0 for the library's own."""
 
 
 def fastest(rows: Iterable[Measurement]) -> list[Choice]:
     """Of each collective, number of ranks and size the algorithm with the least median over launches.
 
-    Rows are of `library:ID` and of `library:fixed`; where no ID is faster than this by TOLERANCE the choice is 0.
+    Rows are of `library:ID`, perhaps with its segments, and of `library:fixed`; where no ID is faster than this by
+    TOLERANCE the choice is 0.
     """
     times = medians(rows)
     found = []
     for point in dict.fromkeys(point for point, _ in times):
         own = times.get((point, FIXED))
-        told = {int(who): time_s for (at, who), time_s in times.items() if at == point and who.isdecimal()}
+        told = {_choice(who): time_s for (at, who), time_s in times.items() if at == point and who[:1].isdecimal()}
         if own is None or not told:
             continue
-        best = min(told, key=lambda number: (told[number], number))
-        found.append(Choice(*point, best if told[best] < (1 - TOLERANCE) * own else 0))
+        best = min(told, key=lambda choice: (told[choice], choice))
+        found.append(Choice(*point, *(best if told[best] < (1 - TOLERANCE) * own else ())))
     return found
+
+
+def _choice(told: str) -> tuple[int, int]:
+    number, segment_bytes = number_and_segment(told)
+    return int(number), segment_bytes
 
 
 def medians(rows: Iterable[Measurement]) -> dict[tuple[Place, str], float]:
     """Seconds of the library, by collective, ranks and size, and by what it was told; the median over launches.
 
-    It was told a number, `fixed`, or nothing. Rows that failed or hold wrong data do not count.
+    It was told a number, perhaps with segments, `fixed`, or nothing. Rows that failed or hold wrong data do not count.
     """
     launches: dict[tuple[Place, str], list[float]] = defaultdict(list)
     for row in rows:
@@ -79,7 +87,7 @@ def kept(choices: Iterable[Choice], gains: Mapping[Place, ComparedRow]) -> list[
     return [
         choice
         if (found := gains.get((choice.collective, choice.ranks, choice.size_bytes))) and found.change == "better"
-        else replace(choice, algorithm=0)
+        else replace(choice, algorithm=0, segment_bytes=0)
         for choice in choices
     ]
 

@@ -17,7 +17,7 @@ import numpy as np
 from clusterbench.bench import exit_codes
 from clusterbench.bench.jobs.job_record import Done, JobRecord, Outcome, Step
 from clusterbench.bench.jobs.world_runs import Part, measure_world
-from clusterbench.bench.measuring.forced_library import FIXED, RULES
+from clusterbench.bench.measuring.forced_library import FIXED, RULES, by_segments
 from clusterbench.bench.output import note, progress
 from clusterbench.bench.tuning.choosing import Choice, Place, Turn, by_point, fastest, gains, kept, mean_ratio, medians
 from clusterbench.bench.tuning.rules import tuned_rules
@@ -29,6 +29,9 @@ from clusterbench.results.journal import read_journal
 from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Ratio
 
+SEGMENTED = {"all_reduce": (5,), "broadcast": (2, 3, 4, 5, 6, 7), "reduce": (2, 3, 4, 5, 6)}
+"""The algorithms of Open MPI that work by segments (`ompi_coll_tuned_*_intra_do_this` in coll_tuned_*_decision.c hands
+them their size, and some that do not use it)."""
 _FOR_TWO = "two_proc"
 """What Open MPI calls it."""
 NEVER_S = 1e9
@@ -44,6 +47,8 @@ class Asked:
     ranks: tuple[int, ...]
     choices: Mapping[str, Mapping[int, str]]
     """Of each collective the library's algorithms by number."""
+    segments: tuple[int, ...]
+    """Bytes of segments that are tried, beside the library's own, with algorithms that work by segments."""
     dtype: str
     screening: int
     """Launches of each algorithm by which the fastest is found."""
@@ -118,14 +123,20 @@ class TuneJob:
         return self.record.out / "proposed-rules.conf"
 
     def _numbers(self, name: str, ranks: int) -> list[str]:
-        """The algorithms that so many ranks can take: one of some collectives is for two alone."""
-        return [str(number) for number, text in self.asked.choices[name].items() if ranks == 2 or text != _FOR_TWO]
+        """The algorithms that so many ranks can take, and their segments: one of some collectives is for two alone."""
+        choices = self.asked.choices[name]
+        numbers = [number for number, text in choices.items() if ranks == 2 or text != _FOR_TWO]
+        segmented = [number for number in SEGMENTED.get(name, ()) if number in numbers]
+        # A segment as long as the largest vector is none.
+        lengths = [length for length in self.asked.segments if length < max(self.asked.sizes)]
+        return [*map(str, numbers), *(by_segments(str(number), length) for number in segmented for length in lengths)]
 
     def _screened(self, name: str, ranks: int, told: str, launch: int, step: Step) -> list[Measurement]:
         what = f"{LIBRARY}:{told}" if told else LIBRARY
         title = f"{name}, {ranks} ranks, {what}, launch {launch}"
         args = self._args(name, launch, "--algorithm", what)
-        return self._launched(Part(f"find-{name}-{ranks}-{told or LIBRARY}-{launch}", title, args), ranks, step)
+        short = told.replace(":", "-").replace("=", "-") or LIBRARY
+        return self._launched(Part(f"find-{name}-{ranks}-{short}-{launch}", title, args), ranks, step)
 
     def _turn(self, name: str, ranks: int, with_rules: bool, launch: int, step: Step) -> list[Measurement]:
         short = RULES if with_rules else FIXED

@@ -7,6 +7,7 @@ one with rule 0, so that what was not measured is left to the library; a choice 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from clusterbench.bench.measuring.forced_library import openmpi_name
@@ -32,6 +33,8 @@ def _of_sizes(choices: Iterable[Choice]) -> tuple[TunedRule, ...]:
     """From 0 bytes on, and where the algorithm changes."""
     rules = [_OWN]
     for choice in choices:
-        if choice.algorithm != rules[-1].algorithm:
-            rules.append(TunedRule(choice.size_bytes, choice.algorithm, FANOUT if choice.algorithm else 0))
+        fan = FANOUT if choice.algorithm else 0
+        rule = TunedRule(choice.size_bytes, choice.algorithm, fan, choice.segment_bytes)
+        if replace(rule, from_bytes=rules[-1].from_bytes) != rules[-1]:
+            rules.append(rule)
     return tuple(rules)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterbench.bench.launching.launch import find_mpiexec, mpiexec_family, run_mpiexec
-from clusterbench.bench.measuring.forced_library import rules_environment
+from clusterbench.bench.measuring.forced_library import ForcedLibraryError, forced_environment, rules_environment
 from clusterbench.bench.tuning.choosing import Choice, by_point, fastest, gains, kept, mean_ratio
 from clusterbench.bench.tuning.rules import tuned_rules
 from clusterbench.collectives.plans.tuned_rules import (
@@ -71,6 +71,29 @@ def test_the_fastest_by_the_median_over_launches_is_chosen_where_it_gains() -> N
         Choice("all_reduce", 4, 4096, 0),
         Choice("all_reduce", 4, 8192, 0),
     ]
+
+
+def test_segments_are_part_of_a_choice_and_of_its_rule() -> None:
+    rows = [
+        row("library:fixed", 1024, 1.0), row("library:5", 1024, 0.7), row("library:5:segment=512", 1024, 0.6),
+        row("library:fixed", 4096, 1.0), row("library:5", 4096, 0.6), row("library:5:segment=512", 4096, 0.7),
+    ]  # fmt: skip
+    choices = fastest(rows)
+    assert choices == [Choice("all_reduce", 4, 1024, 5, 512), Choice("all_reduce", 4, 4096, 5)]
+    assert tuned_rules(choices).collectives[2][4] == (
+        TunedRule(0, 0), TunedRule(1024, 5, 4, 512), TunedRule(4096, 5, 4),
+    )  # fmt: skip
+    assert kept(choices, {})[0] == Choice("all_reduce", 4, 1024)
+
+
+def test_the_library_is_told_segments_and_what_is_none_is_refused() -> None:
+    told = forced_environment("broadcast", "3:segment=65536")
+    assert told["OMPI_MCA_coll_tuned_bcast_algorithm"] == "3"
+    assert told["OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize"] == "65536"
+    assert not [name for name in forced_environment("broadcast", "3") if "segment" in name]
+    for wrong in ("3:segment=0", "3:segment=64K", "3:segment=2147483648", "3:", "3;4"):
+        with pytest.raises(ForcedLibraryError, match="expected a number or a name"):
+            forced_environment("broadcast", wrong)
 
 
 def test_only_what_is_faster_when_measured_again_is_kept() -> None:
