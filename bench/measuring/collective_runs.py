@@ -29,7 +29,7 @@ from clusterbench.bench.measuring.collective_request import (
 )
 from clusterbench.bench.measuring.collective_schedules import Schedules, call_for
 from clusterbench.bench.measuring.expectations import Asked, Expectations, expectations, machine_of
-from clusterbench.bench.measuring.pair_calibration import LEAST_BYTES, PairTimes, long_message, time_pairs
+from clusterbench.bench.measuring.pair_calibration import LEAST_BYTES, PairTimes, long_messages, time_pairs
 from clusterbench.bench.measuring.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
@@ -38,6 +38,7 @@ from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import ORDER
 from clusterbench.collectives.checking import data
 from clusterbench.collectives.programs.program import lower
+from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.transports import library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall
@@ -170,8 +171,9 @@ class CollectiveRuns:
         if not self.request.emulation or not self.request.topology:
             return None
         machine = alike(lambda: machine_of(self.request))
-        sizes = {long_message(schedule, size) for (_, size), schedule in made.items()}
-        return time_pairs(self.world, self.native, machine, sizes or {LEAST_BYTES})
+        patterns = Patterns(machine)
+        sent = (long_messages(schedule, size, patterns) for (_, size), schedule in made.items())
+        return time_pairs(self.world, self.native, machine, set().union(*sent) or {LEAST_BYTES})
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):

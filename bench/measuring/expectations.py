@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import log2
 from typing import TYPE_CHECKING
 
 from clusterbench.bench.emulation.machine import machine as emulated_machine
 from clusterbench.bench.emulation.machine import with_buckets
 from clusterbench.bench.judge import NO_BOUND, Bound
 from clusterbench.bench.measuring.collective_request import Request, is_library
-from clusterbench.bench.measuring.pair_calibration import PairTimes, long_message
+from clusterbench.bench.measuring.pair_calibration import Calibrated, PairTimes
 from clusterbench.collectives import traffic
 from clusterbench.collectives.algorithm import Call, Spec, UnsuitableAlgorithmError
 from clusterbench.collectives.building.segments import Links, price_s
@@ -120,17 +119,10 @@ def _by_topology(asked: Asked, pairs: PairTimes | None) -> Expectations:
         patterns: Patterns = Patterns(machine)
         expected = _expected(asked, lambda made, size: price_by(patterns, made, size, _matrix(asked, size)).time_s)
         return Expectations(bounds, hardware, expected)
-    fits = pairs.fits(machine)
-    calibrated = {long: Patterns(fit.topology, fit.costs) for long, fit in fits.items()}
-
-    def nearest(made: Schedule, size: int) -> int:
-        return min(fits, key=lambda long: abs(log2(long) - log2(long_message(made, size))))
-
-    def price(made: Schedule, size: int) -> float:
-        return price_by(calibrated[nearest(made, size)], made, size, _matrix(asked, size)).time_s
-
-    models = {(spec, size): str(fits[nearest(made, size)]) for (spec, size), made in asked.schedules.items()}
-    return Expectations(bounds, hardware, _expected(asked, price), models)
+    calibrated = Calibrated(machine, pairs)
+    expected = _expected(asked, lambda made, size: calibrated.price_s(made, size, _matrix(asked, size)))
+    models = {(spec, size): calibrated.said(made, size) for (spec, size), made in asked.schedules.items()}
+    return Expectations(bounds, hardware, expected, models)
 
 
 def _emulated(bound: Bound, emulation: Emulation | None) -> Bound:

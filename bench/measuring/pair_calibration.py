@@ -2,8 +2,8 @@
 is calibrated on.
 
 All pairs of a kind exchange at once, both ways (`collectives/simulator/pair_fit.py` has the kinds and the fit):
-messages of `SHORT_BYTES`, and long ones about as long as the longest of each schedule, as libraries send messages of
-other sizes in other ways. No collective is looked at.
+messages of `SHORT_BYTES`, and long ones of the sizes that the schedules send, as libraries send messages of other sizes
+in other ways. No collective is looked at.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from math import log2
 
 from clusterbench.bench.worlds.world import World, agreed
-from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.pair_fit import Exchanged, Fitted, Pairs, fitted, rounds
-from clusterbench.collectives.simulator.transfers import longest
+from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.phases import plan
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.transports.link import exchange, reduce_s_per_byte
 from clusterbench.collectives.transports.native import NativeMpi
 
-SHORT_BYTES = 1 << 12
+SHORT_BYTES = 8
 LEAST_BYTES, MOST_BYTES = 1 << 16, 1 << 22
-"""Of long messages: powers of 4."""
+"""Of long messages: powers of 2."""
 SAMPLES = 3
-BUDGET_S = 0.6
+BUDGET_S = 0.5
 """Of a round and size, beyond the first call."""
 MOST_IN_A_ROW = 16
 
@@ -47,12 +48,35 @@ class PairTimes:
         }
 
 
-def long_message(schedule: Schedule, size_bytes: int) -> int:
-    """The size of long messages, a power of 4, nearest to the longest one of a schedule."""
-    most = max((int(phase.count.max(initial=0)) for phase in schedule.phases()), default=0)
-    message = max(1, most * longest(schedule, size_bytes))
-    nearest = 4 ** round(log2(message) / 2)
-    return int(min(max(nearest, LEAST_BYTES), MOST_BYTES))
+class Calibrated:
+    """Prices schedules on a topology as pairs of ranks have measured it."""
+
+    def __init__(self, topology: Topology, measured: PairTimes) -> None:
+        self.fits = measured.fits(topology)
+        self._patterns = {size: Patterns(fit.topology, fit.costs) for size, fit in self.fits.items()}
+
+    def price_s(self, schedule: Schedule, size_bytes: int, matrix: Ints | None = None) -> float:
+        """Seconds by phases, each round as messages of the size nearest to its longest one take."""
+        plans = {size: plan(patterns, schedule, matrix) for size, patterns in self._patterns.items()}
+        steps_s = {size: of.steps_s(size_bytes) for size, of in plans.items()}
+        longest = next(iter(plans.values())).longest_messages(size_bytes, matrix)
+        return sum(steps_s[self._nearest(message)][number] for number, message in enumerate(longest) if message)
+
+    def said(self, schedule: Schedule, size_bytes: int) -> str:
+        """The fit for the longest message of a schedule, in words."""
+        size = self._nearest(
+            max(long_messages(schedule, size_bytes, next(iter(self._patterns.values()))), default=LEAST_BYTES)
+        )
+        return f"{self.fits[size]}, with messages of {size} bytes"
+
+    def _nearest(self, message: int) -> int:
+        return min(self.fits, key=lambda size: abs(log2(size) - log2(message)))
+
+
+def long_messages(schedule: Schedule, size_bytes: int, patterns: Patterns) -> set[int]:
+    """The sizes of long messages, powers of 2, nearest to those that a schedule sends in its rounds."""
+    sent = plan(patterns, schedule).longest_messages(size_bytes) if not schedule.collective.uneven else []
+    return {int(min(max(1 << round(log2(message)), LEAST_BYTES), MOST_BYTES)) for message in sent if message}
 
 
 def time_pairs(world: World, mpi: NativeMpi, topology: Topology, sizes: Iterable[int]) -> PairTimes:

@@ -71,8 +71,7 @@ class Plan:
 
     def at(self, size_bytes: int) -> Prediction:
         """The time for a vector of `size_bytes`; that of a collective with uneven parts is of its matrix."""
-        uneven = self.schedule.collective.uneven
-        chunk_bytes = 1 if uneven else longest(self.schedule, size_bytes, self.element_bytes)
+        chunk_bytes = self._chunk_bytes(size_bytes)
         latency_s = bandwidth_s = reduction_s = 0.0
         on_link: dict[int, tuple[float, int]] = {}
         for step in self.steps if chunk_bytes else ():
@@ -100,6 +99,29 @@ class Plan:
             patterns=len({id(step.pattern) for step in self.steps if step.pattern.sends}),
             late_rank=int(late.argmax()) if waiting_s > 0 else -1,
         )
+
+    def steps_s(self, size_bytes: int) -> list[float]:
+        """Seconds of each pattern, in the order of the schedule, all the times that it comes."""
+        chunk_bytes, gamma = self._chunk_bytes(size_bytes), self.patterns.costs.gamma_s_per_byte
+        found = []
+        for step in self.steps:
+            last = step.pattern.last(step.units * chunk_bytes)
+            reduction_s = step.reduced * chunk_bytes * gamma
+            found.append(step.times * (last.latency_s + last.bandwidth_s + reduction_s))
+        return found
+
+    def longest_messages(self, size_bytes: int, matrix: Ints | None = None) -> list[int]:
+        """Bytes of the longest message of each pattern, in the order of the schedule; 0 for one that sends nothing."""
+        chunk_bytes, ranks = self._chunk_bytes(size_bytes), self.schedule.ranks
+        found = []
+        for one in _rounds(self.schedule, self.patterns, matrix, self.element_bytes):
+            sent = one.messages
+            _, pair = np.unique(sent.src * ranks + sent.dst, return_inverse=True)  # between two ranks it goes as one
+            found.append(int(np.bincount(pair, sent.size).max(initial=0)) * chunk_bytes)
+        return found
+
+    def _chunk_bytes(self, size_bytes: int) -> int:
+        return 1 if self.schedule.collective.uneven else longest(self.schedule, size_bytes, self.element_bytes)
 
 
 def plan(

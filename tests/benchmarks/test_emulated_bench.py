@@ -2,7 +2,8 @@
 
 Each launch builds the network anew and measures the library's all_reduce and ours at shuffled points, under one MPI
 after the other. Shares are of the bound with headers and buckets, which is proven; ours at a size is the fastest of the
-algorithms by medians over launches, and is held against the best of all libraries.
+algorithms by medians over launches, and is held against the best of all libraries. What the simulator expects of each
+algorithm at 1 and 4 MiB, calibrated on pairs of ranks in the same launch, is held against what it took.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from test_shared_bench import LIBRARIES, Library
 
 LAUNCHES = 3
 SIZES = {"64K": 1 << 16, "1M": 1 << 20, "4M": 1 << 22}
+PREDICTED = (SIZES["1M"], SIZES["4M"])
 OURS = ("ring:order=topology", "two-level:order=topology", "recursive-doubling:order=topology",
         "halving-doubling:order=topology")  # fmt: skip
 
@@ -69,6 +71,16 @@ def launch(library: Library, cell: Cell, seed: int, folder: str) -> list[dict[st
     return rows
 
 
+ERRORS: dict[tuple[str, ...], float] = {}
+"""Of the predictions on all cells so far: by cell, library, algorithm and size."""
+
+
+def errors_text(errors: dict[Any, float]) -> str:
+    worst = max(errors, key=lambda what: errors[what])
+    of = ", ".join(map(str, worst))
+    return f"off by {median(errors.values()):.1%} in the median of {len(errors)}, at most by {errors[worst]:.1%} ({of})"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_all_reduce_on_an_emulated_network(
@@ -76,6 +88,7 @@ def test_all_reduce_on_an_emulated_network(
 ) -> None:
     libraries = [library for library in LIBRARIES if (library.bin / "mpiexec").exists()]
     times: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    expected: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     bounds: dict[int, float] = {}
 
     def run() -> None:
@@ -83,10 +96,18 @@ def test_all_reduce_on_an_emulated_network(
             for library in libraries if seed % 2 else libraries[::-1]:
                 for row in launch(library, cell, seed, str(tmp_path)):
                     times[library.name, row["algorithm"], row["size_bytes"]].append(row["median_s"])
+                    expected[library.name, row["algorithm"], row["size_bytes"]].append(row["expected_s"])
                     bounds[row["size_bytes"]] = row["bound_s"]
 
     benchmark.pedantic(run, rounds=1)
     medians = {what: median(launches) for what, launches in times.items()}
+    found = {
+        what: abs(median(expected[what]) / time_s - 1)
+        for what, time_s in medians.items()
+        if what[1] != "library" and what[2] in PREDICTED
+    }
+    ERRORS.update({(str(cell), *what): error for what, error in found.items()})
+    show_line(f"{cell}, predictions of 1 and 4 MiB: {errors_text(found)}")
     for size in SIZES.values():
         own = {library.name: medians[library.name, "library", size] for library in libraries}
         ours = {
@@ -104,3 +125,11 @@ def test_all_reduce_on_an_emulated_network(
         if size == SIZES["4M"]:
             assert bounds[size] / fastest >= cell.share
         assert best / fastest >= (cell.faster if size > SIZES["64K"] else 1.0)
+
+
+def test_predictions_from_pairs_of_ranks(show_line: Callable[[str], None]) -> None:
+    if not ERRORS:
+        pytest.skip("no cell was measured")
+    show_line(f"predictions from pairs of ranks, all cells: {errors_text(ERRORS)}")
+    assert median(ERRORS.values()) <= 0.08
+    assert max(ERRORS.values()) <= 0.20

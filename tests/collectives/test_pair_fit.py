@@ -13,7 +13,7 @@ from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.pair_fit import Exchanged, fitted, rounds
 from clusterbench.collectives.simulator.patterns import Messages, Patterns
-from clusterbench.collectives.simulator.phases import price
+from clusterbench.collectives.simulator.phases import plan, price
 from clusterbench.collectives.topology.graph import Topology, topology
 from clusterbench.collectives.topology.graph import links as links_of
 from clusterbench.collectives.topology.spec import topology_from
@@ -98,3 +98,12 @@ def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
     found = fitted(machine, [Exchanged(((0, 1),), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
     assert found.shares == pytest.approx((0.8,))
     assert found.topology.links.bandwidth == pytest.approx(machine.links.bandwidth * 0.8)
+
+
+def test_the_steps_of_a_plan_add_up_to_its_time_and_messages_are_what_goes_between_two_ranks() -> None:
+    machine = topology_from(RACKS)
+    patterns = Patterns(machine, Costs(alpha_s=1e-5, gamma_s_per_byte=1e-11))
+    made = schedule(Spec("halving-doubling"), Call(COLLECTIVES["all_reduce"], 8, -1))
+    of = plan(patterns, made)
+    assert sum(of.steps_s(1 << 20)) == pytest.approx(of.at(1 << 20).time_s)
+    assert of.longest_messages(1 << 20) == [1 << 19, 1 << 18, 1 << 17, 1 << 17, 1 << 18, 1 << 19]

@@ -1,0 +1,70 @@
+"""What is expected on a topology once pairs of ranks were timed: each round by the messages of its size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mpi
+import numpy as np
+import pytest
+
+from clusterbench.bench.measuring.pair_calibration import SHORT_BYTES, Calibrated, PairTimes, long_messages
+from clusterbench.collectives.algorithm import Call, Spec
+from clusterbench.collectives.collective import COLLECTIVES
+from clusterbench.collectives.discovery import schedule
+from clusterbench.collectives.schedule import Schedule
+from clusterbench.collectives.simulator.pair_fit import Exchanged, rounds
+from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.topology.spec import topology_from
+
+MIB = 1 << 20
+SWITCH = topology_from("single-switch:nodes=8,bandwidth=1G")
+SWITCH = replace(SWITCH, links=replace(SWITCH.links, latency_s=np.zeros(len(SWITCH.links))))
+ALL_REDUCE = Call(COLLECTIVES["all_reduce"], 8, -1)
+HALVING, DOUBLING = (schedule(Spec(name), ALL_REDUCE) for name in ("halving-doubling", "recursive-doubling"))
+
+
+def times_s(size_bytes: int) -> float:
+    """Of a library that sends 4 MiB at half the rate of what is shorter."""
+    return 1e-4 + size_bytes / 1e9 * (2 if size_bytes == 4 * MIB else 1)
+
+
+def timed(*sizes: int) -> PairTimes:
+    found = rounds(SWITCH)
+    all_sizes = (SHORT_BYTES, *sizes)
+    return PairTimes(tuple(Exchanged(pairs, size, times_s(size)) for size in all_sizes for pairs in found), 0.0)
+
+
+def test_long_messages_are_those_of_the_schedule_as_powers_of_2_within_limits() -> None:
+    patterns = Patterns(SWITCH)
+    assert long_messages(HALVING, 4 * MIB, patterns) == {MIB // 2, MIB, 2 * MIB}
+    assert long_messages(DOUBLING, 5 * MIB, patterns) == {4 * MIB}
+    assert long_messages(DOUBLING, 5000, patterns) == {1 << 16}
+
+
+@pytest.mark.parametrize("made", [HALVING, DOUBLING])
+def test_each_round_is_priced_by_what_messages_of_its_size_take(made: Schedule) -> None:
+    calibrated = Calibrated(SWITCH, timed(MIB // 2, MIB, 2 * MIB, 4 * MIB))
+    messages = [2 * MIB, MIB, MIB // 2, MIB // 2, MIB, 2 * MIB] if made is HALVING else [4 * MIB] * 3
+    assert calibrated.price_s(made, 4 * MIB) == pytest.approx(sum(map(times_s, messages)), rel=1e-3)
+    assert f"with messages of {max(messages)} bytes" in calibrated.said(made, 4 * MIB)
+
+
+RANK = """
+from clusterbench.bench.measuring.pair_calibration import SHORT_BYTES, time_pairs
+from clusterbench.bench.worlds.world import join_world
+world = join_world()
+from clusterbench.collectives.topology.spec import topology_from
+from clusterbench.collectives.transports.native import native
+found = time_pairs(world, native(world.comm), topology_from("single-switch:nodes=4"), [1 << 16])
+assert len(set(world.comm.allgather(found))) == 1
+assert [one.size_bytes for one in found.rounds] == [SHORT_BYTES] * 2 + [1 << 16] * 2
+assert all(one.time_s > 0 for one in found.rounds) and found.gamma_s_per_byte > 0
+"""
+
+
+@pytest.mark.mpi
+def test_ranks_time_pairs_together_and_all_get_the_same_figures() -> None:
+    """Four ranks of this machine stand for hosts at a switch."""
+    done = mpi.ranks(4, "-c", RANK)
+    assert done.exit_code == 0, done.stderr
