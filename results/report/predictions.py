@@ -49,9 +49,9 @@ def _picture(rows: list[Any], key: dict[str, Any], anchor: str) -> Picture:
     least = {row.size_bytes: row for row in sorted(rows, key=attrgetter("bound_s"), reverse=True)}
     traces.append(_bound([least[size] for size in sorted(least)]))
     sizes = [row.size_bytes for row in rows]
-    times_us = [y for trace in traces for y in trace["y"] if y]
+    times = [y for trace in traces for y in trace["y"] if y]
     x = axis("size, bytes (K = 1024)", type="log", **size_ticks(min(sizes), max(sizes)))
-    y = axis("time, µs", type="log", **decade_ticks(min(times_us), max(times_us)))
+    y = axis("time, ms", type="log", **decade_ticks(min(times), max(times)))
     title = f"{collective_title(key)}: bound, prediction and measurement"
     return Picture(anchor, title, _caption(rows, key["topology"]), figure(traces, x, y))
 
@@ -72,8 +72,8 @@ def _measured(rows: list[Any], name: str, drawn: Look) -> Trace:
     ends = [(row.ci95_low_s or row.median_s, row.ci95_high_s or row.median_s) for row in rows]
     trace = _line(rows, "median_s", name, drawn.colour)
     reach = {
-        "array": numbers((high - row.median_s) * 1e6 for row, (_, high) in zip(rows, ends, strict=True)),
-        "arrayminus": numbers((row.median_s - low) * 1e6 for row, (low, _) in zip(rows, ends, strict=True)),
+        "array": numbers((high - row.median_s) * 1e3 for row, (_, high) in zip(rows, ends, strict=True)),
+        "arrayminus": numbers((row.median_s - low) * 1e3 for row, (low, _) in zip(rows, ends, strict=True)),
     }
     bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": drawn.colour}
     marker = {"symbol": drawn.symbol, "size": 8, "color": drawn.colour}
@@ -96,7 +96,7 @@ def _line(rows: list[Any], column: str, name: str, colour: str, dash: str = "sol
     return {
         "type": "scatter",
         "x": [row.size_bytes for row in rows],
-        "y": numbers(getattr(row, column) * 1e6 for row in rows),
+        "y": numbers(getattr(row, column) * 1e3 for row in rows),
         "name": plain(name),
         "line": {"color": colour, "width": 2 if dash == "solid" else 1.5, "dash": dash},
         "text": [

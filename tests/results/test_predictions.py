@@ -51,9 +51,9 @@ def test_one_figure_has_bound_prediction_and_measurement_of_each_algorithm() -> 
     (picture,) = predictions(to_frame(ROWS), "x")
     named = {trace["name"]: trace for trace in picture.figure["data"]}
     assert list(named) == ["ring (emulated)", "ring, predicted", "chain (emulated)", "chain, predicted", "bound"]
-    assert named["ring (emulated)"]["y"] == pytest.approx([100e3, 400e3])
-    assert named["ring, predicted"]["y"] == pytest.approx([98e3, 300e3])
-    assert named["bound"]["y"] == pytest.approx([50e3, 200e3])
+    assert named["ring (emulated)"]["y"] == pytest.approx([100, 400])
+    assert named["ring, predicted"]["y"] == pytest.approx([98, 300])
+    assert named["bound"]["y"] == pytest.approx([50, 200])
     assert named["ring, predicted"]["line"]["color"] == named["ring (emulated)"]["line"]["color"]
     assert "off by 5.0% in the median of 3 rows, at most by 25.0% (ring, 4 MiB)" in picture.caption
     assert "from pairs of ranks" in picture.caption
