@@ -1,8 +1,10 @@
 """A topology whose links cost what messages between pairs of ranks took: what calibrates a simulation.
 
-Pairs are of one kind where their data cross as many links and the narrowest of these has the same rate. Disjoint pairs
-of one kind exchange messages at once, so that links which they share are as full as in a collective, and ranks that
-share cores take them from each other as there. The slowest pair of each such round takes
+Pairs are of one kind where their data cross as many links and the narrowest of these has the same rate. In a round all
+ranks that find a partner of one kind send a message and receive one at once, so that links which they share are as full
+as in a collective, and ranks that share cores take them from each other as there. They exchange with the partner, or
+pass on along cycles, to one and from another, which for some libraries is another thing. The slowest message of a
+round takes
 
     t = α + hops · λ + bytes · u · x,
 
@@ -27,19 +29,23 @@ from clusterbench.collectives.topology.graph import Links, Topology
 
 MOST_KINDS = 6
 """Of pairs, those of the most ranks first."""
-ROUNDS = 2
-"""Of each kind, with other partners."""
-
 Pairs = tuple[tuple[int, int], ...]
+Round = tuple[tuple[int, int], ...]
+"""Who sends to whom at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exchanged:
-    """A round: disjoint pairs that sent so many bytes to each other at once, and how long the slowest took."""
+class Timed:
+    """A round, the bytes of each of its messages, and how long the slowest took."""
 
-    pairs: Pairs
+    sends: Round
     size_bytes: int
     time_s: float
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether each message has one that goes the other way."""
+        return is_exchange(self.sends)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +67,13 @@ class Fitted:
         return f"α = {self.alpha_s * 1e6:.0f} µs and {self.hop_s * 1e6:.0f} µs a link, {carried} of the rates of links"
 
 
-def rounds(topology: Topology) -> list[Pairs]:
-    """Rounds of disjoint pairs of ranks, `ROUNDS` of each kind, each of as many pairs as are found one by one."""
+def is_exchange(sends: Round) -> bool:
+    """Whether each message of a round has one that goes the other way."""
+    return all((dst, src) in set(sends) for src, dst in sends)
+
+
+def rounds(topology: Topology) -> list[Round]:
+    """Of each kind two rounds in which pairs exchange, with other partners, and one along cycles of both."""
     count = len(topology.ranks)
     src, dst = (index.ravel() for index in np.meshgrid(np.arange(count), np.arange(count), indexing="ij"))
     routes = topology.routes(src, dst)
@@ -74,24 +85,43 @@ def rounds(topology: Topology) -> list[Pairs]:
     partners: dict[tuple[float, float], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for one, other in zip(*np.nonzero(crossed), strict=True):
         partners[crossed[one, other], narrowest[one, other]][int(one)].append(int(other))
-    kinds = sorted(partners, key=lambda kind: (-len(partners[kind]), kind))[:MOST_KINDS]
-    found = [_matched(partners[kind], turn) for kind in kinds for turn in range(ROUNDS)]
-    return list(dict.fromkeys(pairs for pairs in found if pairs))
+    found: list[Round] = []
+    for kind in sorted(partners, key=lambda kind: (-len(partners[kind]), kind))[:MOST_KINDS]:
+        first = _matched(partners[kind], ())
+        second = _matched(partners[kind], first)
+        found += [tuple(sorted((*pairs, *((b, a) for a, b in pairs)))) for pairs in (first, second)]
+        found.append(_along_cycles(first, second))
+    return list(dict.fromkeys(sends for sends in found if sends))
 
 
-def _matched(partners: dict[int, list[int]], turn: int) -> Pairs:
+def _matched(partners: dict[int, list[int]], taken: Pairs) -> Pairs:
+    """Disjoint pairs, found one by one, none of them taken."""
     free, pairs = set(partners), []
     for rank in sorted(partners):
-        others = partners[rank]
-        at = turn % len(others)
-        other = next((other for other in others[at:] + others[:at] if other in free), None)
-        if rank in free and other is not None and other != rank:
-            free -= {rank, other}
-            pairs.append((rank, other))
+        others = [other for other in partners[rank] if other in free and tuple(sorted((rank, other))) not in taken]
+        if rank in free and others:
+            free -= {rank, others[0]}
+            pairs.append((rank, others[0]))
     return tuple(pairs)
 
 
-def fitted(topology: Topology, timed: Sequence[Exchanged], gamma_s_per_byte: float = 0.0) -> Fitted:
+def _along_cycles(first: Pairs, second: Pairs) -> Round:
+    """The cycles that two sets of disjoint pairs make together, each in one direction; paths are left out."""
+    one, other = ({a: b for pair in pairs for a, b in (pair, pair[::-1])} for pairs in (first, second))
+    sends: list[tuple[int, int]] = []
+    seen: set[int] = set()
+    for start in sorted(one):
+        cycle, at = [], start
+        while at not in seen and at in one and one[at] in other:
+            seen |= {at, one[at]}
+            cycle += [(at, one[at]), (one[at], other[one[at]])]
+            at = other[one[at]]
+        if cycle and at == start:
+            sends += cycle
+    return tuple(sorted(sends))
+
+
+def fitted(topology: Topology, timed: Sequence[Timed], gamma_s_per_byte: float = 0.0) -> Fitted:
     """The topology with the rates and latencies that explain the rounds.
 
     A class of links that limited no round has the mean share of the others. Raises `TopologyError` where there is no
@@ -152,9 +182,8 @@ class _Last:
     """That limits it; −1 where none does."""
 
 
-def _last(topology: Topology, one: Exchanged) -> _Last:
-    ends = np.array(one.pairs, np.int64)
-    routes = topology.routes(np.concatenate((ends[:, 0], ends[:, 1])), np.concatenate((ends[:, 1], ends[:, 0])))
+def _last(topology: Topology, one: Timed) -> _Last:
+    routes = topology.routes(*np.array(one.sends, np.int64).T)
     links = topology.links
     hops, latency_s = routes.sums(np.isfinite(links.bandwidth).astype(np.float64)), routes.sums(links.latency_s)
     size_bytes = np.full(len(routes), float(one.size_bytes))

@@ -110,14 +110,17 @@ class Plan:
             found.append(step.times * (last.latency_s + last.bandwidth_s + reduction_s))
         return found
 
-    def longest_messages(self, size_bytes: int, matrix: Ints | None = None) -> list[int]:
-        """Bytes of the longest message of each pattern, in the order of the schedule; 0 for one that sends nothing."""
+    def messages_at(self, size_bytes: int, matrix: Ints | None = None) -> list[tuple[int, bool]]:
+        """Of each pattern, in the order of the schedule, bytes of its longest message, 0 where it sends nothing, and
+        whether most messages have one that goes the other way."""
         chunk_bytes, ranks = self._chunk_bytes(size_bytes), self.schedule.ranks
         found = []
         for one in _rounds(self.schedule, self.patterns, matrix, self.element_bytes):
             sent = one.messages
-            _, pair = np.unique(sent.src * ranks + sent.dst, return_inverse=True)  # between two ranks it goes as one
-            found.append(int(np.bincount(pair, sent.size).max(initial=0)) * chunk_bytes)
+            pairs, number = np.unique(sent.src * ranks + sent.dst, return_inverse=True)  # between two it goes as one
+            back = np.isin(pairs % ranks * ranks + pairs // ranks, pairs)
+            longest_chunks = int(np.bincount(number, sent.size).max(initial=0))
+            found.append((longest_chunks * chunk_bytes, bool(2 * back.sum() > len(pairs))))
         return found
 
     def _chunk_bytes(self, size_bytes: int) -> int:

@@ -36,13 +36,14 @@ def measure_links(mpi: NativeMpi, host_ranks: int) -> Links:
     return Links(local, remote, reduce_s_per_byte(mpi), host_ranks)
 
 
-def exchange(mpi: NativeMpi, peer: int, size_bytes: int) -> PreparedCall:
-    """A message of so many bytes to another rank while one comes from there; nothing for a `peer` below 0.
+def exchange(mpi: NativeMpi, to: int, source: int, size_bytes: int) -> PreparedCall:
+    """A message of so many bytes to one rank while one comes from another, or the same; nothing for ranks below 0.
 
     All ranks time the call together.
     """
-    both = [_message(RECV, peer, size_bytes, 0), _message(SEND, peer, size_bytes, 1), _wait(1), _wait(0)]
-    return _prepared(mpi, both if peer >= 0 else [], size_bytes)
+    sends, receives = int(to >= 0), int(source >= 0)
+    steps = [_message(RECV, source, size_bytes, 0)] * receives + [_message(SEND, to, size_bytes, 1)] * sends
+    return _prepared(mpi, [*steps, *[_wait(1)] * sends, *[_wait(0)] * receives], size_bytes)
 
 
 def reduce_s_per_byte(mpi: NativeMpi) -> float:
@@ -60,7 +61,8 @@ def _link(mpi: NativeMpi, last: int) -> Link:
         return _seconds(mpi, steps if takes_part else [], size_bytes)
 
     short_s, long_s = there_and_back_s(SHORT_BYTES) / 2, there_and_back_s(LONG_BYTES) / 2
-    both_s = _timed_s(exchange(mpi, peer if takes_part else -1, LONG_BYTES))
+    other = peer if takes_part else -1
+    both_s = _timed_s(exchange(mpi, other, other, LONG_BYTES))
     beta_s = max(long_s - short_s, 1e-9) / (LONG_BYTES - SHORT_BYTES)
     return Link(short_s, beta_s, float(np.clip(both_s / long_s, 1.0, 2.0)))
 

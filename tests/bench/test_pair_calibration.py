@@ -13,7 +13,7 @@ from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.simulator.pair_fit import Exchanged, rounds
+from clusterbench.collectives.simulator.pair_fit import Timed, is_exchange, rounds
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.topology.spec import topology_from
 
@@ -24,15 +24,17 @@ ALL_REDUCE = Call(COLLECTIVES["all_reduce"], 8, -1)
 HALVING, DOUBLING = (schedule(Spec(name), ALL_REDUCE) for name in ("halving-doubling", "recursive-doubling"))
 
 
-def times_s(size_bytes: int) -> float:
-    """Of a library that sends 4 MiB at half the rate of what is shorter."""
-    return 1e-4 + size_bytes / 1e9 * (2 if size_bytes == 4 * MIB else 1)
+def times_s(size_bytes: int, both_ways: bool = True) -> float:
+    """Of a library that sends 4 MiB at half the rate of what is shorter, and what goes one way only a fifth faster."""
+    return 1e-4 + size_bytes / 1e9 * (2 if size_bytes == 4 * MIB else 1) * (1 if both_ways else 0.8)
 
 
 def timed(*sizes: int) -> PairTimes:
     found = rounds(SWITCH)
     all_sizes = (SHORT_BYTES, *sizes)
-    return PairTimes(tuple(Exchanged(pairs, size, times_s(size)) for size in all_sizes for pairs in found), 0.0)
+    return PairTimes(
+        tuple(Timed(sends, size, times_s(size, is_exchange(sends))) for size in all_sizes for sends in found), 0.0
+    )
 
 
 def test_long_messages_are_those_of_the_schedule_as_powers_of_2_within_limits() -> None:
@@ -40,6 +42,12 @@ def test_long_messages_are_those_of_the_schedule_as_powers_of_2_within_limits() 
     assert long_messages(HALVING, 4 * MIB, patterns) == {MIB // 2, MIB, 2 * MIB}
     assert long_messages(DOUBLING, 5 * MIB, patterns) == {4 * MIB}
     assert long_messages(DOUBLING, 5000, patterns) == {1 << 16}
+
+
+def test_what_goes_along_a_ring_is_priced_by_messages_that_go_one_way() -> None:
+    ring = schedule(Spec("ring"), ALL_REDUCE)
+    expected_s = 14 * times_s(MIB // 2, both_ways=False)
+    assert Calibrated(SWITCH, timed(MIB // 2)).price_s(ring, 4 * MIB) == pytest.approx(expected_s, rel=1e-3)
 
 
 @pytest.mark.parametrize("made", [HALVING, DOUBLING])
@@ -58,7 +66,7 @@ from clusterbench.collectives.topology.spec import topology_from
 from clusterbench.collectives.transports.native import native
 found = time_pairs(world, native(world.comm), topology_from("single-switch:nodes=4"), [1 << 16])
 assert len(set(world.comm.allgather(found))) == 1
-assert [one.size_bytes for one in found.rounds] == [SHORT_BYTES] * 2 + [1 << 16] * 2
+assert [one.size_bytes for one in found.rounds] == [SHORT_BYTES] * 3 + [1 << 16] * 3
 assert all(one.time_s > 0 for one in found.rounds) and found.gamma_s_per_byte > 0
 """
 

@@ -11,7 +11,7 @@ from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.pair_fit import Exchanged, fitted, rounds
+from clusterbench.collectives.simulator.pair_fit import Round, Timed, fitted, is_exchange, rounds
 from clusterbench.collectives.simulator.patterns import Messages, Patterns
 from clusterbench.collectives.simulator.phases import plan, price
 from clusterbench.collectives.topology.graph import Topology, topology
@@ -30,10 +30,9 @@ def real(declared: Topology, at_hosts: float, between: float, hop_s: float) -> T
     return replace(declared, links=replace(links, bandwidth=rate, latency_s=np.full(len(links), hop_s)))
 
 
-def taken_s(machine: Topology, pairs: tuple[tuple[int, int], ...], size_bytes: int, costs: Costs) -> float:
+def taken_s(machine: Topology, sends: Round, size_bytes: int, costs: Costs) -> float:
     """What a round takes there, by the simulator."""
-    ends = np.array(pairs)
-    src, dst = ends.ravel(), ends[:, ::-1].ravel()
+    src, dst = np.array(sends).T
     messages = Messages(src, dst, np.zeros_like(src), np.full(len(src), size_bytes))
     ((pattern, units),) = Patterns(machine, costs).priced([messages])
     last = pattern.last(units)
@@ -49,7 +48,7 @@ def without_latencies(text: str) -> Topology:
 def test_the_fit_finds_what_messages_hops_and_each_class_of_links_cost(text: str) -> None:
     declared = without_latencies(text)
     machine, costs = real(declared, 0.9, 0.7, 40e-6), Costs(alpha_s=300e-6)
-    timed = [Exchanged(p, size, taken_s(machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)]
+    timed = [Timed(p, size, taken_s(machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)]
     found = fitted(declared, timed)
     assert (found.alpha_s, found.hop_s) == pytest.approx((300e-6, 40e-6), rel=1e-6)
     assert sorted(found.shares) == pytest.approx([0.7, 0.9])
@@ -65,7 +64,7 @@ def test_latencies_that_are_known_are_kept_and_not_fitted() -> None:
     late_machine = replace(declared, links=replace(declared.links, latency_s=late))
     costs = Costs(alpha_s=300e-6)
     timed = [
-        Exchanged(p, size, taken_s(late_machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)
+        Timed(p, size, taken_s(late_machine, p, size, costs)) for p in rounds(declared) for size in (4096, 1 << 20)
     ]
     found = fitted(late_machine, timed)
     assert found.alpha_s + 2 * found.hop_s == pytest.approx(300e-6, rel=0.05)
@@ -73,7 +72,7 @@ def test_latencies_that_are_known_are_kept_and_not_fitted() -> None:
 
 
 @pytest.mark.parametrize("text", ["single-switch:nodes=7", RACKS, MIXED, "torus:dims=3x3", "fat-tree:nodes=8,taper=2"])
-def test_a_round_has_disjoint_pairs_of_one_kind_and_every_kind_has_one(text: str) -> None:
+def test_each_rank_of_a_round_sends_once_and_receives_once_and_every_kind_has_a_round(text: str) -> None:
     declared = topology_from(text)
     ranks = np.arange(len(declared.ranks))
     lengths = {}
@@ -82,11 +81,13 @@ def test_a_round_has_disjoint_pairs_of_one_kind_and_every_kind_has_one(text: str
             lengths[int(a), int(b)] = int(declared.routes(a, b).lengths[0])
     found = rounds(declared)
     assert len(set(found)) == len(found)
-    for pairs in found:
-        met = [rank for pair in pairs for rank in pair]
-        assert len(set(met)) == len(met)
-        assert len({lengths[pair] for pair in pairs}) == 1
-    assert {lengths[pairs[0]] for pairs in found} == set(lengths.values())
+    for sends in found:
+        senders, receivers = ([pair[end] for pair in sends] for end in (0, 1))
+        assert len(set(senders)) == len(sends) == len(set(receivers))
+        assert set(senders) == set(receivers)
+        assert len({lengths[pair] for pair in sends}) == 1
+    assert {lengths[sends[0]] for sends in found if is_exchange(sends)} == set(lengths.values())
+    assert not all(is_exchange(sends) for sends in found)
 
 
 def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
@@ -95,7 +96,7 @@ def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
         name="line", kinds=[1, 3, 3, 1], names=["a", "s", "t", "b"], ranks=[0, 3],
         links=links_of([0, 1, 2, 3, 2, 1], [1, 2, 3, 2, 1, 0], [1e6, 9e6, 1e6, 1e6, 9e6, 1e6]),
     )  # fmt: skip
-    found = fitted(machine, [Exchanged(((0, 1),), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
+    found = fitted(machine, [Timed(((0, 1), (1, 0)), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
     assert found.shares == pytest.approx((0.8,))
     assert found.topology.links.bandwidth == pytest.approx(machine.links.bandwidth * 0.8)
 
@@ -106,4 +107,7 @@ def test_the_steps_of_a_plan_add_up_to_its_time_and_messages_are_what_goes_betwe
     made = schedule(Spec("halving-doubling"), Call(COLLECTIVES["all_reduce"], 8, -1))
     of = plan(patterns, made)
     assert sum(of.steps_s(1 << 20)) == pytest.approx(of.at(1 << 20).time_s)
-    assert of.longest_messages(1 << 20) == [1 << 19, 1 << 18, 1 << 17, 1 << 17, 1 << 18, 1 << 19]
+    halves = [1 << 19, 1 << 18, 1 << 17, 1 << 17, 1 << 18, 1 << 19]
+    assert of.messages_at(1 << 20) == [(half, True) for half in halves]
+    ring = plan(patterns, schedule(Spec("ring"), Call(COLLECTIVES["all_reduce"], 8, -1)))
+    assert set(ring.messages_at(1 << 20)) == {(1 << 17, False)}
