@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.hosts.gpu_state import GpuCondition, gpu_conditions
+from clusterbench.bench.hosts.nvml import busid
 from clusterbench.bench.measuring.sampling import Block
 
 SLOWED = "slowed by"
@@ -49,17 +51,20 @@ def gpu_at_hand(cupy: Any) -> Gpu:
     return Gpu(name.decode() if isinstance(name, bytes) else str(name), int(properties["l2CacheSize"]))
 
 
-def condition() -> GpuCondition | None:
-    """The state of the first GPU, or None where NVML does not say."""
-    return next(iter(gpu_conditions()), None)
+def condition(bus: str) -> GpuCondition | None:
+    """The state of the GPU at this PCI address, or None where NVML does not say.
+
+    NVML numbers all GPUs, and CUDA those only that CUDA_VISIBLE_DEVICES leaves, so that a number would name another.
+    """
+    return next((state for state in gpu_conditions() if state.pci_id == bus), None)
 
 
 class GpuTimer:
-    """The samples of one row. `cupy` is CuPy; `ask` tells the state of the GPU."""
+    """The samples of one row. `cupy` is CuPy; `ask` tells the state of the GPU, by NVML where it is None."""
 
-    def __init__(self, cupy: Any, ask: Callable[[], GpuCondition | None] = condition) -> None:
+    def __init__(self, cupy: Any, ask: Callable[[], GpuCondition | None] | None = None) -> None:
         self._cupy = cupy
-        self._ask = ask
+        self._ask = ask or partial(condition, busid(cupy.cuda.runtime.deviceGetPCIBusId(0)))
         self._graphs: dict[int, Any] = {}
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.states: list[GpuCondition | None] = []

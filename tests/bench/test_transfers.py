@@ -7,6 +7,7 @@ nothing about a bus, an event or a graph of a real GPU.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def test_samples_of_a_slowed_gpu_are_marked_and_kept() -> None:
     assert len(timer.block(lambda: None)(4, 1).seconds) == 4
     assert timer.remark(4) == "SM clock 1500 to 1500 MHz, 400 to 400 W, 2 of 4 samples slowed by power cap"
     assert GpuTimer(cupy, lambda: None).remark(4) == "NVML does not say how the GPU ran"
+
+
+def test_the_state_asked_for_is_that_of_the_gpu_at_the_same_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(_state("power cap"), index=0, pci_id="0000:3b:00.0")
+    monkeypatch.setattr(gpu_timing, "gpu_conditions", lambda: (other, _state()))
+    timer = GpuTimer(MadeUpCupy())
+    timer.block(lambda: None)(2, 1)
+    assert "power cap" not in timer.remark(2)
 
 
 def test_the_command_ends_well_and_says_why_nothing_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,9 @@
 
 Each launch builds the network anew and measures the library's all_reduce and ours at shuffled points, under one MPI
 after the other. Shares are of the bound with headers and buckets, which is proven; ours at a size is the fastest of the
-algorithms by medians over launches, and is held against the best of all libraries. What the simulator expects of each
-algorithm at 1 and 4 MiB, calibrated on pairs of ranks in the same launch, is held against what it took.
+algorithms, and of the schedule that is synthesised where one is, by medians over launches, and is held against the best
+of all libraries. What the simulator expects of each algorithm at 1 and 4 MiB, calibrated on pairs of ranks in the same
+launch, is held against what it took.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 from test_shared_bench import LIBRARIES, Library
 
-LAUNCHES = 3
+LAUNCHES = 2
 SIZES = {"64K": 1 << 16, "1M": 1 << 20, "4M": 1 << 22}
 PREDICTED = (SIZES["1M"], SIZES["4M"])
-OURS = ("ring:order=topology", "two-level:order=topology", "recursive-doubling:order=topology",
-        "halving-doubling:order=topology")  # fmt: skip
+OURS = ("ring:order=topology", "two-level:order=topology", "two-level:order=topology,segments=16",
+        "recursive-doubling:order=topology", "halving-doubling:order=topology")  # fmt: skip
+PLANES = "two planes"
+"""In the place of a topology: eight hosts with a card in each of two networks, as `ibnetdiscover` would list them."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,29 @@ class Cell:
     faster: float
     """Times as fast as the best library at 1 and 4 MiB; 0 where it is not held against one."""
     fault: str = ""
+    synthesised: bool = False
+    """Whether a schedule made for the network is among ours."""
 
     def __str__(self) -> str:
-        return f"{self.topology}{f' with {self.fault}' if self.fault else ''}, {self.placement}"
+        return ", ".join(filter(None, (self.topology, self.placement, self.fault)))
+
+    def network(self, folder: Path) -> list[str]:
+        """The options that say it."""
+        topology = str(planes(folder / "planes.txt")) if self.topology == PLANES else self.topology
+        placed = f"{topology},ranks={self.placement}" if self.placement else topology
+        return ["--topology", placed, *(["--fault", self.fault] if self.fault else [])]
+
+
+def planes(path: Path) -> Path:
+    """Write the networks of `PLANES`."""
+    lines = []
+    for plane, host in ((plane, host) for plane in range(2) for host in range(8)):
+        card, switch = f"CA {10 + 2 * host + plane} 1 0x7c{plane}{host}", f"SW {100 + plane} {host + 1} 0x7a{plane}"
+        names = f"n{host} HCA-{plane + 1}", f"plane{plane}"
+        lines.append(f"{card} 4x EDR - {switch} ( '{names[0]}' - '{names[1]}' )")
+        lines.append(f"{switch} 4x EDR - {card} ( '{names[1]}' - '{names[0]}' )")
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 CELLS = [
@@ -48,24 +72,34 @@ CELLS = [
     Cell("single-switch:nodes=8", "random:1", 0.95, 1.4),
     Cell("leaf-spine:racks=2,hosts=4,taper=4", "block", 0.95, 1.4),
     Cell("leaf-spine:racks=2,hosts=4,taper=4", "round-robin:4", 0.95, 2.5),
-    Cell("leaf-spine:racks=2,hosts=4,taper=16", "block", 0.85, 1.2),
-    Cell("leaf-spine:racks=2,hosts=4,taper=16", "round-robin:4", 0.85, 2.0),
-    Cell("leaf-spine:racks=4,hosts=2,taper=2", "random:1", 0.8, 2.0, "link:leaf0-spine0=0.25"),
+    Cell("leaf-spine:racks=2,hosts=4,taper=16", "block", 0.85, 1.2, synthesised=True),
+    Cell("leaf-spine:racks=2,hosts=4,taper=16", "round-robin:4", 0.85, 2.0, synthesised=True),
+    Cell("leaf-spine:racks=4,hosts=2,taper=2", "random:1", 0.8, 2.0, "link:leaf0-spine0=0.25", synthesised=True),
+    Cell(PLANES, "", 0.8, 0.0),
 ]
 
 
-def launch(library: Library, cell: Cell, seed: int, folder: str) -> list[dict[str, Any]]:
-    command = [str(library.bin / "clusterbench"), "emulate", "--topology", f"{cell.topology},ranks={cell.placement}"]
-    command += ["--fault", cell.fault] if cell.fault else []
-    command += ["--", "clusterbench", "collectives", "run", "all_reduce", "--sizes", ",".join(SIZES)]
-    command += ["--algorithm", ",".join(("library", *OURS)), "--placement", "out-of-place", "--seed", str(seed)]
-    command += ["-n", "5", "-w", "1", "--json", "--journal", folder]
+def printed(library: Library, *command: str) -> str:
+    """What `clusterbench` prints in the environment of a library."""
     path = f"{library.bin}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=900
-    )
+        [str(library.bin / "clusterbench"), *command],
+        env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
+    return done.stdout
+
+
+def launch(library: Library, cell: Cell, seed: int, folder: Path) -> list[dict[str, Any]]:
+    network, plan = cell.network(folder), folder / "synthesised.json"
+    if cell.synthesised and not plan.exists():
+        sizes = ("-b", "4M", "-e", "4M", "-o", str(plan))
+        printed(library, "synthesize", *network, "--collective", "all_reduce", *sizes)
+    run = ["clusterbench", "collectives", "run", "all_reduce", "--sizes", ",".join(SIZES)]
+    run += ["--algorithm", ",".join(("library", *OURS)), "--placement", "out-of-place", "--seed", str(seed)]
+    run += ["--schedule", str(plan)] if cell.synthesised else []
+    run += ["-n", "5", "-w", "1", "--json", "--journal", str(folder)]
+    rows: list[dict[str, Any]] = json.loads(printed(library, "emulate", *network, "--", *run))["rows"]
     assert {row["evidence"] for row in rows} == {"emulated"}
     assert [row for row in rows if row["wrong"]] == []
     return rows
@@ -94,7 +128,7 @@ def test_all_reduce_on_an_emulated_network(
     def run() -> None:
         for seed in range(LAUNCHES):
             for library in libraries if seed % 2 else libraries[::-1]:
-                for row in launch(library, cell, seed, str(tmp_path)):
+                for row in launch(library, cell, seed, tmp_path):
                     times[library.name, row["algorithm"], row["size_bytes"]].append(row["median_s"])
                     expected[library.name, row["algorithm"], row["size_bytes"]].append(row["expected_s"])
                     bounds[row["size_bytes"]] = row["bound_s"]
@@ -111,7 +145,11 @@ def test_all_reduce_on_an_emulated_network(
     for size in SIZES.values():
         own = {library.name: medians[library.name, "library", size] for library in libraries}
         ours = {
-            library.name: min((medians[library.name, algorithm, size], algorithm) for algorithm in OURS)
+            library.name: min(
+                (time_s, algorithm)
+                for (name, algorithm, at), time_s in medians.items()
+                if name == library.name and at == size and algorithm != "library"
+            )
             for library in libraries
         }
         best = min(own.values())
@@ -124,7 +162,7 @@ def test_all_reduce_on_an_emulated_network(
         fastest = min(time_s for time_s, _ in ours.values())
         if size == SIZES["4M"]:
             assert bounds[size] / fastest >= cell.share
-        assert best / fastest >= (cell.faster if size > SIZES["64K"] else 1.0)
+        assert best / fastest >= (cell.faster if size > SIZES["64K"] else min(cell.faster, 1.0))
 
 
 def test_predictions_from_pairs_of_ranks(show_line: Callable[[str], None]) -> None:

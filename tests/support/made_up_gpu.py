@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 CACHE_BYTES = 1 << 16
+BUS = "0000:17:00.0"
 
 
 class MadeUpCupy:
@@ -79,6 +80,7 @@ class MadeUpCupy:
             runtime=SimpleNamespace(
                 deviceSynchronize=lambda: None,
                 getDeviceProperties=lambda number: {"name": b"Made-up GPU", "l2CacheSize": CACHE_BYTES},
+                deviceGetPCIBusId=lambda number: BUS,
                 memGetInfo=lambda: (free_bytes, free_bytes),
             ),
         )
