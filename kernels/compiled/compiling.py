@@ -14,9 +14,10 @@ from typing import Any, Literal, Self
 from clusterbench.kernels.compiled.code import FUSED, Code, CompileError, MissingError
 from clusterbench.kernels.compiled.machine import Machine, read
 from clusterbench.kernels.compiled.occupancy import occupancy
+from clusterbench.kernels.compiled.ptx import NotFollowedError
 from clusterbench.kernels.compiled.recording import Launch, problem, record
 from clusterbench.kernels.compiled.targets import Target
-from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow, straight_accesses
+from clusterbench.kernels.compiled.walk import Counts, follow, straight_accesses
 from clusterbench.kernels.kernel import Kernel, KernelError, shape_text
 from clusterbench.kernels.running.lazy import EXTRAS
 

@@ -11,15 +11,24 @@ The instructions are those of NVIDIA's "Parallel Thread Execution ISA", version 
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from clusterbench.kernels.compiled.code import Code
+from clusterbench.kernels.compiled.integers import INTEGER, Value, short_cut, signed
+from clusterbench.kernels.compiled.ptx import (
+    NAMES,
+    WARP,
+    Instruction,
+    NotFollowedError,
+    Program,
+    access_bytes,
+    flops_of,
+    parse,
+)
 
 STEPS = 100_000
 """Instructions, each for all threads that are at it, after which a walk is given up."""
@@ -27,15 +36,7 @@ THREADS = 1 << 17
 """Threads of a launch that are followed at most."""
 WORK = 100_000_000
 """Instructions of all threads together after which a walk is given up: some seconds."""
-WARP = 32
-WARP_GROUP = 128
-
-Value = Any
-"""A register of all threads: an array of 64-bit integers, or one for all; None where it is not known."""
-
-
-class NotFollowedError(Exception):
-    """A walk that ended early; the message says at what."""
+_SPACES = ("global", "shared", "local", "param", "const")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,94 +72,6 @@ class Counts:
 
 def _sum(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction, taken apart."""
-
-    guard: str
-    """The predicate that it hangs on; empty for none."""
-    negated: bool
-    parts: tuple[str, ...]
-    """The words of its name: ("ld", "global", "v4", "b32")."""
-    operands: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The instruction as it is written."""
-        return ".".join(self.parts)
-
-    @property
-    def type(self) -> str:
-        """The last type in its name, `s32`; empty where it has none."""
-        return next((part for part in reversed(self.parts) if _TYPE.fullmatch(part)), "")
-
-
-@dataclass(slots=True)
-class Program:
-    """A kernel as basic blocks: a branch ends one, a label begins one."""
-
-    blocks: list[list[Instruction]] = field(default_factory=lambda: [[]])
-    labels: dict[str, int] = field(default_factory=dict)
-
-
-_TYPE = re.compile(r"(?:[subf]|bf)\d+(?:x\d)?|pred|tf32|e\dm\d(?:x\d)?")
-_STATEMENT = re.compile(r"(?:@(!?)([%\w]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.DOTALL)
-_NAMES = re.compile(r"[%A-Za-z_$][\w$]*")
-_LABEL = re.compile(r"([$\w]+):(?!:)\s*(.*)", re.DOTALL)
-_NO_CODE = re.compile(r"^\s*\.(?:loc|file)\b.*$|//.*$", re.MULTILINE)
-_MATRIX = re.compile(r"m(\d+)n(\d+)k(\d+)")
-
-
-def parse(ptx: str) -> Program:
-    """The one kernel of a PTX module. Raises `NotFollowedError` where there is none."""
-    text = _NO_CODE.sub("", ptx)
-    entry = text.find(".entry")
-    begin = text.find("{", entry)
-    if entry < 0 or begin < 0:
-        raise NotFollowedError("no kernel in the PTX")
-    depth, end = 0, begin
-    for end in range(begin, len(text)):
-        depth += (text[end] == "{") - (text[end] == "}")
-        if depth == 0:
-            break
-    program = Program()
-    for statement in text[begin + 1 : end].split(";"):
-        rest = statement.strip()
-        while True:
-            rest = rest.lstrip("{} \n\t")  # scopes of their own, as inline assembly has them
-            label = _LABEL.match(rest)
-            if label is None:
-                break
-            _begin_block(program)
-            program.labels[label[1]] = len(program.blocks) - 1
-            rest = label[2]
-        found = _STATEMENT.fullmatch(rest)
-        if found is None:
-            continue  # a declaration
-        instruction = Instruction(found[2] or "", found[1] == "!", tuple(found[3].split(".")), _operands(found[4]))
-        program.blocks[-1].append(instruction)
-        if instruction.parts[0] in ("bra", "ret", "exit"):
-            _begin_block(program)
-    return program
-
-
-def _begin_block(program: Program) -> None:
-    if program.blocks[-1]:
-        program.blocks.append([])
-
-
-def _operands(text: str) -> tuple[str, ...]:
-    found, depth, current = [], 0, ""
-    for letter in text:
-        depth += (letter in "{[(") - (letter in "}])")
-        if letter == "," and depth == 0:
-            found.append(current.strip())
-            current = ""
-        else:
-            current += letter
-    return tuple([*found, current.strip()] if current.strip() else found)
 
 
 def follow(code: Code) -> Counts:
@@ -336,7 +249,7 @@ class _Walk:
     def _forget(self, instruction: Instruction) -> None:
         """What it writes is not known from here on."""
         if instruction.operands and not instruction.operands[0].startswith("["):
-            for register in _NAMES.findall(instruction.operands[0]):
+            for register in NAMES.findall(instruction.operands[0]):
                 self.registers[register] = None
 
     def _compute(self, instruction: Instruction, here: Any, everyone: bool) -> None:
@@ -347,7 +260,7 @@ class _Walk:
             results = None if doing is None else self._results(instruction, everyone)
         except (ZeroDivisionError, KeyError):
             results = None
-        targets = _NAMES.findall(instruction.operands[0])
+        targets = NAMES.findall(instruction.operands[0])
         for place, register in enumerate(targets):
             value = None if results is None or place >= len(results) else results[place]
             if register not in self.registers or value is None or (everyone and not instruction.guard):
@@ -359,7 +272,7 @@ class _Walk:
         if operand in self.registers:
             return self.registers[operand]
         try:
-            return np.int64(_signed(int(operand, 0), 64))
+            return np.int64(signed(int(operand, 0), 64))
         except ValueError:
             return None  # a name, or a floating-point number
 
@@ -371,7 +284,7 @@ class _Walk:
             found = re.search(r"_param_(\d+)\s*\]", operands[1])
             place = int(found[1]) if found else len(self.parameters)
             value = self.parameters[place] if place < len(self.parameters) else None
-            return None if value is None or kind[0] == "f" else (np.int64(_signed(value, 64)),)
+            return None if value is None or kind[0] == "f" else (np.int64(signed(value, 64)),)
         if operation == "elect":
             return None, np.int64(1) * (self.number % WARP == 0)
         if operation == "shfl":
@@ -391,187 +304,20 @@ class _Walk:
             value = self._value(operands[1])
             if kind != "b64" or operands[0].count(",") != 1 or value is None:
                 return None
-            return _signed(value, 32), _signed(value >> 32, 32)
+            return signed(value, 32), signed(value >> 32, 32)
         if operation == "selp":
             first, second, chosen = (self._value(operand) for operand in operands[1:4])
             known = first is not None and second is not None and chosen is not None
             return (np.where(chosen != 0, first, second),) if known else None
         if operation in ("and", "or") and kind:
-            short = _short_cut(operation, kind, [self._value(operand) for operand in operands[1:3]])
+            short = short_cut(operation, kind, [self._value(operand) for operand in operands[1:3]])
             if short is not None:
                 return (short,)
         values = [self._value(operand) for operand in operands[1:]]
-        compute = _INTEGER.get(operation)
+        compute = INTEGER.get(operation)
         if compute is None or any(value is None for value in values) or not kind or kind[0] not in "subp":
             return None
         if kind.startswith("bf"):
             return None
         result = compute(instruction, values)
         return None if result is None else (result,)
-
-
-_SPACES = ("global", "shared", "local", "param", "const")
-
-
-def access_bytes(instruction: Instruction) -> int:
-    """The bytes of a thread's load or store: its vector's length times its element's size."""
-    length = next((int(part[1:]) for part in instruction.parts if re.fullmatch(r"v\d", part)), 1)
-    return length * int(re.search(r"\d+", instruction.type)[0]) // 8  # type: ignore[index]  # every access has a type
-
-
-def flops_of(instruction: Instruction) -> float | None:
-    """Operations of one thread: a warp's matrix product is shared out; None where a matrix instruction does not say."""
-    operation, parts, kind = instruction.parts[0], instruction.parts, instruction.type
-    if operation in ("mma", "wgmma") and (operation == "mma" or "mma_async" in parts):
-        size = _MATRIX.search(instruction.name)
-        if size is None:
-            return None
-        m, n, k = (int(number) for number in size.groups())
-        return 2 * m * n * k / (WARP if operation == "mma" else WARP_GROUP)
-    if operation == "tcgen05" and "mma" in parts:
-        return None  # its size is in a descriptor
-    if not kind.startswith(("f", "bf")):
-        return 0
-    length = int(kind.split("x")[1]) if "x" in kind else 1
-    return length * {"add": 1, "sub": 1, "mul": 1, "div": 1, "fma": 2, "mad": 2}.get(operation, 0)
-
-
-def _bits(kind: str) -> int:
-    return 1 if kind == "pred" else int(kind[1:])
-
-
-def _signed(value: Any, bits: int) -> Any:
-    """The low bits as a signed number."""
-    if isinstance(value, int):
-        value &= (1 << bits) - 1
-        return value - (1 << bits) if value >> (bits - 1) else value
-    if bits >= 64:
-        return value
-    half = 1 << (bits - 1)
-    return ((value + half) & ((1 << bits) - 1)) - half if bits > 1 else value & 1
-
-
-def _read(value: Any, kind: str) -> Any:
-    """A register as a number of this type; 64 bits without a sign as NumPy's `uint64`."""
-    bits = _bits(kind)
-    if kind == "pred":
-        return value & 1
-    if kind[0] == "s":
-        return _signed(value, bits)
-    return np.asarray(value).astype(np.uint64) if bits == 64 else value & ((1 << bits) - 1)
-
-
-def _wrap(value: Any, kind: str) -> Any:
-    """A result as a register holds it."""
-    return _signed(np.asarray(value).astype(np.int64), _bits(kind))
-
-
-def _plain(compute: Callable[..., Any]) -> Callable[[Instruction, list[Any]], Any]:
-    """An operation on two or more numbers of the instruction's type."""
-
-    def run(instruction: Instruction, values: list[Any]) -> Any:
-        kind = instruction.type
-        return _wrap(compute(*(_read(value, kind) for value in values)), kind)
-
-    return run
-
-
-def _quotient(a: Any, b: Any) -> Any:
-    """Division towards zero."""
-    if np.any(b == 0):
-        raise ZeroDivisionError
-    exact = np.abs(a) // np.abs(b)
-    return np.where((a < 0) != (b < 0), -exact, exact) if np.asarray(a).dtype != np.uint64 else a // b
-
-
-def _remainder(a: Any, b: Any) -> Any:
-    return a - _quotient(a, b) * b
-
-
-def _multiply(instruction: Instruction, values: list[Any]) -> Any:
-    kind, parts = instruction.type, instruction.parts
-    a, b = (_read(value, kind) for value in values[:2])
-    if "hi" in parts:
-        if _bits(kind) > 32:
-            return None
-        return _wrap((a * b) >> 32, kind)
-    wide = f"{kind[0]}{2 * _bits(kind)}" if "wide" in parts else kind
-    product = np.asarray(a).astype(np.int64) * np.asarray(b).astype(np.int64)
-    return _wrap(product + values[2] if len(values) > 2 else product, wide)
-
-
-def _convert(instruction: Instruction, values: list[Any]) -> Any:
-    kinds = [part for part in instruction.parts if _TYPE.fullmatch(part)]
-    if len(kinds) != 2 or any(kind[0] not in "sub" or kind.startswith("bf") for kind in kinds):
-        return None
-    return _wrap(_read(values[0], kinds[1]), kinds[0])
-
-
-_COMPARED = {
-    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-    "lo": operator.lt, "ls": operator.le, "hi": operator.gt, "hs": operator.ge,
-}  # fmt: skip
-_JOINED: dict[str, Callable[[Any, Any], Any]] = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}
-
-
-def _compare(instruction: Instruction, values: list[Any]) -> Any:
-    kind = instruction.type
-    a, b = (_read(value, kind) for value in values[:2])
-    result = np.asarray(_COMPARED[instruction.parts[1]](a, b)).astype(np.int64)
-    joined = next((part for part in instruction.parts[2:] if part in _JOINED), None)
-    return _JOINED[joined](result, values[2]) if joined else result
-
-
-def _shift_left(instruction: Instruction, values: list[Any]) -> Any:
-    bits = _bits(instruction.type)
-    by = _read(values[1], "u32")
-    return _wrap(np.where(by < bits, values[0] << np.minimum(by, bits - 1), 0), instruction.type)
-
-
-def _shift_right(instruction: Instruction, values: list[Any]) -> Any:
-    kind = instruction.type
-    by = np.minimum(_read(values[1], "u32"), 63)
-    a = _read(values[0], kind)
-    return _wrap(a >> by.astype(np.asarray(a).dtype), kind)
-
-
-def _extract(instruction: Instruction, values: list[Any]) -> Any:
-    if instruction.type != "u32":
-        return None
-    a, first, length = (_read(value, "u32") for value in values)
-    return _wrap((a >> first) & ((np.int64(1) << length) - 1), "u32")
-
-
-def _short_cut(operation: str, kind: str, values: list[Value]) -> Value:
-    """false and x, true or x: known whatever x is."""
-    if kind != "pred" or sum(value is None for value in values) != 1:
-        return None
-    (known,) = (value for value in values if value is not None)
-    if operation == "and" and not np.any(known):
-        return np.int64(0)
-    return np.int64(1) if operation == "or" and np.all(known) else None
-
-
-_INTEGER: dict[str, Callable[[Instruction, list[Any]], Any]] = {
-    "mov": _plain(lambda a: a),
-    "cvta": _plain(lambda a: a),
-    "add": _plain(operator.add),
-    "sub": _plain(operator.sub),
-    "min": _plain(np.minimum),
-    "max": _plain(np.maximum),
-    "and": _plain(operator.and_),
-    "or": _plain(operator.or_),
-    "xor": _plain(operator.xor),
-    "not": _plain(operator.invert),
-    "neg": _plain(operator.neg),
-    "abs": _plain(np.abs),
-    "div": _plain(_quotient),
-    "rem": _plain(_remainder),
-    "mul": _multiply,
-    "mad": _multiply,
-    "cvt": _convert,
-    "setp": _compare,
-    "shl": _shift_left,
-    "shr": _shift_right,
-    "bfe": _extract,
-}

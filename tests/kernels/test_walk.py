@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clusterbench.kernels.compiled.code import Code
-from clusterbench.kernels.compiled.walk import Counts, NotFollowedError, follow, straight_accesses
+from clusterbench.kernels.compiled.ptx import NotFollowedError
+from clusterbench.kernels.compiled.walk import Counts, follow, straight_accesses
 
 HEAD = """
 .version 8.7
