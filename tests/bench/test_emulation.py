@@ -324,6 +324,32 @@ def test_a_host_that_is_late_is_named_by_the_pairs_of_its_rank(clean_machine: No
     assert seen() == before
 
 
+SWEEP = """
+launches = 2
+[[measure]]
+collectives = "all_reduce"
+algorithms = "ring"
+sizes = "64K"
+ranks = 4
+placement = "out-of-place"
+samples = 3
+warmup = 1
+"""
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.every_mpi
+def test_a_sweep_goes_across_the_hosts_in_all_its_launches(clean_machine: None, tmp_path: Path) -> None:
+    (tmp_path / "night.toml").write_text(SWEEP)
+    line = [sys.executable, "-m", "clusterbench.bench", "sweep", str(tmp_path / "night.toml"), "--out", str(tmp_path)]
+    code, out, err = ended(emulate("-T", "100", "--rate", "40Mbit", "--once", "--", *line))
+    assert code == 0, out + err
+    rows = [row for path in tmp_path.rglob("*.jsonl") for row in read_journal(path).measurements]
+    assert [(row.evidence, row.nodes, row.topology, row.wrong) for row in rows] == [("emulated", 4, RACKS, 0)] * 2
+    assert all(row.bound_share is not None and 0 < row.bound_share < 1 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
