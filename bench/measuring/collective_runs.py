@@ -173,7 +173,7 @@ class CollectiveRuns:
         machine = alike(lambda: machine_of(self.request))
         patterns = Patterns(machine)
         sent = (long_messages(schedule, size, patterns) for (_, size), schedule in made.items())
-        return time_pairs(self.world, self.native, machine, set().union(*sent) or {LEAST_BYTES})
+        return time_pairs(self.world, self.native, machine, set().union(*sent) or {(LEAST_BYTES, True)})
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):

@@ -8,13 +8,13 @@ collective is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import log2
 
 from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives.schedule import Ints, Schedule
-from clusterbench.collectives.simulator.pair_fit import Fitted, Round, Timed, fitted, rounds
+from clusterbench.collectives.simulator.pair_fit import Fitted, Round, Timed, fitted, is_exchange, rounds
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.phases import plan
 from clusterbench.collectives.topology.graph import Topology
@@ -78,20 +78,29 @@ class Calibrated:
         return min(there, key=lambda key: abs(log2(key[0]) - log2(max(1, message))))
 
 
-def long_messages(schedule: Schedule, size_bytes: int, patterns: Patterns) -> set[int]:
-    """The sizes of long messages, powers of 2, nearest to those that a schedule sends in its rounds."""
+def long_messages(schedule: Schedule, size_bytes: int, patterns: Patterns) -> set[tuple[int, bool]]:
+    """What a schedule sends in its rounds: sizes of long messages, powers of 2, and whether they go both ways."""
     sent = plan(patterns, schedule).messages_at(size_bytes) if not schedule.collective.uneven else []
-    return {int(min(max(1 << round(log2(message)), LEAST_BYTES), MOST_BYTES)) for message, _ in sent if message}
+    return {
+        (int(min(max(1 << round(log2(message)), LEAST_BYTES), MOST_BYTES)), both) for message, both in sent if message
+    }
 
 
-def time_pairs(world: World, mpi: NativeMpi, topology: Topology, sizes: Iterable[int]) -> PairTimes:
-    """Time rounds of pairs with short messages and those of `sizes`; all ranks call it together. Raises `MpiError`."""
+def time_pairs(world: World, mpi: NativeMpi, topology: Topology, wanted: Collection[tuple[int, bool]]) -> PairTimes:
+    """Time rounds of short messages, and of those of sizes that go both ways or not; all ranks call it together.
+
+    Where ranks are too few for one way, both ways stand for it. Raises `MpiError`.
+    """
     found: list[Round] = agreed(world, lambda: rounds(topology))
+    one_way = any(not is_exchange(sends) for sends in found)
+    keys = {(size, both or not one_way) for size, both in wanted}
+    keys |= {(SHORT_BYTES, both) for _, both in keys}
     timed = []
-    for size_bytes in (SHORT_BYTES, *sorted(set(sizes))):
+    for size_bytes, both in sorted(keys):
         for sends in found:
-            world.begin(f"timing pairs with {size_bytes} bytes")
-            timed.append(Timed(sends, size_bytes, _round_s(world, mpi, sends, size_bytes)))
+            if is_exchange(sends) == both:
+                world.begin(f"timing pairs with {size_bytes} bytes")
+                timed.append(Timed(sends, size_bytes, _round_s(world, mpi, sends, size_bytes)))
     return PairTimes(tuple(timed), reduce_s_per_byte(mpi))
 
 
@@ -102,7 +111,7 @@ def _round_s(world: World, mpi: NativeMpi, sends: Round, size_bytes: int) -> flo
     call = exchange(mpi, to, source, size_bytes)
     first_s = float(call.time(1, 1)[0][0])
     if first_s > BUDGET_S:
-        return first_s
+        return (first_s + float(call.time(1, 1)[0][0])) / 2
     in_a_row = int(min(max(BUDGET_S / SAMPLES / max(first_s, 1e-9), 1), MOST_IN_A_ROW))
     seconds = call.time(SAMPLES, in_a_row)[0]
     return float(sorted(seconds)[SAMPLES // 2])

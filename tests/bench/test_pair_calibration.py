@@ -39,9 +39,10 @@ def timed(*sizes: int) -> PairTimes:
 
 def test_long_messages_are_those_of_the_schedule_as_powers_of_2_within_limits() -> None:
     patterns = Patterns(SWITCH)
-    assert long_messages(HALVING, 4 * MIB, patterns) == {MIB // 2, MIB, 2 * MIB}
-    assert long_messages(DOUBLING, 5 * MIB, patterns) == {4 * MIB}
-    assert long_messages(DOUBLING, 5000, patterns) == {1 << 16}
+    assert long_messages(HALVING, 4 * MIB, patterns) == {(MIB // 2, True), (MIB, True), (2 * MIB, True)}
+    assert long_messages(DOUBLING, 5 * MIB, patterns) == {(4 * MIB, True)}
+    assert long_messages(DOUBLING, 5000, patterns) == {(1 << 16, True)}
+    assert long_messages(schedule(Spec("ring"), ALL_REDUCE), MIB, patterns) == {(MIB // 8, False)}
 
 
 def test_what_goes_along_a_ring_is_priced_by_messages_that_go_one_way() -> None:
@@ -64,9 +65,10 @@ from clusterbench.bench.worlds.world import join_world
 world = join_world()
 from clusterbench.collectives.topology.spec import topology_from
 from clusterbench.collectives.transports.native import native
-found = time_pairs(world, native(world.comm), topology_from("single-switch:nodes=4"), [1 << 16])
+wanted = {(1 << 16, True), (1 << 17, False)}
+found = time_pairs(world, native(world.comm), topology_from("single-switch:nodes=4"), wanted)
 assert len(set(world.comm.allgather(found))) == 1
-assert [one.size_bytes for one in found.rounds] == [SHORT_BYTES] * 3 + [1 << 16] * 3
+assert [one.size_bytes for one in found.rounds] == [SHORT_BYTES] * 3 + [1 << 16] * 2 + [1 << 17]
 assert all(one.time_s > 0 for one in found.rounds) and found.gamma_s_per_byte > 0
 """
 
