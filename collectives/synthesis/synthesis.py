@@ -124,14 +124,11 @@ def _machines(topology: Topology) -> Iterator[tuple[Topology, int | None]]:
     """
     direct = routed(topology, detours=False)
     yield direct, None
-    others = [routed(topology, detours=True)]
-    if len(topology.ranks) <= MOST_TWICE:
-        others.append(topology)
-    before = direct
-    for machine in others:
-        if (machine.links.dst != before.links.dst).any():
-            yield machine, FEW
-        before = machine
+    detours = routed(topology, detours=True)
+    if (detours.links.dst != direct.links.dst).any():
+        yield detours, None
+    if len(topology.ranks) <= MOST_TWICE and (topology.links.dst != detours.links.dst).any():
+        yield topology, FEW
 
 
 def _share(found: Limits, plan: Plan) -> Fraction | None:

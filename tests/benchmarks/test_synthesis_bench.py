@@ -1,4 +1,4 @@
-"""`make bench`: synthesis on the topologies of papers: rate against the bound, simulated time, seconds taken.
+"""`make bench`: synthesis on the topologies of papers and others: rate against the bound, simulated time, seconds taken.
 
 What is compiled is there already, as in all but the first use; the first run of a benchmark is not counted.
 """
@@ -23,11 +23,13 @@ CASES = [
     ("forestcoll-mi250:nodes=2", "all_gather", 8),
     ("forestcoll-a100:nodes=16", "all_gather", None),
     ("forestcoll-a100:nodes=2", "all_reduce", None),
+    ("fat-tree:nodes=16,node=dgx-h100,taper=2", "all_gather", None),
+    ("dgx-h100", "all_reduce", None),
 ]
 
 
 @pytest.mark.parametrize(("text", "collective", "most_trees"), CASES)
-def test_a_topology_of_a_paper(
+def test_a_topology(
     benchmark: Any, show_line: Callable[[str], None], text: str, collective: str, most_trees: int | None
 ) -> None:
     made = topology_from(text)
