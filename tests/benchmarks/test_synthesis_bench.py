@@ -1,4 +1,4 @@
-"""`make bench`: synthesis on the topologies of papers and others: rate against the bound, simulated time, seconds taken.
+"""`make bench`: synthesis on topologies of papers and others: rate against the bound, simulated time, seconds taken.
 
 What is compiled is there already, as in all but the first use; the first run of a benchmark is not counted.
 """
