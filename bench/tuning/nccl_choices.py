@@ -40,8 +40,8 @@ _TOLD = re.compile(rf"{_LIBRARY}:({'|'.join(ALGORITHMS)})/({'|'.join(PROTOCOLS)}
 _SIMULATED = {"ring": ("ring", "simple"), "double-binary-tree": ("tree", "simple")}
 _PLUGINS_NAMES = {name: plugins for plugins, name in COLLECTIVES.items()}
 _CALL = ["name", "ranks", "nodes", "size_bytes"]
-_ONE_OF = ("evidence", "transport", "op", "root", "device")
-"""What the plugin does not know, so that all rows of a collective must agree in it."""
+_ONE_OF = ("evidence", "transport", "op", "root", "device", "sample_unit")
+"""What the plugin is not told, or what times cannot be compared without; all rows of a collective must agree in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _suitable(frame: DataFrame, collectives: Sequence[str], dtype: str) -> DataF
         values = rows[name].unique().tolist()
         if len(values) > 1:
             shown = ", ".join(map(str, values[:4]))
-            raise TuningError(f"rows of {what} differ in {name}: {shown}; expected one, as NCCL's tuner is not told it")
+            raise TuningError(f"rows of {what} differ in {name}: {shown}; expected one, as the tuner tells none apart")
     return found
 
 

@@ -103,6 +103,8 @@ def test_rows_that_the_plugin_could_not_tell_apart_are_refused() -> None:
         chosen([*rows, *(replace(row, op="max") for row in rows)])
     with pytest.raises(TuningError, match="differ in device: NVIDIA H100, NVIDIA A100"):
         chosen([*rows, *(replace(row, device="NVIDIA A100") for row in rows)])
+    with pytest.raises(TuningError, match="differ in sample_unit: b, a"):
+        chosen(replace(row, sample_unit="a" if ":" in row.algorithm else "b") for row in rows)
     with pytest.raises(TuningError, match=r"all_to_all: .* expected one of broadcast"):
         chosen(rows, "all_to_all")
 
