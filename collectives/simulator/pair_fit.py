@@ -64,7 +64,8 @@ class Fitted:
 
     def __str__(self) -> str:
         carried = ", ".join(f"{share:.1%}" for share in self.shares)
-        return f"α = {self.alpha_s * 1e6:.0f} µs and {self.hop_s * 1e6:.0f} µs a link, {carried} of the rates of links"
+        hop = f" and {self.hop_s * 1e6:.0f} µs a link" if self.hop_s * 1e6 >= 0.5 else ""
+        return f"α = {self.alpha_s * 1e6:.0f} µs{hop}, {carried} of the rates of links"
 
 
 def is_exchange(sends: Round) -> bool:
