@@ -31,6 +31,8 @@ IMPOSSIBLE = 0.5
 on a shared virtual machine (a third), less than what a loop that was optimised away or a wrong count of bytes gives."""
 WIDEST = 0.10
 """Half-width of the 95 % interval, as a share of the median, from which a time is no answer."""
+ROOF_REPEATS = 2
+"""How often the ceilings are measured again for a row that beats them, before the row is judged."""
 BEYOND_CACHE = 4
 """Times the last-level cache: from here the memory ceilings apply (STREAM's rule)."""
 
@@ -90,14 +92,15 @@ def kernel_bound(kernel: Kernel, shape: Shape, dtype: str, roof: Roof, level: st
     """The least time of a kernel under the roof, its arrays in this level (see `level_of`; empty for none).
 
     Memory: reads at the rate of a pure reader, writes at what a copy leaves for them (2/copy - 1/read seconds a byte),
-    so that a copy and a reader meet their own ceilings exactly.
+    so that a copy and a reader meet their own ceilings exactly. It bounds no kernel of several passes, of which only
+    the first finds the arrays there.
     A cache reads and writes at once, so there nothing is added up: what is read takes as long as by a pure reader, and
     as much as is both read and written as long as its copy, whichever is longer.
     Arithmetic: flops at the multiply-add peak of the dtype.
     """
     bounds: list[Bound] = []
     cache = roof.levels.get(level)
-    if level == MEMORY and roof.copy_bytes_per_s and roof.read_bytes_per_s:
+    if level == MEMORY and not kernel.passes and roof.copy_bytes_per_s and roof.read_bytes_per_s:
         bounds.append(_memory_bound(kernel, shape, dtype, roof))
     elif cache and cache.copy_bytes_per_s and cache.read_bytes_per_s:
         bounds.append(_cache_bound(kernel, shape, dtype, level, cache))

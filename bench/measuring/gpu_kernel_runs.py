@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterbench.bench.judge import (
     MEMORY,
+    ROOF_REPEATS,
     TOLERANCE,
     Bound,
     LevelRoof,
@@ -28,9 +28,11 @@ from clusterbench.bench.judge import (
 )
 from clusterbench.bench.measuring.gpu_kernels import GpuTimed, is_cold
 from clusterbench.bench.measuring.gpu_timing import Gpu
-from clusterbench.bench.measuring.gpu_worker import GpuProblem, Refused, time_in_worker
+from clusterbench.bench.measuring.gpu_worker import GpuProblem, Refused, Result, time_in_worker
+from clusterbench.bench.measuring.kernel_rows import COLD, kernel_row, step_text
 from clusterbench.bench.measuring.kernel_timing import Cache
 from clusterbench.bench.measuring.sampling import Rules, with_samples
+from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels.ceilings import vendor
 from clusterbench.kernels.device import Level
 from clusterbench.kernels.discovery import discover
@@ -42,16 +44,12 @@ from clusterbench.results.notes import joined
 from clusterbench.results.record import Measurement, Verdict
 from clusterbench.results.statistics import Summary, summarise
 
-COLD = ",cache=cold"
-"""In the shape of a row whose calls find their data in memory, and not where the call before left them."""
 STREAMED = ",launch=stream"
 """In the shape of a row whose calls are started one by one by the host, and not by a graph."""
 CACHE = "L2"
 """The last-level cache of a GPU."""
 MATRIX_EDGE = 4096
 """Of the matrices whose product is a ceiling: large enough for all units, small enough to be checked on the host."""
-REMEASURED = 2
-"""How often the ceilings are measured again for a row that beats them, before the row is judged."""
 UNIT = "one call, between two events on the GPU, in a graph that is replayed; the mean of a batch where the row has one"
 UNIT_STREAMED = (
     "one call that the host starts, between two events on the GPU; the mean of a batch where the row has one"
@@ -60,7 +58,7 @@ UNIT_STREAMED = (
 Row = tuple[Measurement, "NDArray[np.float64] | None"]
 Problem = tuple[Kernel, str, str]
 """A kernel, its type and its back end."""
-Worker = Callable[[Sequence[GpuProblem], Rules, int, float], Iterable[tuple[int, Any]]]
+Worker = Callable[[Sequence[GpuProblem], Rules, int, float], Iterable[tuple[int, Result]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +100,7 @@ class GpuRuns:
         seed: int,
         timeout_s: float,
         add: Callable[..., None],
+        account: TimeAccount,
         worker: Worker = time_in_worker,
     ) -> None:
         self.roof = Roof()
@@ -111,6 +110,7 @@ class GpuRuns:
         self._seed = seed
         self._timeout_s = timeout_s
         self._add = add
+        self._account = account
         self._worker = worker
         self._gpu: Gpu | None = None
 
@@ -141,12 +141,14 @@ class GpuRuns:
             step(f"timed {kernel.name} {problem.dtype} {problem.backend} on the GPU", 0)
             if isinstance(result, Refused):
                 self._add(self._refused(kernel, problem, result))
-            elif self._is_beyond(kernel, problem, *result):
+                continue
+            self._account.loops_s += result[1].samples.spent_s
+            if self._is_beyond(kernel, problem, *result):
                 doubtful.append((kernel, problem, *result))  # the next one is running, beside which no ceiling is
             else:
                 self._add(*self._judged(kernel, problem, *result))
         for kernel, problem, gpu, timed in doubtful:
-            for _ in range(REMEASURED):
+            for _ in range(ROOF_REPEATS):
                 if not self._is_beyond(kernel, problem, gpu, timed):
                     break
                 self._measure_roof([problem.dtype], gpu)
@@ -161,8 +163,6 @@ class GpuRuns:
             self.roof.levels.setdefault(CACHE, LevelRoof(known.cache_bytes))
             for row, samples in self._ceilings(_of_cache(known)):
                 self._add(row, samples)
-
-    _gpu: Gpu | None = None
 
     def _ceilings(self, ceilings: Sequence[_Ceiling]) -> list[Row]:
         """The best row of each ceiling, over the back ends that have it."""
@@ -182,8 +182,9 @@ class GpuRuns:
                 lacking[ceiling] = replace(refused, suite="roof", name=ceiling.title)
                 continue
             self._gpu, timed = result
+            self._account.loops_s += timed.samples.spent_s
             rate, row = self._ceiling_row(ceiling, problem, self._gpu, timed)
-            if rate > best.get(ceiling, (0.0, row))[0]:
+            if ceiling not in best or rate > best[ceiling][0]:
                 best[ceiling] = rate, row
         for ceiling, (rate, _) in best.items():
             ceiling.keep(self.roof, rate)
@@ -220,6 +221,7 @@ class GpuRuns:
             name=kernel.name,
             backend=problem.backend,
             dtype=problem.dtype,
+            device=self._gpu.name if self._gpu else "",
             verdict="FAIL" if why.failed else "INCONCLUSIVE",
             reason=why.reason if why.failed else f"not run: {why.reason}",
             started_at=now_iso(),
@@ -227,47 +229,28 @@ class GpuRuns:
 
     def _judged(self, kernel: Kernel, problem: GpuProblem, gpu: Gpu, timed: GpuTimed) -> Row:
         """The row of what was timed: its data first, then the vendor's figures, then the measured ceilings."""
-        shape, dtype, summary, check = timed.shape, problem.dtype, summarise(timed.samples.seconds), timed.check
+        shape, dtype, summary = timed.shape, problem.dtype, summarise(timed.samples.seconds)
         cold = problem.cache == "cold"
-        level = MEMORY if cold else _level(kernel, shape, dtype, gpu)
         bound = self._bound(kernel, problem, gpu, timed)
-        verdict, reason = judge_time(bound, summary)
+        judged = judge_time(bound, summary)
         if cold and not is_cold(kernel, dtype, shape, timed.sets, gpu):
-            verdict, reason = "INCONCLUSIVE", f"not cold: {timed.sets} sets of buffers are less than twice the cache"
-        beyond, said = _by_vendor(kernel, shape, dtype, summary, level, gpu)
-        verdict, reason = beyond or (verdict, reason)
-        if not check.passed:
-            verdict, reason = "FAIL", f"after timing, on the timed buffers: {check.reason}"
-        size_bytes, flops = kernel.traffic_bytes(shape, dtype), kernel.operations(shape)
+            judged = "INCONCLUSIVE", f"not cold: {timed.sets} sets of buffers are less than twice the cache"
+        beyond, said = _by_vendor(kernel, shape, dtype, summary, _level(kernel, problem, gpu, timed), gpu)
         where = f"{kernel.footprint_bytes(shape, dtype) / gpu.cache_bytes:.2g} times the last-level cache"
         sets = f"{timed.sets} sets of buffers in turns" if timed.sets > 1 else ""
+        sampled = with_samples(self._base, timed.samples, summary, UNIT if timed.graph else UNIT_STREAMED)
+        row = kernel_row(sampled, kernel, dtype, shape, bound, timed.check, beyond or judged)
         row = replace(
-            with_samples(self._base, timed.samples, summary, UNIT if timed.graph else UNIT_STREAMED),
-            name=kernel.name,
-            backend=problem.backend,
-            dtype=dtype,
+            row,
             device=gpu.name,
-            count=next(iter(shape.values())),
-            size_bytes=size_bytes,
-            shape=shape_text(shape) + (COLD if cold else "") + ("" if timed.graph else STREAMED),
-            bytes_per_s=size_bytes / summary.median_s,
-            flop_per_s=flops / summary.median_s if flops else None,
-            bound_s=bound.time_s,
-            bound_share=None if bound.time_s is None else bound.time_s / summary.median_s,
-            bound_by=bound.by,
-            wrong=check.wrong + check.unwritten + check.damaged,
-            error_over_bound=check.error_over_bound,
-            verdict=verdict,
-            reason=reason,
-            note=joined([f"arrays of {where}", sets, said, timed.note]),
+            shape=row.shape + (COLD if cold else "") + ("" if timed.graph else STREAMED),
+            note=joined([f"arrays of {where}", step_text(kernel, shape, summary.median_s), sets, said, timed.note]),
             started_at=now_iso(),
         )
         return row, timed.samples.seconds
 
     def _bound(self, kernel: Kernel, problem: GpuProblem, gpu: Gpu, timed: GpuTimed) -> Bound:
-        level = MEMORY if problem.cache == "cold" else _level(kernel, timed.shape, problem.dtype, gpu)
-        level = "" if level == MEMORY and kernel.passes else level  # only the first of its passes finds arrays there
-        return kernel_bound(kernel, timed.shape, problem.dtype, self.roof, level)
+        return kernel_bound(kernel, timed.shape, problem.dtype, self.roof, _level(kernel, problem, gpu, timed))
 
     def _is_beyond(self, kernel: Kernel, problem: GpuProblem, gpu: Gpu, timed: GpuTimed) -> bool:
         return is_beyond(self._bound(kernel, problem, gpu, timed), summarise(timed.samples.seconds))
@@ -294,11 +277,14 @@ def _of_cache(gpu: Gpu) -> list[_Ceiling]:
     return [_Ceiling("copy", "copy", "float64", CACHE, half // 2), _Ceiling("read", "sum", "float64", CACHE, half)]
 
 
-def _level(kernel: Kernel, shape: Shape, dtype: str, gpu: Gpu) -> str:
+def _level(kernel: Kernel, problem: GpuProblem, gpu: Gpu, timed: GpuTimed) -> str:
+    """The level that the data of a call lay in; empty where a part of them may lie in the cache, and none bounds it."""
+    shape, dtype = timed.shape, problem.dtype
+    if problem.cache == "cold" and is_cold(kernel, dtype, shape, timed.sets, gpu):
+        return MEMORY
     levels = [Level(CACHE, gpu.cache_bytes, gpu.cache_bytes)]
     level = level_of(kernel, shape, dtype, levels, gpu.cache_bytes)
-    # Between the two a part comes from memory, and neither ceiling holds.
-    return level if level == MEMORY or kernel.footprint_bytes(shape, dtype) <= gpu.cache_bytes else ""
+    return level if level == MEMORY or timed.sets * kernel.footprint_bytes(shape, dtype) <= gpu.cache_bytes else ""
 
 
 def _by_vendor(
@@ -309,7 +295,7 @@ def _by_vendor(
     if known is None:
         return None, f"no figures of the vendor for {gpu.name}"
     most = vendor.ceiling(known, kernel, shape, dtype)
-    if most is None or (level != MEMORY and most.by == "memory"):
+    if most is None or (most.by == "memory" and (level != MEMORY or kernel.passes)):
         return None, ""
     share = most.time_s / summary.median_s
     said = f"{share:.0%} of the vendor's {most.by}"

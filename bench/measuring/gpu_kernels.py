@@ -18,7 +18,7 @@ from clusterbench.bench.measuring.buffer_sets import TIMES_CACHE, cold_sets
 from clusterbench.bench.measuring.gpu_timing import EVENT_S, NO_GRAPH, Gpu, GpuTimer, NoGraphError, gpu_at_hand
 from clusterbench.bench.measuring.kernel_timing import Cache, starting_values
 from clusterbench.bench.measuring.problem_sizes import beyond_cache_bytes, refuse_too_large, shape_to_time
-from clusterbench.bench.measuring.sampling import Block, Rules, Samples, sample
+from clusterbench.bench.measuring.sampling import Rules, Samples, sample
 from clusterbench.kernels.element_types import element_type
 from clusterbench.kernels.judging.data import make_inputs
 from clusterbench.kernels.judging.verify import Check, poison, recheck
@@ -62,6 +62,7 @@ def time_on_gpu(
     anything is allocated, where the buffers do not fit into half of the GPU's free memory.
     """
     gpu = gpu_at_hand(cupy)
+    cupy.get_default_memory_pool().free_all_blocks()  # what CuPy keeps of problems before this one is free, too
     free_bytes = int(cupy.cuda.runtime.memGetInfo()[0])
     shape = shape_to_time(kernel, dtype, size_bytes, beyond_cache_bytes(gpu.cache_bytes, free_bytes))
     refuse_too_large(kernel, dtype, shape, cache == "cold", gpu.cache_bytes, free_bytes, f"memory of {gpu.name}")
@@ -136,8 +137,7 @@ def _sampled(timer: GpuTimer, turn: Callable[[], None], rules: Rules, graph: boo
             return sample(timer.block(turn, graph=True), rules, EVENT_S), ""
         except NoGraphError as error:
             why = str(error)
-    block: Callable[[int, int], Block] = timer.block(turn)
-    return sample(block, rules, EVENT_S), why
+    return sample(timer.block(turn), rules, EVENT_S), why
 
 
 def _checked(

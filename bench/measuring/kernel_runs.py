@@ -17,8 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterbench.bench.judge import BEYOND_CACHE, MEMORY, Bound, Roof, is_beyond, judge_time, kernel_bound, level_of
-from clusterbench.bench.measuring.gpu_kernel_runs import COLD, GpuRuns
+from clusterbench.bench.judge import (
+    BEYOND_CACHE,
+    MEMORY,
+    ROOF_REPEATS,
+    Bound,
+    Roof,
+    is_beyond,
+    judge_time,
+    kernel_bound,
+    level_of,
+)
+from clusterbench.bench.measuring.gpu_kernel_runs import GpuRuns
+from clusterbench.bench.measuring.kernel_rows import COLD, kernel_row, step_text
 from clusterbench.bench.measuring.kernel_timing import Cache, Timed, time_kernel, together
 from clusterbench.bench.measuring.problem_sizes import beyond_cache_bytes, refuse_too_large, shape_to_time
 from clusterbench.bench.measuring.python_timing import measured
@@ -28,7 +39,7 @@ from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels import device
 from clusterbench.kernels.judging.verify import Check, checks_expected, verify
 from clusterbench.kernels.judging.worker import Outcome, run_worker
-from clusterbench.kernels.kernel import BACKENDS, Kernel, Shape, shape_text
+from clusterbench.kernels.kernel import BACKENDS, Kernel, Shape
 from clusterbench.kernels.running.backends import Backend, detect
 from clusterbench.results.journal import now_iso
 from clusterbench.results.notes import joined
@@ -36,8 +47,6 @@ from clusterbench.results.record import Measurement
 from clusterbench.results.statistics import Summary, summarise
 
 WORKER_TIMEOUT_S = 300.0
-ROOF_REPEATS = 2
-"""How often the ceilings are measured again for a row that beats them, before the row is judged."""
 
 Append = Callable[[Measurement, "NDArray[np.float64] | None"], None]
 Step = Callable[[str, int], None]
@@ -307,7 +316,7 @@ class _Run:
         """Time what was found to be right of the back ends that have a GPU here."""
         plan, native = self.plan, {backend.name for backend in backends}
         right = [one for one in self._right if one[2] in native and one[0].implementations[one[2]].timed]
-        runs = GpuRuns(self._base, backends, plan.rules, plan.seed, plan.worker_timeout_s, self.add)
+        runs = GpuRuns(self._base, backends, plan.rules, plan.seed, plan.worker_timeout_s, self.add, self._account)
         runs.time(right, plan.size_bytes, plan.caches, plan.graphs, self.step)
 
     def _judge(self, kernel: Kernel, dtype: str, shape: Shape, cache: Cache, timed: Timed, started_at: str) -> None:
@@ -319,39 +328,23 @@ class _Run:
         verdict, reason = judge_time(bound, summary)
         if cache == "cold" and not (timed.met and timed.met.from_memory):
             verdict, reason = "INCONCLUSIVE", f"not proven to be cold: {timed.met or 'the arrays have too few lines'}"
-        if not check.passed:
-            verdict, reason = "FAIL", f"after timing, on the timed buffers: {check.reason}"
-        size_bytes, flops = kernel.traffic_bytes(shape, dtype), kernel.operations(shape)
-        notes = [_place(kernel, dtype, shape, level, cache), _step_text(kernel, shape, summary.median_s)]
+        notes = [_place(kernel, dtype, shape, level, cache), step_text(kernel, shape, summary.median_s)]
         if cache == "cold":
             notes.append(f"{timed.sets} sets of buffers in turns; {timed.met or ''}")
         if self.plan.rounds > 1:
             notes.append(f"in {self.plan.rounds} rounds, between which the others were timed")
+        sampled = measured(self._base, timed.samples, summary)
+        row = kernel_row(sampled, kernel, dtype, shape, bound, check, (verdict, reason))
         row = replace(
-            measured(self._base, timed.samples, summary),
-            name=kernel.name,
-            backend="numba",
-            dtype=dtype,
-            count=next(iter(shape.values())),
-            size_bytes=size_bytes,
-            shape=shape_text(shape) + (COLD if cache == "cold" else ""),
-            bytes_per_s=size_bytes / summary.median_s,
-            flop_per_s=flops / summary.median_s if flops else None,
-            bound_s=bound.time_s,
-            bound_share=None if bound.time_s is None else bound.time_s / summary.median_s,
-            bound_by=bound.by,
-            wrong=check.wrong + check.unwritten + check.damaged,
+            row,
+            shape=row.shape + (COLD if cache == "cold" else ""),
             error_over_bound=max(self._worst[kernel.name, dtype], check.error_over_bound),
-            verdict=verdict,
-            reason=reason,
             note=joined(notes),
             started_at=started_at,
         )
         self.add(row, timed.samples.seconds)
 
     def _bound(self, kernel: Kernel, dtype: str, shape: Shape, summary: Summary, level: str) -> Bound:
-        if level == MEMORY and kernel.passes:
-            level = ""  # only the first of its passes finds the arrays there
         bound = kernel_bound(kernel, shape, dtype, self.roof, level)
         for _ in range(ROOF_REPEATS):
             if not is_beyond(bound, summary):
@@ -398,9 +391,3 @@ def _place(kernel: Kernel, dtype: str, shape: Shape, level: str, cache: Cache) -
         return f"arrays of {times:.0f} times the last-level cache, which are cold at every call"
     where = "in memory" if cache == "cold" else f"in {level}" if level else "in caches of unknown size"
     return f"arrays of {times:.2g} times the last-level cache, {where}"
-
-
-def _step_text(kernel: Kernel, shape: Shape, time_s: float) -> str:
-    """The time of a step of a kernel whose steps follow one another."""
-    steps = kernel.steps(shape) if kernel.steps else 0
-    return f"{1e9 * time_s / steps:.4g} ns for each of {steps} steps, one after the other" if steps else ""

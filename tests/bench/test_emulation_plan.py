@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_planes import two_planes
 
 from clusterbench.bench.emulation import batches
 from clusterbench.bench.emulation.faults import emulated_faults, late_hosts
@@ -221,15 +222,7 @@ def test_batches_name_each_interface_once_and_shape_what_has_a_rate() -> None:
 
 
 def test_rails_of_different_planes_are_interfaces_and_each_address_is_reached_over_its_plane(tmp_path: Path) -> None:
-    lines = []
-    for plane, host in ((plane, host) for plane in range(2) for host in range(3)):
-        card, switch = f"CA {10 + 2 * host + plane} 1 0x7c{plane}{host}", f"SW {100 + plane} {host + 1} 0x7a{plane}"
-        names = f"n{host} HCA-{plane + 1}", f"plane{plane}"
-        lines.append(f"{card} 4x EDR - {switch} ( '{names[0]}' - '{names[1]}' )")
-        lines.append(f"{switch} 4x EDR - {card} ( '{names[1]}' - '{names[0]}' )")
-    path = tmp_path / "planes.txt"
-    path.write_text("\n".join(lines) + "\n")
-    made = planned(str(path))
+    made = planned(str(two_planes(tmp_path / "planes.txt", 3)))
     assert [end.name for _, end in made.interfaces(0)] == ["eth0", "eth1"]
     assert made.addresses(1) == ["10.200.0.2", "10.200.1.2"]
     for rail, address in enumerate(made.addresses(2)):

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from made_up_gpu import CACHE_BYTES, MadeUpCupy
 
-from clusterbench.bench.measuring import gpu_kernel_runs, gpu_timing, gpu_worker, kernel_runs
+from clusterbench.bench.measuring import gpu_kernel_runs, gpu_kernels, gpu_timing, gpu_worker, kernel_runs
 from clusterbench.bench.measuring.gpu_kernel_runs import GpuRuns
 from clusterbench.bench.measuring.gpu_kernels import GpuTimed, time_on_gpu
 from clusterbench.bench.measuring.gpu_worker import GpuProblem, Refused, time_in_worker
 from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels
 from clusterbench.bench.measuring.sampling import Rules
+from clusterbench.bench.worlds.time_account import TimeAccount
 from clusterbench.kernels.ceilings import vendor
 from clusterbench.kernels.discovery import discover
 from clusterbench.kernels.kernel import Implementation, Kernel, KernelError
@@ -84,7 +85,7 @@ def test_calls_are_replayed_by_a_graph_and_timed_by_events_on_one_stream() -> No
     assert timed.check.passed
     assert cupy.asked.count("begin") == cupy.asked.count("end") > 0
     assert cupy.asked.count("launch") >= 9
-    assert cupy.asked[0] == "enter"
+    assert cupy.asked[:2] == ["free", "enter"]
     assert timed.note == "NVML does not say how the GPU ran"
 
 
@@ -190,12 +191,21 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _rows(worker: InProcess, *names: str, caches: Any = ("hot",), graphs: Any = (True,)) -> list[Measurement]:
+def _rows(
+    worker: InProcess,
+    *names: str,
+    dtype: str = "float64",
+    size_bytes: int | None = None,
+    caches: Any = ("hot",),
+    graphs: Any = (True,),
+    account: TimeAccount | None = None,
+) -> list[Measurement]:
     rows: list[Measurement] = []
     base = Measurement(run_id="r", suite="kernels", name="", host="h")
-    runs = GpuRuns(base, [NATIVE], FEW, 3, 60, lambda row, samples=None: rows.append(row), worker)
-    problems = [(KERNELS[name], "float64", "cupy") for name in names]
-    runs.time(problems, None, caches, graphs, lambda what, advance: None)
+    account = account or TimeAccount()
+    runs = GpuRuns(base, [NATIVE], FEW, 3, 60, lambda row, samples=None: rows.append(row), account, worker)
+    problems = [(KERNELS[name], dtype, "cupy") for name in names]
+    runs.time(problems, size_bytes, caches, graphs, lambda what, advance: None)
     return rows
 
 
@@ -220,6 +230,34 @@ def test_cold_calls_and_those_that_the_host_starts_have_rows_of_their_own() -> N
     rows = _rows(InProcess(MadeUpCupy()), "copy", caches=("hot", "cold"), graphs=(True, False))
     states = {row.shape.partition(",")[2] for row in rows if row.suite == "kernels"}
     assert states == {"", "cache=cold", "launch=stream", "cache=cold,launch=stream"}
+
+
+def test_a_ceiling_that_is_wrong_by_every_back_end_is_a_failed_row_and_no_ceiling() -> None:
+    class Halved(InProcess):
+        def __call__(self, *asked: Any) -> Iterator[tuple[int, Any]]:
+            for index, result in super().__call__(*asked):
+                gpu, timed = result
+                yield index, (gpu, replace(timed, check=replace(timed.check, wrong=1)))
+
+    rows = _rows(Halved(MadeUpCupy()), "copy")
+    assert {row.verdict for row in rows} == {"FAIL"}
+    assert [row.name for row in rows if row.suite == "roof"] == ["copy", "read", "matrix", "copy L2", "read L2"]
+    assert rows[-1].bound_s is None
+
+
+def test_too_few_sets_to_be_cold_are_said_and_bounded_by_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_kernels, "MOST_GRAPH_SETS", 2)
+    worker = InProcess(MadeUpCupy(), transpose=1e-3)
+    row = _rows(worker, "transpose", size_bytes=CACHE_BYTES // 2, caches=("cold",))[-1]
+    assert (row.verdict, row.reason) == ("INCONCLUSIVE", "not cold: 2 sets of buffers are less than twice the cache")
+    assert row.bound_s is None
+
+
+def test_the_time_of_a_step_is_said_where_steps_follow_one_another() -> None:
+    account = TimeAccount()
+    row = _rows(InProcess(MadeUpCupy()), "launch", dtype="int32", graphs=(False,), account=account)[-1]
+    assert "ns for each of 1000 steps, one after the other" in row.note
+    assert account.loops_s > 0
 
 
 def test_what_beats_its_ceiling_by_far_is_invalid_once_the_ceiling_was_measured_again() -> None:

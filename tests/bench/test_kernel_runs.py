@@ -15,7 +15,7 @@ from clusterbench.bench import exit_codes
 from clusterbench.bench.cli import cli
 from clusterbench.bench.commands import kernels as command
 from clusterbench.bench.jobs.presets import PRESETS, Preset
-from clusterbench.bench.judge import exit_code
+from clusterbench.bench.judge import ROOF_REPEATS, exit_code
 from clusterbench.bench.measuring import kernel_runs, kernel_timing, roof_runs
 from clusterbench.bench.measuring.kernel_runs import Plan, run_kernels, time_kernel
 from clusterbench.bench.measuring.roof_runs import RoofRuns
@@ -159,7 +159,7 @@ def test_a_rate_above_the_ceiling_is_invalid_and_the_ceiling_is_measured_again(
     row = next(row for row in rows if row.suite == "kernels")
     assert (row.verdict, row.wrong) == ("INVALID", 0)
     assert "measured copy bandwidth" in row.reason
-    assert [r.name for r in rows if r.suite == "roof"].count("copy") == 1 + kernel_runs.ROOF_REPEATS
+    assert [r.name for r in rows if r.suite == "roof"].count("copy") == 1 + ROOF_REPEATS
 
 
 def _real_cpu() -> kernel_runs.device.Device:

