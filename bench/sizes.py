@@ -51,8 +51,31 @@ class SizesType(click.ParamType[tuple[int, ...]]):
         return sizes
 
 
+class PiecesType(click.ParamType[int]):
+    """Longest message that travels in one piece: a size, or `auto` and `none`, which become -1 and 0."""
+
+    name = "auto|none|size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes; a usage error where they are fewer than `LEAST_PIECE_BYTES`."""
+        if isinstance(value, int):
+            return value
+        word = str(value).strip().lower()
+        if word in _PIECES:
+            return _PIECES[word]
+        size = SIZE.convert(value, param, ctx)
+        if size < LEAST_PIECE_BYTES:
+            self.fail(f"pieces of {size} bytes; expected at least {LEAST_PIECE_BYTES}, auto, or none")
+        return size
+
+
+AUTO_PIECES, NO_PIECES = -1, 0
+LEAST_PIECE_BYTES = 64
+_PIECES = {"auto": AUTO_PIECES, "none": NO_PIECES}
+
 SIZE = SizeType()
 SIZES = SizesType()
+PIECES = PiecesType()
 
 
 FLAGS = ("-b", "-e", "-f", "-i")

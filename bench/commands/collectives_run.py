@@ -14,7 +14,7 @@ import click
 
 from clusterbench.bench.names import ALL, AUTO, DTYPE, MESSAGES, OPERATIONS, PINGPONG
 from clusterbench.bench.options import BUDGET, PRECISION, SEED, keeping_options, machine_options, sampling_options
-from clusterbench.bench.sizes import SIZE, SIZES, sweep
+from clusterbench.bench.sizes import PIECES, SIZE, SIZES, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,7 @@ _APPLIES_TO = {
     "placement": ("--placement", _COLLECTIVES),
     "transport": ("--transport", _COLLECTIVES),
     "host_ranks": ("--host-ranks", _COLLECTIVES),
+    "pieces": ("--pieces", _COLLECTIVES),
     "topology": ("--topology", _COLLECTIVES),
     "table": ("--table", _COLLECTIVES),
     "buffers": ("--buffers", _COLLECTIVES),
@@ -75,6 +76,8 @@ _PASSED_OVER = ("op", "root")
               "a table, and mpi without one; nccl: NCCL's own, as `library`.")  # fmt: skip
 @click.option("--host-ranks", type=click.IntRange(1), help="Of hybrid: as if each host had only so many neighbouring "
               "ranks, to try on one host what is for several.")  # fmt: skip
+@click.option("--pieces", type=PIECES, default="auto", show_default=True, help="Longest message of ours between hosts "
+              "that is not cut; auto: as is fastest in an exchange timed at the start.")  # fmt: skip
 @click.option(
     "--topology",
     help="What this machine is, as `clusterbench topology show` takes it: rows are held against "

@@ -28,6 +28,8 @@ MPI, SHARED, HYBRID, NCCL = "mpi", "shared", "hybrid", "nccl"
 """Transports of schedules; `nccl` has NCCL's own collectives only."""
 OVER_WINDOWS = (SHARED, HYBRID)
 """Those by which ranks of a host share memory."""
+OVER_MESSAGES = (MPI, HYBRID)
+"""Those by which ranks on several hosts send each other messages."""
 HOST, REGISTERED, DEVICE = "host", "registered", "device"
 """Where buffers are: each rank's own memory, a window that all ranks of a host see, or a GPU."""
 STAGED = "staged"
@@ -104,6 +106,8 @@ class Request:
     """The emulated network of that topology; None for a real one."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
+    piece_bytes: int | None = None
+    """Of our messages between hosts; None: as is fastest in an exchange that is timed at the start."""
     rank_order: str = ""
     """How ranks lie on several hosts, where that is not one host after the other."""
     left_out: frozenset[PointKey] = frozenset()
@@ -162,6 +166,10 @@ class Request:
     def uses_window(self) -> bool:
         """Whether ranks need memory that all of them see."""
         return self.buffers == REGISTERED or not self.transports_used().isdisjoint(OVER_WINDOWS)
+
+    def sends_messages(self) -> bool:
+        """Whether schedules of ours are run over MPI's messages between buffers of hosts."""
+        return self.buffers != DEVICE and not self.transports_used().isdisjoint(OVER_MESSAGES)
 
     def without_window(self, note: str) -> Self:
         """The same over `mpi` alone; rows of what was to be run over shared memory have `note`."""

@@ -20,6 +20,7 @@ from clusterbench.bench.measuring.collective_checks import NOT_CHECKED, AnyCall,
 from clusterbench.bench.measuring.collective_request import (
     DEVICE,
     NCCL,
+    OVER_MESSAGES,
     OVER_WINDOWS,
     REGISTERED,
     Point,
@@ -39,7 +40,7 @@ from clusterbench.collectives.algorithm import ORDER
 from clusterbench.collectives.checking import data
 from clusterbench.collectives.programs.program import lower
 from clusterbench.collectives.simulator.patterns import Patterns
-from clusterbench.collectives.transports import library, mpi
+from clusterbench.collectives.transports import cutting, library, mpi
 from clusterbench.collectives.transports.native import MpiError, NativeMpi, native
 from clusterbench.collectives.transports.prepared import Buffers, PreparedCall
 from clusterbench.results import notes, rates
@@ -73,6 +74,7 @@ class CollectiveRuns:
         self.request = request
         self.native: NativeMpi = native(world.comm, world.page.progress_address)
         self.points = request.points()
+        self.cut = self._cut()
         call = self._call()
         self.schedules = Schedules(world, self.native, call, self._sizes(), request.read)
         self._refuse_uncountable()
@@ -135,6 +137,19 @@ class CollectiveRuns:
             finished(row, seconds)
             step("", 1)
             yield row
+
+    def _cut(self) -> cutting.Cut:
+        """Have our messages between hosts cut as was asked for, or as is fastest."""
+        hosts = [place.host for place in self.world.places]
+        if self.world.nodes == 1 or not self.request.sends_messages():
+            return cutting.Cut()
+        if self.request.piece_bytes is not None:
+            chosen = cutting.Cut(self.request.piece_bytes)
+        else:
+            self.world.begin("timing messages in pieces")
+            chosen = cutting.best_cut(self.native, hosts)
+        cutting.cut(self.native, hosts, chosen.longest_bytes)
+        return chosen
 
     def _sizes(self) -> dict[Spec, tuple[int, ...]]:
         """The sizes with which each schedule is run."""
@@ -332,6 +347,7 @@ class CollectiveRuns:
                 yield notes.ran_as(str(spec))
             yield ready.note
             yield point.way.note
+            yield str(self.cut) if point.way.transport in OVER_MESSAGES else ""
             model = self.expectations.models.get((spec, request.size_bytes(point.count, self.world.size)), "")
             yield notes.expected_by(f"pairs of ranks, {model}") if model else ""
             if str(spec) in request.paths:

@@ -51,7 +51,9 @@ Made = TypeVar("Made")
 MIN_WINDOW = 16
 """Messages that may be in flight on a rank, at least; twice the messages of its busiest round if that is more."""
 MESSAGE_BYTES = 1 << 30
-"""Longer messages are cut, as MPI counts bytes in an int."""
+"""Longer messages are cut into pieces, as MPI counts bytes in an int."""
+MOST_PIECES = 1024
+"""Of one message, where it is cut though MPI could count it: each piece is a step and a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,16 @@ def _compiled(schedule: Schedule, rank: int, in_place: bool, messages: Columns, 
     return Program(schedule, rank, in_place, steps, int(requests), int(staging))
 
 
-def lower(program: Program, count: Count, itemsize: int) -> LoweredProgram:
+def piece_bytes(message_bytes: int, longest_bytes: int) -> int:
+    """The pieces in which a message travels where none is to be longer than `longest_bytes`; both its ends call it."""
+    return int(min(max(longest_bytes, -(-message_bytes // MOST_PIECES)), MESSAGE_BYTES))
+
+
+def lower(program: Program, count: Count, itemsize: int, longest_bytes: Ints | None = None) -> LoweredProgram:
     """The program for `count` elements a rank of `itemsize` bytes each.
+
+    `longest_bytes` says of each rank how long a message between it and this one may be that travels in one piece; None
+    where only MPI's own limit cuts them.
 
     Raises `ScheduleError` where parts are uneven and a chunk is put aside: nobody but its two ends knows its length.
     """
@@ -144,8 +154,11 @@ def lower(program: Program, count: Count, itemsize: int) -> LoweredProgram:
     scratch_bytes = int(bases[STAGING]) + program.staging_chunks * longest
     is_message = np.isin(steps[:, OP], (SEND, RECV))
     longest_message = int(steps[is_message, COUNT].max(initial=0)) * max(longest, int(np.diff(taken).max()))
-    cuts = max(1, -(-longest_message // MESSAGE_BYTES))
-    lowered, used = _lower(steps, taken, given, longest, bases, program.staging_chunks, cuts, MESSAGE_BYTES)
+    limits = np.full(schedule.ranks, MESSAGE_BYTES) if longest_bytes is None else longest_bytes
+    cuts = max(1, min(-(-longest_message // int(limits.min())), MOST_PIECES), -(-longest_message // MESSAGE_BYTES))
+    lowered, used = _lower(
+        steps, taken, given, longest, bases, program.staging_chunks, cuts, limits, MOST_PIECES, MESSAGE_BYTES
+    )
     return LoweredProgram(lowered[:used].copy(), program.requests * cuts, scratch_bytes)
 
 
@@ -155,7 +168,8 @@ SCRATCH = WORK
 
 @njit(cache=True)
 def _lower(
-    steps: Any, taken: Any, given: Any, longest: int, bases: Any, staging_chunks: int, cuts: int, limit: int
+    steps: Any, taken: Any, given: Any, longest: int, bases: Any, staging_chunks: int, cuts: int, limits: Any,
+    most_pieces: int, message_bytes: int,
 ) -> Any:  # fmt: skip
     out = np.zeros((len(steps) * cuts, 9), np.int64)
     filled = np.zeros(staging_chunks + 1, np.int64)  # bytes packed into, or applied from, a staging area so far
@@ -194,9 +208,12 @@ def _lower(
                 if region == STAGING:
                     filled[chunk] += length
         is_message = op in (SEND, RECV)
+        piece = length
+        if is_message:  # as `piece_bytes`
+            piece = min(max(limits[step[PEER]], -(-length // most_pieces)), message_bytes)
         cut, done = 0, 0
         while done < length:
-            now = min(length - done, limit) if is_message else length
+            now = min(length - done, piece)
             out[used, 0], out[used, 1] = op, step[PEER]
             out[used, 2], out[used, 3] = min(step[DREG], WORK), target + done
             out[used, 4], out[used, 5] = min(step[SREG], WORK), source + done

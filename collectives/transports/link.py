@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from clusterbench.collectives.building.segments import Link, Links
+from clusterbench.collectives.programs.program import piece_bytes
 from clusterbench.collectives.programs.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.pages import page_aligned
@@ -39,11 +40,15 @@ def measure_links(mpi: NativeMpi, host_ranks: int) -> Links:
 def exchange(mpi: NativeMpi, to: int, source: int, size_bytes: int) -> PreparedCall:
     """A message of so many bytes to one rank while one comes from another, or the same; nothing for ranks below 0.
 
-    All ranks time the call together.
+    It travels in the pieces in which schedules' messages do. All ranks time the call together.
     """
-    sends, receives = int(to >= 0), int(source >= 0)
-    steps = [_message(RECV, source, size_bytes, 0)] * receives + [_message(SEND, to, size_bytes, 1)] * sends
-    return _prepared(mpi, [*steps, *[_wait(1)] * sends, *[_wait(0)] * receives], size_bytes)
+    sides = [(op, peer) for op, peer in ((RECV, source), (SEND, to)) if peer >= 0]
+    steps: list[Step] = []
+    for op, peer in sides:
+        piece = piece_bytes(size_bytes, int(mpi.longest_bytes[peer]))
+        for byte in range(0, size_bytes, piece):
+            steps.append(_message(op, peer, min(piece, size_bytes - byte), len(steps), byte))
+    return _prepared(mpi, [*steps, *map(_wait, reversed(range(len(steps))))], size_bytes)
 
 
 def reduce_s_per_byte(mpi: NativeMpi) -> float:
@@ -67,8 +72,8 @@ def _link(mpi: NativeMpi, last: int) -> Link:
     return Link(short_s, beta_s, float(np.clip(both_s / long_s, 1.0, 2.0)))
 
 
-def _message(op: int, peer: int, size_bytes: int, request: int) -> Step:
-    return [op, peer, OUTPUT, 0, INPUT, 0, 0, size_bytes, request]
+def _message(op: int, peer: int, size_bytes: int, request: int, byte: int = 0) -> Step:
+    return [op, peer, OUTPUT, byte, INPUT, byte, 0, size_bytes, request]
 
 
 def _wait(request: int) -> Step:
@@ -89,7 +94,7 @@ def _prepared(mpi: NativeMpi, steps: list[Step], size_bytes: int) -> PreparedCal
         steps=np.array(steps, np.int64).reshape(len(steps), 9),
         bases=np.array([address(sent), address(received), 0], np.int64),
         functions=functions_for(np.dtype(np.float32), "max", 1),
-        requests=np.zeros(2 * int(mpi.table[REQUEST_BYTES]), np.uint8),
+        requests=np.zeros(max(2, len(steps)) * int(mpi.table[REQUEST_BYTES]), np.uint8),
         scratch=np.zeros(1, np.uint8),
         buffers=Buffers(sent, received, received),
     )

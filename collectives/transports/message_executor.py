@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-from clusterbench.collectives.programs.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.program import MESSAGE_BYTES, MOST_PIECES, piece_bytes
 from clusterbench.collectives.transports.native import (
     ANY_SOURCE,
     BYTE,
@@ -16,6 +16,7 @@ from clusterbench.collectives.transports.native import (
     F_ISEND,
     F_WAIT,
     FOUND,
+    LONGEST_BYTES,
     MESSAGE_TAG,
     REQUEST_BYTES,
     STATUS,
@@ -25,12 +26,12 @@ from clusterbench.collectives.transports.native import (
 
 SEND, RECEIVE, COMPLETE = range(100, 103)
 """Operations of a step beside those of `shared_executor`. SEND and RECEIVE: the peer, the first request, the operand,
-the bytes. COMPLETE: -, the first request, -, the bytes. A message has a request for each `MESSAGE_BYTES`."""
+the bytes. COMPLETE: -, the first request, -, the bytes. A message has a request for each piece."""
 
 
-def requests_of(length: int) -> int:
-    """How many a message of `length` bytes has."""
-    return -(-length // MESSAGE_BYTES)
+def requests_of(length: int, longest_bytes: int) -> int:
+    """How many a message of up to `length` bytes has at most, if none is to be longer than `longest_bytes`."""
+    return max(min(-(-length // longest_bytes), MOST_PIECES), -(-length // piece_bytes(length, longest_bytes)))
 
 
 @njit(cache=True, nogil=True)
@@ -39,10 +40,10 @@ def message(step: Any, at: int, length: int, requests: int, mpi: Any) -> int:
 
     `requests` is the address of the rank's requests.
     """
-    done = 0
+    piece = min(max(mpi[LONGEST_BYTES], -(-length // MOST_PIECES)), MESSAGE_BYTES)  # as `piece_bytes`
+    request, done = requests + step[2] * mpi[REQUEST_BYTES], 0
     while done < length:
-        now = min(length - done, MESSAGE_BYTES)
-        request = requests + (step[2] + done // MESSAGE_BYTES) * mpi[REQUEST_BYTES]
+        now = min(length - done, piece)
         if step[0] == SEND:
             code = call(mpi[F_ISEND], (at + done, now, mpi[BYTE], step[1], MESSAGE_TAG, mpi[COMM], request))
         elif step[0] == RECEIVE:
@@ -52,6 +53,7 @@ def message(step: Any, at: int, length: int, requests: int, mpi: Any) -> int:
         if code != 0:
             return code
         done += now
+        request += mpi[REQUEST_BYTES]
     return 0
 
 

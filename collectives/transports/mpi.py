@@ -28,7 +28,7 @@ def prepare(
     program was compiled for in place.
     """
     schedule = program.schedule
-    lowered = lower(program, count, dtype.itemsize)
+    lowered = lower(program, count, dtype.itemsize, mpi.longest_bytes)
     places = layout(schedule, program.rank, count)
     takes, gives = schedule.takes(program.rank), schedule.gives(program.rank)
     scratch = mpi.scratch.take(lowered.scratch_bytes)

@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from clusterbench.collectives.programs.program import MESSAGE_BYTES
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.pages import Scratch
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 (
     F_ISEND, F_IRECV, F_WAIT, F_SENDRECV, F_IPROBE, COMM, BYTE, REQUEST_BYTES, STATUS, FOUND, ANY_SOURCE, RANK, RANKS,
-    PROGRESS,
-) = range(14)  # fmt: skip
+    PROGRESS, LONGEST_BYTES,
+) = range(15)  # fmt: skip
 """Entries of the table that compiled code gets: functions, the communicator, the type of a byte, the size of a request,
 a place for a status and one for what a probe has found, the rank that stands for any, this rank's number among how
-many, and the address of what `whereabouts` tells."""
+many, the address of what `whereabouts` tells, and the longest message between hosts that travels in one piece."""
 
 BARRIER_TAG, MESSAGE_TAG, UNUSED_TAG = 1, 2, 4
 LARGEST_INT = 2**31 - 1
@@ -53,6 +54,8 @@ class NativeMpi:
     status: np.ndarray[Any, np.dtype[np.uint8]]
     progress: Ints
     """What `whereabouts` tells, unless it was given another place."""
+    longest_bytes: Ints
+    """How long a message between each rank and this one may be that travels in one piece (`cutting`)."""
     scratch: Scratch = field(default_factory=Scratch)
 
     def address(self, function: str) -> int:
@@ -83,7 +86,10 @@ def native(comm: MPI.Intracomm, progress_address: int = 0) -> NativeMpi:
     own = comm.Dup()
     own.Set_errhandler(MPI.ERRORS_RETURN)
     status = np.zeros(MPI._sizeof(MPI.Status) + 64, np.uint8)
-    mpi = NativeMpi(own, ctypes.CDLL(str(loaded_library())), np.zeros(14, np.int64), status, np.zeros(3, np.int64))
+    longest = np.full(own.size, MESSAGE_BYTES)
+    mpi = NativeMpi(
+        own, ctypes.CDLL(str(loaded_library())), np.zeros(15, np.int64), status, np.zeros(3, np.int64), longest
+    )
     table = mpi.table
     for entry, function in ((F_ISEND, "MPI_Isend"), (F_IRECV, "MPI_Irecv"), (F_WAIT, "MPI_Wait"),
                             (F_SENDRECV, "MPI_Sendrecv"), (F_IPROBE, "MPI_Iprobe")):  # fmt: skip
@@ -95,6 +101,7 @@ def native(comm: MPI.Intracomm, progress_address: int = 0) -> NativeMpi:
     table[ANY_SOURCE] = MPI.ANY_SOURCE
     table[RANK], table[RANKS] = own.rank, own.size
     table[PROGRESS] = progress_address or mpi.progress.ctypes.data
+    table[LONGEST_BYTES] = MESSAGE_BYTES
     return mpi
 
 

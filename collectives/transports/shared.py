@@ -32,7 +32,7 @@ from clusterbench.collectives.fusion.steps import (
 )  # fmt: skip
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.message_executor import COMPLETE, RECEIVE, SEND, requests_of
-from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
+from clusterbench.collectives.transports.native import LONGEST_BYTES, REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.pages import PAGE_BYTES, page_aligned
 from clusterbench.collectives.transports.prepared import Buffers, address, functions_for
 from clusterbench.collectives.transports.shared_executor import (
@@ -122,7 +122,10 @@ def prepare(
     where = _buffers(window, buffers, layout)
     slot_bytes = layout.slot_bytes(window.half_bytes)
     inbox = _untouched(layout.inbox_bytes(rank))
-    tables = _Tables(window, layout, slot_bytes, where, address(inbox), _streams_from(layout, window.ranks))
+    tables = _Tables(
+        window, layout, slot_bytes, where, address(inbox), _streams_from(layout, window.ranks),
+        int(mpi.table[LONGEST_BYTES]),
+    )  # fmt: skip
     tables.add_program(program)
     after = []
     if op == "avg" and len(buffers.receive):
@@ -161,6 +164,8 @@ class _Tables:
     """Address of this rank's place for messages."""
     streams_from: int | None
     """From how many bytes on a pass stores past the caches what nobody reads in the call; None for never."""
+    longest_bytes: int
+    """Of a message between hosts that travels in one piece."""
     steps: list[list[int]] = field(default_factory=list)
     operands: list[list[int]] = field(default_factory=list)
     requests: int = 0
@@ -203,7 +208,7 @@ class _Tables:
             self.steps.append([op, step.peer, self.requests, len(self.operands), one.length])
             complete.append([COMPLETE, -1, self.requests, len(self.operands), one.length])
             self.operands.append(self.operand(one.operand))
-            self.requests += requests_of(one.length)
+            self.requests += requests_of(one.length, self.longest_bytes)
 
     def operand(self, operand: Operand, streams: bool = False) -> list[int]:
         """A row of `operands`."""

@@ -17,20 +17,25 @@ slow = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "hosts",
+    ("hosts", "pieces"),
     [
-        (0, 0, 1),
-        pytest.param((0, 1), marks=slow),
-        pytest.param((0, 1, 2), marks=slow),
-        pytest.param((0, 0, 1, 1), marks=slow),
-        pytest.param((0, 1, 0, 1), marks=slow),
-        pytest.param((0, 0, 1, 1, 2), marks=slow),
-        pytest.param((0, 0, 0, 1, 1), marks=slow),
+        ((0, 0, 1), 0),
+        ((0, 0, 1), 1000),
+        pytest.param((0, 1), 0, marks=slow),
+        pytest.param((0, 1), 64, marks=slow),
+        pytest.param((0, 1, 2), 20000, marks=slow),
+        pytest.param((0, 0, 1, 1), 0, marks=slow),
+        pytest.param((0, 1, 0, 1), 4097, marks=slow),
+        pytest.param((0, 0, 1, 1, 2), 0, marks=slow),
+        pytest.param((0, 0, 0, 1, 1), 0, marks=slow),
     ],
 )
-def test_every_algorithm_gives_what_it_does_over_messages_alone(hosts: tuple[int, ...]) -> None:
+def test_every_algorithm_gives_what_it_does_over_messages_alone(hosts: tuple[int, ...], pieces: int) -> None:
+    """Also where messages between hosts, and so of both transports, are cut into pieces, of so many bytes."""
     ranks = len(hosts)
-    finished = mpi.ranks(ranks, str(SCRIPT), ",".join(map(str, hosts)), timeout_s=600)
+    finished = mpi.ranks(
+        ranks, str(SCRIPT), ",".join(map(str, hosts)), *([str(pieces)] if pieces else []), timeout_s=600
+    )
     assert finished.exit_code == 0, finished.stderr
     lines = [line.split() for line in finished.stdout.splitlines()]
     assert [line for line in lines if line[-2:] != ["0", "0"]] == []
@@ -126,6 +131,7 @@ def test_real_hosts_are_told_apart_and_never_joined(tmp_path: Path, monkeypatch:
 def test_what_hybrid_cannot_do_is_refused(tmp_path: Path) -> None:
     refused = {
         ("--transport", "shared", "--host-ranks", "2"): "--host-ranks is for --transport hybrid; the transport is sh",
+        ("--pieces", "8"): "pieces of 8 bytes; expected at least 64, auto, or none",
         ("--buffers", "device"): "--transport hybrid runs on buffers of the host",
         ("--host-ranks", "0"): "Invalid value for '--host-ranks'",
     }

@@ -1,8 +1,9 @@
 """Run by every rank of a test: every collective by every algorithm over hosts that the first argument makes up.
 
-It is the host of every rank, as in 0,0,1,1,2. Two-level has the ranks of a host and the hosts as its dimensions where
-hosts have as many ranks each. Prints one line a call on rank 0: what it was, and over all ranks how many elements are
-wrong and whether any bit of a result of rounding data is other than over messages alone.
+It is the host of every rank, as in 0,0,1,1,2; a second cuts messages between hosts into pieces of so many bytes.
+Two-level has the ranks of a host and the hosts as its dimensions where hosts have as many ranks each. Prints one line a
+call on rank 0: what it was, and over all ranks how many elements are wrong and whether any bit of a result of rounding
+data is other than over messages alone.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from clusterbench.collectives.collective import COLLECTIVES, Collective  # noqa:
 from clusterbench.collectives.fusion.fuse import fuse  # noqa: E402
 from clusterbench.collectives.fusion.layout import FusedLayout  # noqa: E402
 from clusterbench.collectives.programs.program import compile_program  # noqa: E402
+from clusterbench.collectives.transports import cutting, shared  # noqa: E402
 from clusterbench.collectives.transports import mpi as messages  # noqa: E402
-from clusterbench.collectives.transports import shared  # noqa: E402
 from clusterbench.collectives.transports.hybrid import hosts_of, split_window  # noqa: E402
 from clusterbench.collectives.transports.native import native  # noqa: E402
 from clusterbench.collectives.transports.prepared import Buffers  # noqa: E402
@@ -87,6 +88,8 @@ NATIVE = native(COMM)
 HOSTS = tuple(map(int, sys.argv[1].split(",")))
 if len(set(hosts_of(COMM))) != 1:
     sys.exit("expected one host, of which the test makes several")
+if sys.argv[2:]:
+    cutting.cut(NATIVE, sys.argv[1].split(","), int(sys.argv[2]))
 WINDOWS = [split_window(COMM, HOSTS, 4 << 20, 4 << 20), split_window(COMM, HOSTS, SMALL_BYTES, 0)]
 for collective in COLLECTIVES.values():
     for name in discovery.suitable(collective, RANKS):
