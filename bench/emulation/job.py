@@ -15,7 +15,7 @@ from pathlib import Path
 from clusterbench.bench import exit_codes
 from clusterbench.bench.emulation import entering, network, runtime
 from clusterbench.bench.emulation.batches import namespace, namespaces
-from clusterbench.bench.emulation.late import end_relays, start_relays
+from clusterbench.bench.emulation.late import end_relays, refuse_ended, start_relays
 from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, Plan
 from clusterbench.bench.emulation.shaping import HEADER_FACTOR, bucket_bytes
@@ -86,7 +86,9 @@ def run(asked: Emulation, say: Callable[[str], None], show: Callable[[str], None
             runtime.write_record(record_of(asked, inodes), folder)
             entering.write_scripts(asked.plan, folder)
             relays += start_relays(asked.plan)
-            return _run_command(asked, folder, show)
+            code = _run_command(asked, folder, show)
+            refuse_ended(asked.plan, relays)
+            return code
         finally:
             with _undisturbed():
                 end_relays(relays)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clusterbench.bench.emulation import relay
 from clusterbench.bench.emulation.batches import late_namespace
-from clusterbench.bench.emulation.plan import Plan
+from clusterbench.bench.emulation.plan import EmulationError, Plan
 
 
 def start_relays(plan: Plan) -> list[subprocess.Popen[bytes]]:
@@ -22,6 +22,17 @@ def start_relays(plan: Plan) -> list[subprocess.Popen[bytes]]:
         # Ctrl-C is for COMMAND; they end with the network.
         started.append(subprocess.Popen(line, start_new_session=True, stdin=subprocess.DEVNULL))
     return started
+
+
+def refuse_ended(plan: Plan, relays: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Raise `EmulationError` where a relay has ended by itself: its host has been cut off since."""
+    for number, one in zip(plan.late_cables(), relays, strict=True):
+        if one.poll() is not None:
+            names = " and ".join(plan.names[end.node] for end in plan.cables[number].ends)
+            raise EmulationError(
+                f"what held back frames between {names} ended with {one.returncode} before COMMAND did: what was "
+                "measured since is not of a host that is late; expected it to run until the network is removed"
+            )
 
 
 def end_relays(relays: Sequence[subprocess.Popen[bytes]]) -> None:

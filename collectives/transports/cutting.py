@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 import numpy as np
 
@@ -53,19 +54,25 @@ def cut(mpi: NativeMpi, hosts: Sequence[str], longest_bytes: int) -> None:
 
 
 def best_cut(mpi: NativeMpi, hosts: Sequence[str]) -> Cut:
-    """Time an exchange of `EXCHANGED_BYTES` of all ranks with others on another host, whole and in pieces.
+    """Time exchanges of `EXCHANGED_BYTES` of all ranks with others on another host, whole and in pieces.
 
-    All ranks call it together, and are left with whole messages. Raises `MpiError`.
+    They are with neighbours and with those half the ranks away, which may share links that are full in both directions
+    whoever waits for whom; the geometric mean of both counts. All ranks call it together, and are left with whole
+    messages. Raises `MpiError`.
     """
-    peer = _peer(mpi.comm.rank, hosts)
+    partners = list(dict.fromkeys((neighbours(hosts), half_away(hosts))))
     times_s = {}
     for longest_bytes in (MESSAGE_BYTES, *PIECES):
         cut(mpi, hosts, longest_bytes)
-        call = exchange(mpi, peer, peer, EXCHANGED_BYTES)
-        first_s = float(call.time(1, 1)[0][0])
-        times_s[longest_bytes] = float(np.median(call.time(1 if first_s > SLOW_S else SAMPLES, 1)[0]))
+        times_s[longest_bytes] = geometric_mean([_exchange_s(mpi, of[mpi.comm.rank]) for of in partners])
     cut(mpi, hosts, MESSAGE_BYTES)
     return choose(times_s)
+
+
+def _exchange_s(mpi: NativeMpi, peer: int) -> float:
+    call = exchange(mpi, peer, peer, EXCHANGED_BYTES)
+    first_s = float(call.time(1, 1)[0][0])
+    return float(np.median(call.time(1 if first_s > SLOW_S else SAMPLES, 1)[0]))
 
 
 def choose(times_s: dict[int, float]) -> Cut:
@@ -78,12 +85,23 @@ def choose(times_s: dict[int, float]) -> Cut:
     return Cut(longest_bytes, f", with which exchanges of {EXCHANGED_BYTES} bytes were {gain:.1f} times as fast")
 
 
-def _peer(rank: int, hosts: Sequence[str]) -> int:
-    """Half the ranks away, in the order of hosts; −1 where there is none on another host."""
-    order = sorted(range(len(hosts)), key=lambda other: (hosts[other], other))
+def half_away(hosts: Sequence[str]) -> tuple[int, ...]:
+    """The partner of each rank half the ranks away, in the order of hosts; −1 where there is none on another host."""
+    order = sorted(range(len(hosts)), key=lambda rank: (hosts[rank], rank))
     half = len(hosts) // 2
-    at = order.index(rank)
-    if at >= 2 * half:
-        return -1
-    other = order[(at + half) % (2 * half)]
-    return other if hosts[other] != hosts[rank] else -1
+    partner = [-1] * len(hosts)
+    for one, other in zip(order[:half], order[half : 2 * half], strict=True):
+        if hosts[one] != hosts[other]:
+            partner[one], partner[other] = other, one
+    return tuple(partner)
+
+
+def neighbours(hosts: Sequence[str]) -> tuple[int, ...]:
+    """The partner of each rank on the host beside its own, in pairs of hosts; −1 where it has none there."""
+    names = sorted(set(hosts))
+    on = [[rank for rank, host in enumerate(hosts) if host == name] for name in names]
+    partner = [-1] * len(hosts)
+    for one, other in zip(on[::2], on[1::2], strict=False):
+        for a, b in zip(one, other, strict=False):
+            partner[a], partner[b] = b, a
+    return tuple(partner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from two_planes import two_planes
 
 from clusterbench.bench.emulation import batches
 from clusterbench.bench.emulation.faults import emulated_faults, late_hosts
+from clusterbench.bench.emulation.late import end_relays, refuse_ended
 from clusterbench.bench.emulation.plan import EmulationError, Plan, emulated_topology, outline, plan
 from clusterbench.bench.emulation.rates import carried_rate, chosen_scale, parsed_rate, rate_text
 from clusterbench.bench.emulation.shaping import FRAME_BYTES, HEADER_FACTOR, bucket_bytes, shaped_bound_s
@@ -140,6 +142,17 @@ def test_a_rate_that_the_cores_cannot_carry_is_refused_and_the_chosen_one_is_not
         chosen_scale(found, 2, most * 1.01)
     with pytest.raises(EmulationError, match="the link leaf0 → spine0 would have 8 kbit/s"):
         chosen_scale(outline(topology_from("leaf-spine:racks=2,hosts=4,taper=400")), 2, 100e3)
+
+
+def test_a_relay_that_ends_by_itself_is_told_with_its_cable() -> None:
+    faulty = emulated_faults(topology_from("leaf-spine:racks=2,hosts=2"), ["host=h2:late=5ms"])
+    made = plan(outline(faulty.topology), 1e-3, late_hosts(faulty))
+    with subprocess.Popen(["sleep", "60"]) as running, subprocess.Popen(["sh", "-c", "exit 3"]) as ended:
+        refuse_ended(made, [running])
+        ended.wait()
+        with pytest.raises(EmulationError, match="frames between h2 and leaf1 ended with 3 before COMMAND did"):
+            refuse_ended(made, [ended])
+        end_relays([running, ended])
 
 
 @pytest.mark.parametrize("fault", ["late:2=5ms", "host=h2:late=5ms", "host:h2:late=5ms"])

@@ -19,7 +19,7 @@ from clusterbench.collectives.programs.program import (
     piece_bytes,
 )
 from clusterbench.collectives.programs.steps import RECV, SEND, WAIT
-from clusterbench.collectives.transports.cutting import PIECES, choose
+from clusterbench.collectives.transports.cutting import PIECES, choose, half_away, neighbours
 from clusterbench.collectives.transports.message_executor import requests_of
 
 LONGEST = st.integers(64, MESSAGE_BYTES)
@@ -73,6 +73,17 @@ def test_both_ends_of_a_message_cut_it_alike_and_wait_for_each_piece_once(
         assert not flying
     assert sent == received
     assert sum(map(sum, sent.values())) > 0
+
+
+def test_partners_are_on_other_hosts_and_each_others() -> None:
+    for hosts in ("aabb", "abab", "abcdefgh", "aaab", "abc", "aabbc", "ab"):
+        for partner in (neighbours(hosts), half_away(hosts)):
+            assert any(other >= 0 for other in partner)
+            for rank, other in enumerate(partner):
+                assert other < 0 or (partner[other] == rank and hosts[other] != hosts[rank])
+    assert neighbours("abcdefgh") == (1, 0, 3, 2, 5, 4, 7, 6)
+    assert half_away("abcdefgh") == (4, 5, 6, 7, 0, 1, 2, 3)
+    assert neighbours("ab") == half_away("ab")
 
 
 def test_messages_are_cut_only_where_that_is_a_real_gain_and_no_more_than_is_needed() -> None:
