@@ -52,7 +52,7 @@ class SizesType(click.ParamType[tuple[int, ...]]):
 
 
 class PiecesType(click.ParamType[int]):
-    """Longest message that travels in one piece: a size, or `auto` and `none`, which become -1 and 0."""
+    """Longest message that travels in one piece: a size, `auto`, which becomes 0, or `none`, which is all."""
 
     name = "auto|none|size"
 
@@ -69,9 +69,8 @@ class PiecesType(click.ParamType[int]):
         return size
 
 
-AUTO_PIECES, NO_PIECES = -1, 0
 LEAST_PIECE_BYTES = 64
-_PIECES = {"auto": AUTO_PIECES, "none": NO_PIECES}
+_PIECES = {"auto": 0, "none": LARGEST_BYTES}
 
 SIZE = SizeType()
 SIZES = SizesType()

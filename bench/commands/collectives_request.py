@@ -28,7 +28,6 @@ from clusterbench.bench.measuring.forced_library import refuse_ignored
 from clusterbench.bench.measuring.sampling import Rules
 from clusterbench.bench.names import ALL, AUTO, BEST
 from clusterbench.bench.output import note
-from clusterbench.bench.sizes import AUTO_PIECES, NO_PIECES
 from clusterbench.bench.tables.choice_table import ChoiceTable, ChoiceTableError, default_path, fingerprint, own_table
 from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives import discovery, traffic
@@ -107,14 +106,9 @@ def request_of(
         read=read,
         paths={name: str(path.resolve()) for name, path in files.items()},
         taken=_taken(options, world, what, [spec for spec in names if spec.name not in read], list(counts), buffers),
-        piece_bytes=_piece_bytes(options["pieces"]),
+        piece_bytes=min(options["pieces"], MESSAGE_BYTES),
         rank_order=rank_order([place.host for place in world.places]),
     ).without(_measured(options, world), world.size)
-
-
-def _piece_bytes(pieces: int) -> int | None:
-    """As `Request.piece_bytes` has it."""
-    return None if pieces == AUTO_PIECES else MESSAGE_BYTES if pieces == NO_PIECES else min(pieces, MESSAGE_BYTES)
 
 
 def _topology(text: str, world: World) -> str:

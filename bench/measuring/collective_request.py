@@ -106,8 +106,8 @@ class Request:
     """The emulated network of that topology; None for a real one."""
     taken: Mapping[tuple[Spec, int], Way] = field(default_factory=dict)
     """How an algorithm is run at a count, where a table chose that."""
-    piece_bytes: int | None = None
-    """Of our messages between hosts; None: as is fastest in an exchange that is timed at the start."""
+    piece_bytes: int = 0
+    """Of our messages between hosts; 0: as is fastest in an exchange that is timed at the start."""
     rank_order: str = ""
     """How ranks lie on several hosts, where that is not one host after the other."""
     left_out: frozenset[PointKey] = frozenset()

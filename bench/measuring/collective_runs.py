@@ -143,7 +143,7 @@ class CollectiveRuns:
         hosts = [place.host for place in self.world.places]
         if self.world.nodes == 1 or not self.request.sends_messages():
             return cutting.Cut()
-        if self.request.piece_bytes is not None:
+        if self.request.piece_bytes:
             chosen = cutting.Cut(self.request.piece_bytes)
         else:
             self.world.begin("timing messages in pieces")
