@@ -33,7 +33,7 @@ from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives import discovery, traffic
 from clusterbench.collectives.algorithm import Spec
 from clusterbench.collectives.collective import Collective
-from clusterbench.collectives.programs.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES
 from clusterbench.collectives.schedule import Schedule
 from clusterbench.collectives.topology.placement import ROUND_ROBIN
 from clusterbench.collectives.transports.library import works_in_place

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from clusterbench.collectives.messages import Columns, Transfers, messages_of, transfers_of
 from clusterbench.collectives.programs.compiler import compile_steps
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES, MOST_PIECES, piece_bytes
 from clusterbench.collectives.programs.steps import (
     AREG,
     COPY,
@@ -50,10 +51,6 @@ Made = TypeVar("Made")
 
 MIN_WINDOW = 16
 """Messages that may be in flight on a rank, at least; twice the messages of its busiest round if that is more."""
-MESSAGE_BYTES = 1 << 30
-"""Longer messages are cut into pieces, as MPI counts bytes in an int."""
-MOST_PIECES = 1024
-"""Of one message, where it is cut though MPI could count it: each piece is a step and a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +121,6 @@ def _compiled(schedule: Schedule, rank: int, in_place: bool, messages: Columns, 
     return Program(schedule, rank, in_place, steps, int(requests), int(staging))
 
 
-def piece_bytes(message_bytes: int, longest_bytes: int) -> int:
-    """The pieces in which a message travels where none is to be longer than `longest_bytes`; both its ends call it."""
-    return int(min(max(longest_bytes, -(-message_bytes // MOST_PIECES)), MESSAGE_BYTES))
-
-
 def lower(program: Program, count: Count, itemsize: int, longest_bytes: Ints | None = None) -> LoweredProgram:
     """The program for `count` elements a rank of `itemsize` bytes each.
 
@@ -156,9 +148,7 @@ def lower(program: Program, count: Count, itemsize: int, longest_bytes: Ints | N
     longest_message = int(steps[is_message, COUNT].max(initial=0)) * max(longest, int(np.diff(taken).max()))
     limits = np.full(schedule.ranks, MESSAGE_BYTES) if longest_bytes is None else longest_bytes
     cuts = max(1, min(-(-longest_message // int(limits.min())), MOST_PIECES), -(-longest_message // MESSAGE_BYTES))
-    lowered, used = _lower(
-        steps, taken, given, longest, bases, program.staging_chunks, cuts, limits, MOST_PIECES, MESSAGE_BYTES
-    )
+    lowered, used = _lower(steps, taken, given, longest, bases, program.staging_chunks, cuts, limits, MESSAGE_BYTES)
     return LoweredProgram(lowered[:used].copy(), program.requests * cuts, scratch_bytes)
 
 
@@ -169,7 +159,7 @@ SCRATCH = WORK
 @njit(cache=True)
 def _lower(
     steps: Any, taken: Any, given: Any, longest: int, bases: Any, staging_chunks: int, cuts: int, limits: Any,
-    most_pieces: int, message_bytes: int,
+    limit_bytes: int,
 ) -> Any:  # fmt: skip
     out = np.zeros((len(steps) * cuts, 9), np.int64)
     filled = np.zeros(staging_chunks + 1, np.int64)  # bytes packed into, or applied from, a staging area so far
@@ -208,9 +198,7 @@ def _lower(
                 if region == STAGING:
                     filled[chunk] += length
         is_message = op in (SEND, RECV)
-        piece = length
-        if is_message:  # as `piece_bytes`
-            piece = min(max(limits[step[PEER]], -(-length // most_pieces)), message_bytes)
+        piece = piece_bytes(length, limits[step[PEER]], limit_bytes) if is_message else length
         cut, done = 0, 0
         while done < length:
             now = min(length - done, piece)

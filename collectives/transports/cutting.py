@@ -14,7 +14,7 @@ from statistics import geometric_mean
 
 import numpy as np
 
-from clusterbench.collectives.programs.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES
 from clusterbench.collectives.transports.link import exchange
 from clusterbench.collectives.transports.native import LONGEST_BYTES, NativeMpi
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clusterbench.collectives.building.segments import Link, Links
-from clusterbench.collectives.programs.program import piece_bytes
+from clusterbench.collectives.programs.pieces import piece_bytes
 from clusterbench.collectives.programs.steps import INPUT, OUTPUT, RECV, REDUCE, SEND, WAIT
 from clusterbench.collectives.transports.native import REQUEST_BYTES, NativeMpi
 from clusterbench.collectives.transports.pages import page_aligned

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-from clusterbench.collectives.programs.program import MESSAGE_BYTES, MOST_PIECES, piece_bytes
+from clusterbench.collectives.programs.pieces import MOST_PIECES, piece_bytes
 from clusterbench.collectives.transports.native import (
     ANY_SOURCE,
     BYTE,
@@ -40,7 +40,7 @@ def message(step: Any, at: int, length: int, requests: int, mpi: Any) -> int:
 
     `requests` is the address of the rank's requests.
     """
-    piece = min(max(mpi[LONGEST_BYTES], -(-length // MOST_PIECES)), MESSAGE_BYTES)  # as `piece_bytes`
+    piece = piece_bytes(length, mpi[LONGEST_BYTES])
     request, done = requests + step[2] * mpi[REQUEST_BYTES], 0
     while done < length:
         now = min(length - done, piece)

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from clusterbench.collectives.programs.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.transports.pages import Scratch
 

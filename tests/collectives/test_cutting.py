@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
-from clusterbench.collectives.programs.program import (
-    MESSAGE_BYTES,
-    MOST_PIECES,
-    compile_programs,
-    lower,
-    piece_bytes,
-)
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES, MOST_PIECES, piece_bytes
+from clusterbench.collectives.programs.program import compile_programs, lower
 from clusterbench.collectives.programs.steps import RECV, SEND, WAIT
 from clusterbench.collectives.transports.cutting import PIECES, choose, half_away, neighbours
 from clusterbench.collectives.transports.message_executor import requests_of
@@ -102,7 +97,7 @@ def test_messages_are_cut_only_where_that_is_a_real_gain_and_no_more_than_is_nee
 RANK = """
 from clusterbench.bench.worlds.world import join_world
 world = join_world()
-from clusterbench.collectives.programs.program import MESSAGE_BYTES
+from clusterbench.collectives.programs.pieces import MESSAGE_BYTES
 from clusterbench.collectives.transports import cutting
 from clusterbench.collectives.transports.native import LONGEST_BYTES, native
 mpi = native(world.comm)
