@@ -24,9 +24,14 @@ SETTINGS = {
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/tcp_timestamps": "1",
     "net/ipv4/tcp_congestion_control": "reno",
+    "net/ipv4/tcp_early_retrans": "0",
 }
 """Of every node, below /proc/sys: what the plan's routes and `shaping` rely on. Every kernel has reno (RFC 5681), which
-keeps a link full that drops nothing; one that paces by its own estimate, as bbr does, leaves a part of it."""
+keeps a link full that drops nothing; one that paces by its own estimate, as bbr does, leaves a part of it. Nothing is
+sent again early (RFC 8985, 7), as nothing is lost."""
+RESEND_S = 30
+"""After which TCP takes data for lost, beyond a round trip (RFC 6298 has 1 s at least, Linux 0.2 s): longer than queues
+grow meanwhile. A timer that goes off for data that only wait makes a connection begin slowly again."""
 WISHES = {
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
@@ -110,7 +115,7 @@ def shaping(plan: Plan, node: int) -> str:
 
 def _over(plan: Plan, node: int, cable: int) -> str:
     end = plan.cables[cable].near(node)
-    source = f" src {end.address}" if end.address else ""
+    source = f" src {end.address} rto_min {RESEND_S}s" if end.address else ""
     return f"via {NEIGHBOUR} dev {end.name} onlink{source}"
 
 

@@ -299,6 +299,27 @@ def test_rows_are_emulated_ones_with_hosts_topology_scale_and_a_bound_that_holds
     assert "leaf0>spine0: 2500000 bytes/s, bucket 18028 bytes" in recorded["links"]
 
 
+FULL_QUEUES = """
+import mpi4py; mpi4py.rc.threads = False
+from mpi4py import MPI
+comm = MPI.COMM_WORLD
+sent, received = bytearray(3 << 20), bytearray(3 << 20)
+for step in (1, 2, 3):
+    comm.Sendrecv(sent, comm.rank ^ step, recvbuf=received, source=comm.rank ^ step)
+names, values = (line.split()[1:] for line in open("/proc/net/netstat") if line.startswith("TcpExt:"))
+timeouts = comm.gather(int(dict(zip(names, values))["TCPTimeouts"]))
+if comm.rank == 0:
+    print(*timeouts, flush=True)
+"""
+
+
+@pytest.mark.mpi
+def test_no_timer_of_tcp_takes_for_lost_what_waits_in_a_long_queue(clean_machine: None) -> None:
+    """Round trips grow from less than a millisecond to seconds while 3 MiB go over an uplink of 1 MB/s."""
+    code, out, err = ended(emulate("-T", "100", "--rate", "8Mbit", "--", sys.executable, "-c", FULL_QUEUES))
+    assert (code, out.split()) == (0, ["0"] * 4), err
+
+
 @pytest.mark.mpi
 @pytest.mark.every_mpi
 def test_a_command_that_starts_ranks_itself_is_started_once_and_reaches_all_hosts(clean_machine: None) -> None:
