@@ -1,7 +1,8 @@
 """What rows of collectives are held against: a bound that nothing beats, and the time that a model expects.
 
 With `--topology` the bound is proven on it (`collectives/bounds`), and the expectation is the schedule's price by
-phases. In an emulated network links and messages cost in it what pairs of ranks have measured when the run begins.
+phases. In an emulated network links and messages cost in it what pairs of ranks have measured when the run begins, and
+messages set out as soon as their data are there.
 Without, both come from messages between ranks that are timed when the run begins: the least that the bytes of
 the collective take at the measured rate, and the schedule's price by the same α, β and γ. Such a bound is an estimate:
 what shares memory, or a library's shortcut, may beat messages. The library is expected to be as fast as the fastest

@@ -14,9 +14,10 @@ from math import log2
 
 from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives.schedule import Ints, Schedule
+from clusterbench.collectives.simulator.events import play
 from clusterbench.collectives.simulator.pair_fit import Fitted, Round, Timed, fitted, is_exchange, rounds
 from clusterbench.collectives.simulator.patterns import Patterns
-from clusterbench.collectives.simulator.phases import plan
+from clusterbench.collectives.simulator.phases import Plan, plan
 from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.transports.link import exchange, reduce_s_per_byte
 from clusterbench.collectives.transports.native import NativeMpi
@@ -28,6 +29,8 @@ SAMPLES = 3
 BUDGET_S = 0.5
 """Of a round and size, beyond the first call."""
 MOST_IN_A_ROW = 16
+MOST_PLAYED = 1 << 15
+"""Transfers of a schedule that is played message by message, which takes some tenths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +62,35 @@ class Calibrated:
         self._patterns = {key: Patterns(fit.topology, fit.costs) for key, fit in self.fits.items()}
 
     def price_s(self, schedule: Schedule, size_bytes: int, matrix: Ints | None = None) -> float:
-        """Seconds by phases, each round as messages of the size nearest to its longest one take."""
+        """Seconds: each round as messages of the size nearest to its longest one take, and all rounds times what it
+        makes that a message sets out as soon as its data are there."""
         plans = {key: plan(patterns, schedule, matrix) for key, patterns in self._patterns.items()}
         steps_s = {key: of.steps_s(size_bytes) for key, of in plans.items()}
         sent = next(iter(plans.values())).messages_at(size_bytes, matrix)
-        return sum(
+        by_rounds_s = sum(
             steps_s[self._nearest(message, both)][number] for number, (message, both) in enumerate(sent) if message
         )
+        key = self._longest(sent)
+        return by_rounds_s * self._overlap(plans[key], self.fits[key], size_bytes, matrix)
 
     def said(self, schedule: Schedule, size_bytes: int) -> str:
         """The fit for the longest message of a schedule, in words."""
         sent = plan(next(iter(self._patterns.values())), schedule).messages_at(size_bytes)
-        key = self._nearest(*max(sent, default=(LEAST_BYTES, True)))
+        key = self._longest(sent)
         return f"{self.fits[key]}, with messages of {key[0]} bytes"
+
+    @staticmethod
+    def _overlap(rounds: Plan, fit: Fitted, size_bytes: int, matrix: Ints | None) -> float:
+        """Time by events over that by rounds: less than 1 where rounds overlap, more where messages of several rounds
+        set out at once and share what they would have had one after the other."""
+        made, by_rounds_s = rounds.schedule, rounds.at(size_bytes).time_s
+        if by_rounds_s <= 0 or sum(len(part) * part.repetitions for part in made.phases()) > MOST_PLAYED:
+            return 1.0
+        return play(made, fit.topology, size_bytes, fit.costs, matrix).time_s / by_rounds_s
+
+    def _longest(self, sent: Collection[tuple[int, bool]]) -> tuple[int, bool]:
+        """The fit for the longest of messages."""
+        return self._nearest(*max(sent, default=(LEAST_BYTES, True)))
 
     def _nearest(self, message: int, both_ways: bool) -> tuple[int, bool]:
         there = [key for key in self.fits if key[1] == both_ways] or list(self.fits)

@@ -8,6 +8,7 @@ import mpi
 import numpy as np
 import pytest
 
+from clusterbench.bench.measuring import pair_calibration
 from clusterbench.bench.measuring.pair_calibration import SHORT_BYTES, Calibrated, PairTimes, long_messages
 from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
@@ -57,6 +58,23 @@ def test_each_round_is_priced_by_what_messages_of_its_size_take(made: Schedule) 
     messages = [2 * MIB, MIB, MIB // 2, MIB // 2, MIB, 2 * MIB] if made is HALVING else [4 * MIB] * 3
     assert calibrated.price_s(made, 4 * MIB) == pytest.approx(sum(map(times_s, messages)), rel=1e-3)
     assert f"with messages of {max(messages)} bytes" in calibrated.said(made, 4 * MIB)
+
+
+def test_messages_of_several_rounds_that_set_out_at_once_share_a_link() -> None:
+    """The root of a binomial tree sends to three ranks, the first of which to two and that to one: 3 + 2 + 1, after the
+    three rounds of the reduction."""
+    binomial = schedule(Spec("binomial"), ALL_REDUCE)
+    bytes_s = times_s(MIB, both_ways=False) - times_s(0)
+    expected_s = (3 + 3 + 2 + 1) * bytes_s + 6 * times_s(0)
+    assert Calibrated(SWITCH, timed(MIB)).price_s(binomial, MIB) == pytest.approx(expected_s, rel=1e-3)
+
+
+def test_rounds_of_a_pipeline_overlap_unless_it_is_too_long_to_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = schedule(Spec("two-level", (("dims", "2x4"), ("segments", "4"))), ALL_REDUCE)
+    calibrated = Calibrated(SWITCH, timed(MIB))
+    overlapping_s = calibrated.price_s(pipeline, 16 * MIB)
+    monkeypatch.setattr(pair_calibration, "MOST_PLAYED", 0)
+    assert overlapping_s < 0.98 * calibrated.price_s(pipeline, 16 * MIB)
 
 
 RANK = """
