@@ -86,7 +86,7 @@ class Calibrated:
         made, by_rounds_s = rounds.schedule, rounds.at(size_bytes).time_s
         if by_rounds_s <= 0 or sum(len(part) * part.repetitions for part in made.phases()) > MOST_PLAYED:
             return 1.0
-        return play(made, fit.topology, size_bytes, fit.costs, matrix).time_s / by_rounds_s
+        return play(made, fit.rates, size_bytes, fit.busy, matrix).time_s / by_rounds_s
 
     def _longest(self, sent: Collection[tuple[int, bool]]) -> tuple[int, bool]:
         """The fit for the longest of messages."""

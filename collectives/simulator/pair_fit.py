@@ -61,6 +61,11 @@ class Fitted:
     out."""
     error: float
     """Median of the relative errors over the rounds."""
+    rates: Topology
+    """The topology with the rates of `topology`, and the latencies that it had before."""
+    busy: Costs
+    """What a message costs beside its bytes and those latencies, as time of its sender: α and λ over the links that the
+    slowest messages crossed in the mean. Where ranks share cores a message does not wait for a wire."""
 
     def __str__(self) -> str:
         carried = ", ".join(f"{share:.1%}" for share in self.shares)
@@ -147,14 +152,19 @@ def fitted(topology: Topology, timed: Sequence[Timed], gamma_s_per_byte: float =
     links = topology.links
     factor = np.where(number >= 0, slower[number], 1.0)
     latency_s = links.latency_s + np.where(number >= 0, solution[1], 0.0)
-    calibrated = Links(links.src, links.dst, links.bandwidth / factor, latency_s)
+    calibrated, without = (
+        replace(topology, links=Links(links.src, links.dst, links.bandwidth / factor, of_links_s), estimated=True)
+        for of_links_s in (latency_s, links.latency_s)
+    )
     return Fitted(
-        topology=replace(topology, links=calibrated, estimated=True),
+        topology=calibrated,
         costs=Costs(alpha_s=float(solution[0]), gamma_s_per_byte=gamma_s_per_byte),
         alpha_s=float(solution[0]),
         hop_s=float(solution[1]),
         shares=tuple(float(1 / x) for x in slower[known]),
         error=float(np.median(np.abs((matrix @ solution + known_s) / times - 1))),
+        rates=without,
+        busy=Costs(overhead_s=float(solution[:2] @ matrix[:, :2].mean(axis=0)), gamma_s_per_byte=gamma_s_per_byte),
     )
 
 

@@ -14,8 +14,10 @@ from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.schedule import Schedule
-from clusterbench.collectives.simulator.pair_fit import Timed, is_exchange, rounds
-from clusterbench.collectives.simulator.patterns import Patterns
+from clusterbench.collectives.simulator.events import play
+from clusterbench.collectives.simulator.pair_fit import Round, Timed, is_exchange, rounds
+from clusterbench.collectives.simulator.patterns import Messages, Patterns
+from clusterbench.collectives.topology.graph import Topology
 from clusterbench.collectives.topology.spec import topology_from
 
 MIB = 1 << 20
@@ -70,11 +72,25 @@ def test_messages_of_several_rounds_that_set_out_at_once_share_a_link() -> None:
 
 
 def test_rounds_of_a_pipeline_overlap_unless_it_is_too_long_to_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = schedule(Spec("two-level", (("dims", "2x4"), ("segments", "4"))), ALL_REDUCE)
-    calibrated = Calibrated(SWITCH, timed(MIB))
-    overlapping_s = calibrated.price_s(pipeline, 16 * MIB)
+    """Segments are between racks while others are within them."""
+    racks = topology_from("leaf-spine:racks=2,hosts=4,taper=16")
+    racks = replace(racks, links=replace(racks.links, latency_s=np.zeros(len(racks.links))))
+    found = [Timed(sends, size, round_s(racks, sends, size)) for size in (SHORT_BYTES, MIB) for sends in rounds(racks)]
+    pipeline = schedule(Spec("two-level", (("dims", "4x2"), ("segments", "16"))), ALL_REDUCE)
+    calibrated = Calibrated(racks, PairTimes(tuple(found), 0.0))
+    overlapping_s = calibrated.price_s(pipeline, 64 * MIB)
+    assert overlapping_s == pytest.approx(play(pipeline, racks, 64 * MIB).time_s, rel=0.01)
     monkeypatch.setattr(pair_calibration, "MOST_PLAYED", 0)
-    assert overlapping_s < 0.98 * calibrated.price_s(pipeline, 16 * MIB)
+    assert overlapping_s < 0.9 * calibrated.price_s(pipeline, 64 * MIB)
+
+
+def round_s(machine: Topology, sends: Round, size_bytes: int) -> float:
+    """What a round takes at the rates of a topology."""
+    src, dst = np.array(sends).T
+    ((pattern, units),) = Patterns(machine).priced(
+        [Messages(src, dst, np.zeros_like(src), np.full(len(src), size_bytes))]
+    )
+    return pattern.last(units).bandwidth_s
 
 
 RANK = """
