@@ -30,7 +30,7 @@ BUDGET_S = 0.5
 """Of a round and size, beyond the first call."""
 MOST_IN_A_ROW = 16
 MOST_PLAYED = 1 << 15
-"""Transfers of a schedule that is played message by message, which takes some tenths of a second."""
+"""Transfers of a schedule that is played message by message, which takes about a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)

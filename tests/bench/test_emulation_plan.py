@@ -229,7 +229,7 @@ def test_batches_name_each_interface_once_and_shape_what_has_a_rate() -> None:
         assert sum(line.endswith(" up") for line in lines) == len(ends) + 1
         assert len(batches.shaping(made, node).splitlines()) == len(ends)
         ways = [line for line in lines if line.startswith("route add")]
-        assert all(("rto_min 30s" in way) == bool(made.addresses(node)[0]) for way in ways)
+        assert all((f"rto_min {batches.RESEND_S}s" in way) == bool(made.addresses(node)[0]) for way in ways)
         # Of both ends of its cables each node knows the other's hardware address, and never its own.
         for number, end in ends:
             far = next(at for at, other in enumerate(made.cables[number].ends) if other is not end)

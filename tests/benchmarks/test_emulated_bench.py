@@ -28,9 +28,6 @@ SIZES = {"64K": 1 << 16, "1M": 1 << 20, "4M": 1 << 22}
 PREDICTED = (SIZES["1M"], SIZES["4M"])
 OURS = ("ring:order=topology", "two-level:order=topology", "two-level:order=topology,segments=16",
         "halving-doubling:order=topology", "direct:order=topology", "recursive-doubling:order=topology")  # fmt: skip
-FLOODING = ("recursive-doubling:order=topology",)
-"""Whose predictions are shown and not judged: partners that are ahead send whole vectors into the queues of those that
-are not, where the library lets them (docs/emulating.md)."""
 PLANES = "two planes"
 """In the place of a topology: eight hosts with a card in each of two networks, as `ibnetdiscover` would list them."""
 
@@ -126,11 +123,8 @@ def test_all_reduce_on_an_emulated_network(
         for what, time_s in medians.items()
         if what[1] != "library" and what[2] in PREDICTED
     }
-    judged = {what: error for what, error in found.items() if what[1] not in FLOODING}
-    ERRORS.update({(str(cell), *what): error for what, error in judged.items()})
-    show_line(f"{cell}, predictions of 1 and 4 MiB: {errors_text(judged)}")
-    flooding = {what: error for what, error in found.items() if what[1] in FLOODING}
-    show_line(f"{cell}, not judged, recursive doubling: {errors_text(flooding)}")
+    ERRORS.update({(str(cell), *what): error for what, error in found.items()})
+    show_line(f"{cell}, predictions of 1 and 4 MiB: {errors_text(found)}")
     for size in SIZES.values():
         own = {library.name: medians[library.name, "library", size] for library in libraries}
         ours = {
