@@ -14,7 +14,11 @@ from clusterbench.bench.emulation.shaping import MTU_BYTES, bucket_bytes
 
 PREFIX = "clusterbench-"
 """What the name of every namespace begins with."""
-QUEUE_BYTES = 32 << 20
+BUFFER_BYTES = 32 << 20
+"""Of a connection at each end, from its beginning: as much as hosts on fast networks are set up for
+(https://fasterdata.es.net/host-tuning/linux/). Linux grows a sender's to 4 MiB at most (tcp(7)), and where less than a
+message fits its end enters a queue behind what others have sent meanwhile, though they began later."""
+QUEUE_BYTES = 16 * BUFFER_BYTES
 """Of a link: more than all connections have under way, so that none is dropped, as in a network with flow control."""
 SETTINGS = {
     "net/ipv4/ip_forward": "1",
@@ -25,6 +29,8 @@ SETTINGS = {
     "net/ipv4/tcp_timestamps": "1",
     "net/ipv4/tcp_congestion_control": "reno",
     "net/ipv4/tcp_early_retrans": "0",
+    "net/ipv4/tcp_wmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
+    "net/ipv4/tcp_rmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
 }
 """Of every node, below /proc/sys: what the plan's routes and `shaping` rely on. Every kernel has reno (RFC 5681), which
 keeps a link full that drops nothing; one that paces by its own estimate, as bbr does, leaves a part of it. Nothing is

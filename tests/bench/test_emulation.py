@@ -320,6 +320,30 @@ def test_no_timer_of_tcp_takes_for_lost_what_waits_in_a_long_queue(clean_machine
     assert (code, out.split()) == (0, ["0"] * 4), err
 
 
+UNDER_WAY = """
+import mpi4py; mpi4py.rc.threads = False
+from mpi4py import MPI
+import socket
+comm, message = MPI.COMM_WORLD, bytearray(8 << 20)
+if comm.rank == 0:
+    with socket.create_server(("", 0)) as server:
+        comm.send((socket.gethostname(), server.getsockname()[1]), 3)
+        peer = server.accept()[0]
+        while peer.recv(1 << 20):
+            pass
+elif comm.rank == 3:
+    peer = socket.create_connection(comm.recv(source=0))
+    print(peer.send(message, socket.MSG_DONTWAIT), flush=True)
+"""
+
+
+@pytest.mark.mpi
+def test_a_connection_takes_all_of_a_long_message_at_once(clean_machine: None) -> None:
+    """So that no part of it enters a queue behind messages that others sent later."""
+    code, out, err = ended(emulate("-T", "100", "--", sys.executable, "-c", UNDER_WAY))
+    assert (code, out.split()) == (0, [str(8 << 20)]), err
+
+
 @pytest.mark.mpi
 @pytest.mark.every_mpi
 def test_a_command_that_starts_ranks_itself_is_started_once_and_reaches_all_hosts(clean_machine: None) -> None:
