@@ -20,6 +20,13 @@ BUFFER_BYTES = 32 << 20
 message fits its end enters a queue behind what others have sent meanwhile, though they began later."""
 QUEUE_BYTES = 16 * BUFFER_BYTES
 """Of a link: more than all connections have under way, so that none is dropped, as in a network with flow control."""
+SEGMENTS = 2
+"""Frames that TCP hands to an interface at once. By default it is 64 KiB, which at scaled rates keep a short message to
+another host waiting for tens of milliseconds."""
+OWN_QUEUE_BYTES = 2 * SEGMENTS * MTU_BYTES
+"""Of one connection in the queue of its host's card: two times what TCP hands over, so that connections of a host are
+served in turn, as by a card with a queue for each. By default it is what TCP expects to send in a millisecond, up to
+4 MiB (tcp_limit_output_bytes in Linux' networking/ip-sysctl): one message then goes out before another begins."""
 SETTINGS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "0",
@@ -29,6 +36,7 @@ SETTINGS = {
     "net/ipv4/tcp_timestamps": "1",
     "net/ipv4/tcp_congestion_control": "reno",
     "net/ipv4/tcp_early_retrans": "0",
+    "net/ipv4/tcp_limit_output_bytes": f"{OWN_QUEUE_BYTES}",
     "net/ipv4/tcp_wmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
     "net/ipv4/tcp_rmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
 }
@@ -43,9 +51,6 @@ WISHES = {
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
 """Settings that a kernel may lack."""
-SEGMENTS = 2
-"""Frames that TCP hands to an interface at once. By default it is 64 KiB, which at scaled rates keep a short message to
-another host waiting for tens of milliseconds."""
 NEIGHBOUR = "169.254.0.1"
 FIRST_TABLE = 100
 """Of routes that hold for what one host sends: it and the host's number."""
