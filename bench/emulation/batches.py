@@ -36,7 +36,7 @@ SETTINGS = {
     "net/ipv4/tcp_timestamps": "1",
     "net/ipv4/tcp_congestion_control": "reno",
     "net/ipv4/tcp_early_retrans": "0",
-    "net/ipv4/tcp_limit_output_bytes": f"{OWN_QUEUE_BYTES}",
+    "net/ipv4/tcp_limit_output_bytes": str(OWN_QUEUE_BYTES),
     "net/ipv4/tcp_wmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
     "net/ipv4/tcp_rmem": f"4096 {BUFFER_BYTES} {BUFFER_BYTES}",
 }
