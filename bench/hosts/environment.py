@@ -25,7 +25,7 @@ from clusterbench.bench.hosts import hardware
 from clusterbench.bench.hosts.gpu_state import gpu_conditions
 from clusterbench.bench.hosts.network_cards import interfaces, rdma_ports
 from clusterbench.bench.hosts.recorded_variables import allowed_variables, redact
-from clusterbench.bench.hosts.settings import read_kernel_settings, read_limits
+from clusterbench.bench.hosts.settings import read_kernel_settings, read_limits, read_tcp_settings
 from clusterbench.kernels import device
 
 PACKAGES = (
@@ -78,6 +78,7 @@ def host_setup() -> dict[str, dict[str, Any]]:
         "network": {
             "interfaces": [asdict(card) for card in interfaces()],
             "rdma_ports": [asdict(port) for port in rdma_ports()],
+            "tcp": asdict(read_tcp_settings()),
         },
     }
 

@@ -2,7 +2,7 @@
 
 Read from /proc and /sys, which cost nothing and need no rights; what cannot be read is None or empty, never guessed.
 `root` is where both are looked for. Sources: the kernel's documents admin-guide/pm/cpufreq.rst, admin-guide/mm/,
-admin-guide/sysctl/, admin-guide/kernel-parameters.txt, timers/timekeeping.rst.
+admin-guide/sysctl/, admin-guide/kernel-parameters.txt, networking/ip-sysctl.rst, timers/timekeeping.rst.
 """
 
 from __future__ import annotations
@@ -73,6 +73,19 @@ class KernelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """How connections of this network namespace send."""
+
+    congestion_control: str | None
+    send_buffer_bytes: tuple[int, ...]
+    """Least, first and largest: a message that is longer than the largest is handed over in parts."""
+    receive_buffer_bytes: tuple[int, ...]
+    unsent_at_card_bytes: int | None
+    """What of a connection may wait at its card."""
+    slow_start_after_idle: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What this process may take; `UNLIMITED` where nothing limits it."""
 
@@ -127,6 +140,19 @@ def read_kernel_settings(root: Path = ROOT) -> KernelSettings:
         clock_source=read_text(clock / "current_clocksource"),
         clock_sources=tuple((read_text(clock / "available_clocksource") or "").split()),
         boot_flags=boot_flags(read_text(root / "proc/cmdline") or ""),
+    )
+
+
+def read_tcp_settings(root: Path = ROOT) -> TcpSettings:
+    """The settings of TCP, which hold over IPv6 too."""
+    tcp = root / "proc/sys/net/ipv4"
+    send, receive = (tuple(map(int, (read_text(tcp / name) or "").split())) for name in ("tcp_wmem", "tcp_rmem"))
+    return TcpSettings(
+        congestion_control=read_text(tcp / "tcp_congestion_control"),
+        send_buffer_bytes=send,
+        receive_buffer_bytes=receive,
+        unsent_at_card_bytes=number(read_text(tcp / "tcp_limit_output_bytes")),
+        slow_start_after_idle={"1": True, "0": False}.get(read_text(tcp / "tcp_slow_start_after_idle") or ""),
     )
 
 

@@ -1,9 +1,8 @@
 """Plays a schedule message by message: each sets out when what it waits for is done, and all on their way share
 links.
 
-A message costs its end points (`costs.Costs`), then the latencies of its links, then bytes at its max-min fair rate,
-then its reduction. When messages begin or end, rates are solved anew for those that share links with them, directly or
-through others, and for no others. What happens at one moment is taken together.
+A message costs its end points (`costs.Costs`), then the latencies of its links, then bytes at its max-min fair rate
+(`flows`), then its reduction. What happens at one moment is taken together.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from numba import njit
 
 from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.fair import SAME, pop, push
+from clusterbench.collectives.simulator.fair import pop, push
+from clusterbench.collectives.simulator.flows import begin, end, no_flows, solve
 from clusterbench.collectives.simulator.messages import Messages, Order, messages
 from clusterbench.collectives.simulator.patterns import compacted
 from clusterbench.collectives.simulator.phases import refuse_too_few
@@ -113,25 +113,12 @@ def _play(
 ) -> Any:  # fmt: skip
     """Times (4, messages) when each is ready, begins to flow, has arrived and is done; the link that limited it last
     and how many shared that; and the message that it waited for last, −1 for none."""
-    count, pairs, number = len(pair), len(src), len(capacity)
+    count = len(pair)
     times, cause = np.zeros((4, count)), np.full(count, -1)
     limit, shared = np.full(count, -1), np.zeros(count, np.int64)
-    # One flow a pair at a time. The flows over a link are a list through the places of their routes.
-    after, ahead = np.full(len(links), -1), np.full(len(links), -1)
-    head, sharing = np.full(number, -1), np.zeros(number, np.int64)
-    owner = np.empty(len(links), np.int64)
-    for p in range(pairs):
-        owner[first[p] : first[p + 1]] = p
-    current = np.full(pairs, -1)
-    left, rate, since, ends = np.zeros(pairs), np.zeros(pairs), np.zeros(pairs), np.full(pairs, np.inf)
+    flows = no_flows(first, links, capacity)
     free_s, reducer_s = np.zeros(ranks), np.zeros(ranks)
-    keys, codes, size = np.empty(pairs + count + 64), np.empty(pairs + count + 64, np.int64), 0
-    changed, is_changed, changes = np.empty(number, np.int64), np.zeros(number, np.bool_), 0
-    seen, seen_flow, moment = np.full(number, -1), np.full(pairs, -1), 0
-    some_links, some_flows = np.empty(number, np.int64), np.empty(pairs, np.int64)
-    residual, unserved = np.empty(number), np.empty(number, np.int64)
-    waiting = np.zeros(pairs, np.bool_)
-    share_keys, share_links = np.empty(number + 1), np.empty(number + 1, np.int64)
+    keys, codes, size = np.empty(len(src) + count + 64), np.empty(len(src) + count + 64, np.int64), 0
     ready, readies = np.empty(count, np.int64), 0
     for m in range(count):
         if awaited[m] == 0:
@@ -139,8 +126,7 @@ def _play(
             readies += 1
     now = 0.0
     while readies > 0 or size > 0:
-        # All that happens at this moment.
-        while True:
+        while True:  # all that happens at this moment
             while readies > 0:
                 readies -= 1
                 m = ready[readies]
@@ -159,34 +145,13 @@ def _play(
             if kind == _BEGIN:
                 times[1, m] = at
                 if size_bytes[m] > 0 and first[p + 1] > first[p]:
-                    current[p], left[p], rate[p], since[p], ends[p] = m, size_bytes[m], 0.0, at, np.inf
-                    for hop in range(first[p], first[p + 1]):
-                        link = links[hop]
-                        ahead[hop], after[hop] = -1, head[link]
-                        if head[link] >= 0:
-                            ahead[head[link]] = hop
-                        head[link] = hop
-                        sharing[link] += 1
-                        if not is_changed[link]:
-                            is_changed[link], changed[changes] = True, link
-                            changes += 1
+                    begin(flows, p, m, size_bytes[m], at)
                     continue
             elif kind == _END:
-                if current[p] != m or ends[p] != at:
+                if flows.message[p] != m or flows.ends_s[p] != at:
                     continue  # its rate has changed since
-                current[p] = -1
-                for hop in range(first[p], first[p + 1]):
-                    link = links[hop]
-                    if ahead[hop] >= 0:
-                        after[ahead[hop]] = after[hop]
-                    else:
-                        head[link] = after[hop]
-                    if after[hop] >= 0:
-                        ahead[after[hop]] = ahead[hop]
-                    sharing[link] -= 1
-                    if not is_changed[link]:
-                        is_changed[link], changed[changes] = True, link
-                        changes += 1
+                limit[m], shared[m] = flows.limit[p], flows.shared[p]
+                end(flows, p)
             if kind != _REDUCED:
                 times[2, m] = at
                 if reduction_s[m] > 0:
@@ -200,67 +165,8 @@ def _play(
                     cause[successors[s]] = m
                     ready[readies] = successors[s]
                     readies += 1
-        # Rates of all flows that share links with those that began or ended.
-        moment += 1
-        found, flows = 0, 0
-        for c in range(changes):
-            is_changed[changed[c]] = False
-            if seen[changed[c]] != moment:
-                seen[changed[c]], some_links[found] = moment, changed[c]
-                found += 1
-        changes, looked = 0, 0
-        while looked < found:
-            hop = head[some_links[looked]]
-            looked += 1
-            while hop >= 0:
-                p = owner[hop]
-                if seen_flow[p] != moment:
-                    seen_flow[p], some_flows[flows] = moment, p
-                    flows += 1
-                    for other in range(first[p], first[p + 1]):
-                        if seen[links[other]] != moment:
-                            seen[links[other]], some_links[found] = moment, links[other]
-                            found += 1
-                hop = after[hop]
-        shares = 0
-        for k in range(found):
-            link = some_links[k]
-            residual[link], unserved[link] = capacity[link], sharing[link]
-            if sharing[link] > 0 and capacity[link] < np.inf:
-                shares = push(share_keys, share_links, shares, capacity[link] / sharing[link], link)
-        for k in range(flows):
-            waiting[some_flows[k]] = True
-        while shares > 0:
-            key, link = share_keys[0], share_links[0]
-            shares = pop(share_keys, share_links, shares)
-            if unserved[link] == 0:
-                continue
-            share = max(0.0, residual[link]) / unserved[link]
-            if share > key * (1 + SAME):
-                shares = push(share_keys, share_links, shares, share, link)
-                continue
-            hop = head[link]
-            while hop >= 0:
-                p = owner[hop]
-                if waiting[p]:
-                    waiting[p] = False
-                    for other in range(first[p], first[p + 1]):
-                        residual[links[other]] -= share
-                        unserved[links[other]] -= 1
-                    m = current[p]
-                    limit[m], shared[m] = link, sharing[link]
-                    if abs(share - rate[p]) > SAME * share:
-                        left[p] -= rate[p] * (now - since[p])
-                        rate[p], since[p] = share, now
-                        ends[p] = now + max(0.0, left[p]) / share
-                        keys, codes, size = _pushed(keys, codes, size, ends[p], 3 * m + _END)
-                hop = after[hop]
-        for k in range(flows):  # those that only cross links without a limit
-            p = some_flows[k]
-            if waiting[p]:
-                waiting[p] = False
-                ends[p] = now
-                keys, codes, size = _pushed(keys, codes, size, now, 3 * current[p] + _END)
+        for p in solve(flows, now):
+            keys, codes, size = _pushed(keys, codes, size, flows.ends_s[p], 3 * flows.message[p] + _END)
         if size > 0:
             now = max(now, keys[0])
     return times, limit, shared, cause

@@ -117,6 +117,8 @@ def _value(key: str, value: Any) -> str:
             return units.time(float(value))
         return f"{value:g}" if isinstance(value, float) else str(value)
     if isinstance(value, list | tuple):
+        if key.endswith("_bytes"):
+            return ", ".join(_value(key, part) for part in value)
         return _ranges(value) or ", ".join(str(part) for part in value)
     return str(value)
 

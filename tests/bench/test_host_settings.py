@@ -16,6 +16,7 @@ from clusterbench.bench.hosts.network_cards import interfaces, rdma_ports
 from clusterbench.bench.hosts.settings import (
     BOOT_FLAGS,
     UNLIMITED,
+    TcpSettings,
     boot_flags,
     nodes_of,
     numa_nodes,
@@ -24,6 +25,7 @@ from clusterbench.bench.hosts.settings import (
     read_kernel_settings,
     read_limits,
     read_memory_settings,
+    read_tcp_settings,
 )
 
 CPUS = "sys/devices/system/cpu"
@@ -113,12 +115,24 @@ def test_the_limits_of_this_process_are_read(text: str, limit: int | str, tmp_pa
     assert (found.open_files, found.processes) == (1024, 96365)
 
 
+def test_the_settings_of_tcp_are_read(tmp_path: Path) -> None:
+    tcp = "proc/sys/net/ipv4/tcp_"
+    buffers = {f"{tcp}wmem": "4096\t16384\t4194304", f"{tcp}rmem": "4096\t131072\t33554432"}
+    others = {f"{tcp}congestion_control": "bbr", f"{tcp}limit_output_bytes": 36000, f"{tcp}slow_start_after_idle": 0}
+    write(tmp_path, {**buffers, **others})
+    found = read_tcp_settings(tmp_path)
+    assert (found.send_buffer_bytes[-1], found.receive_buffer_bytes[-1]) == (4 << 20, 32 << 20)
+    assert (found.congestion_control, found.unsent_at_card_bytes) == ("bbr", 36000)
+    assert found.slow_start_after_idle is False
+
+
 def test_what_is_not_there_is_none_and_never_guessed(tmp_path: Path) -> None:
     cpu, memory = read_cpu_settings(tmp_path), read_memory_settings(tmp_path)
     assert (cpu.governor, cpu.boost, cpu.smt, cpu.max_mhz, cpu.mitigations) == (None, None, None, None, {})
     assert (memory.transparent_hugepages, memory.numa_balancing, memory.swap_bytes) == (None, None, None)
     assert read_kernel_settings(tmp_path).clock_source is None
     assert read_limits(tmp_path).locked_memory_bytes is None
+    assert read_tcp_settings(tmp_path) == TcpSettings(None, (), (), None, None)
     assert read_counters(tmp_path) == Counters()
     assert cpu_quota(tmp_path) == CpuQuota(None, None)
     assert (numa_nodes(tmp_path), interfaces(tmp_path), rdma_ports(tmp_path)) == ({}, (), ())

@@ -337,7 +337,12 @@ def test_sixteen_algorithms_and_the_library_look_different() -> None:
 
 
 def test_unknown_parts_of_an_environment_are_shown_too() -> None:
-    environment = {"weather": {"sky": {"colour": "grey"}}, "loose": 3, "cpu": {"affinity": [0, 1, 2, 5], "boost": True}}
+    environment = {
+        "weather": {"sky": {"colour": "grey"}},
+        "loose": 3,
+        "cpu": {"affinity": [0, 1, 2, 5], "boost": True},
+        "network": {"tcp": {"send_buffer_bytes": [4096, 16384, 4194304]}},
+    }
     cards = {
         card.title: dict(card.entries)
         for card in machine.cards(Run(run_id="r", started_at="", environment=environment))
@@ -345,6 +350,7 @@ def test_unknown_parts_of_an_environment_are_shown_too() -> None:
     assert cards["Weather"] == {"sky colour": "grey"}
     assert cards["Other"] == {"loose": "3"}
     assert cards["Processor"] == {"affinity": "0-2, 5", "boost": "yes"}
+    assert cards["Network"] == {"tcp send buffer": "4 KiB, 16 KiB, 4 MiB"}
     assert cards["GPUs"] == {"present": "none"}
 
 
