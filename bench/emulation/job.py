@@ -139,7 +139,7 @@ def _run_command(asked: Emulation, folder: Path, show: Callable[[str], None]) ->
     line = list(asked.command) if asked.once else _line_of_ranks(asked, folder)
     # mpiexec runs on the host of rank 0, as on a cluster, whose network its messages to the others take.
     enter = [str(folder / entering.ENTER), hosts[0]]
-    variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts))
+    variables = mpi_variables(asked.family, len(set(hosts)) < len(hosts), asked.plan.rails)
     settings = [f"{name}={value}" for name, value in variables.items() if name not in os.environ]
     shorten_slices()
     path = f"PATH={os.environ.get('PATH', '')}:/usr/sbin:/sbin"

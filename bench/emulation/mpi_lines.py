@@ -1,7 +1,8 @@
 """Command lines that start one MPI's ranks on emulated hosts, over TCP and nothing else, as the ranks are placed.
 
 Sources of the options: Hydra's `mpiexec --help` (MPICH 5.0), Intel MPI Developer Reference 2021 ("Hydra options",
-"Communication fabrics control"), mpirun(1) of Open MPI 5.0, UCX's documentation of UCX_TLS, fi_tcp(7).
+"Communication fabrics control"), mpirun(1) of Open MPI 5.0, UCX's documentation of UCX_TLS and UCX_MAX_EAGER_RAILS,
+fi_tcp(7).
 """
 
 from __future__ import annotations
@@ -60,11 +61,14 @@ def _joined(parts: Sequence[Sequence[str]]) -> list[str]:
     return [word for part in parts for word in (":", *part)][1:]
 
 
-def mpi_variables(family: str, several: bool) -> Mapping[str, str]:
-    """Variables of the library by which it takes TCP, and inside a host with `several` ranks its shared memory."""
+def mpi_variables(family: str, several: bool, rails: int) -> Mapping[str, str]:
+    """Variables of the library by which it takes TCP, all rails of a host, and inside a host with `several` ranks its
+    shared memory."""
     if family == "mpich":
+        # By default UCX sends what is not announced, here up to 256 or 512 KiB, over one rail.
+        striping = {"UCX_MAX_EAGER_RAILS": str(rails), "UCX_MAX_RNDV_RAILS": str(rails)} if rails > 1 else {}
         # Shared memory inside a host is MPICH's own, whatever UCX or libfabric may use.
-        return {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"}
+        return {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp", **striping}
     if family == "impi":
         return {"I_MPI_FABRICS": "shm:ofi" if several else "ofi", "FI_PROVIDER": "tcp", "I_MPI_PIN": "0"}
     return {}

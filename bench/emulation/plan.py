@@ -100,6 +100,14 @@ class Plan:
         """Those of a host, rail by rail."""
         return [end.address for _, end in self.interfaces(host)]
 
+    @property
+    def rails(self) -> int:
+        """The most interfaces of a host; 1 where some lead to other hosts, as they are then no rails but ways."""
+        hosts = range(len(self.hosts))
+        if any(all(end.node in hosts for end in cable.ends) for cable in self.cables):
+            return 1
+        return max(len(self.addresses(host)) for host in hosts)
+
     def next_cable(self, node: int, sender: int, address: str) -> int | None:
         """Over which cable a node sends on what a host has sent to an address; None where it has no way."""
         return self.exceptions[node].get((sender, address), self.routes[node].get(address))

@@ -30,7 +30,7 @@ from clusterbench.bench.measuring.collective_request import (
 )
 from clusterbench.bench.measuring.collective_schedules import Schedules, call_for
 from clusterbench.bench.measuring.expectations import Asked, Expectations, expectations, machine_of
-from clusterbench.bench.measuring.pair_calibration import LEAST_BYTES, PairTimes, long_messages, time_pairs
+from clusterbench.bench.measuring.pair_calibration import PairTimes, long_messages, time_pairs
 from clusterbench.bench.measuring.sampling import Block, Samples, in_pieces, sample, timer_overhead_s, with_samples
 from clusterbench.bench.measuring.shared_calls import SharedCalls
 from clusterbench.bench.worlds.memory import refuse_too_large
@@ -188,7 +188,7 @@ class CollectiveRuns:
         machine = alike(lambda: machine_of(self.request))
         patterns = Patterns(machine)
         sent = (long_messages(schedule, size, patterns) for (_, size), schedule in made.items())
-        return time_pairs(self.world, self.native, machine, set().union(*sent) or {(LEAST_BYTES, True)})
+        return time_pairs(self.world, self.native, machine, set().union(*sent))
 
     def _refuse_uncountable(self) -> None:
         if any(is_library(spec) for spec in self.request.algorithms):

@@ -15,15 +15,18 @@ from math import log2
 from clusterbench.bench.worlds.world import World, agreed
 from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.events import play
-from clusterbench.collectives.simulator.pair_fit import Fitted, Round, Timed, fitted, is_exchange, rounds
+from clusterbench.collectives.simulator.pair_fit import Fitted, Timed, Turns, fitted, partners_in, rounds
+from clusterbench.collectives.simulator.partners import Partners
 from clusterbench.collectives.simulator.patterns import Patterns
 from clusterbench.collectives.simulator.phases import Plan, plan
 from clusterbench.collectives.topology.graph import Topology
-from clusterbench.collectives.transports.link import exchange, reduce_s_per_byte
+from clusterbench.collectives.transports.link import exchanges, reduce_s_per_byte
 from clusterbench.collectives.transports.native import NativeMpi
 
+Sent = tuple[int, Partners]
+"""Bytes of the messages of a round, and with whom its ranks exchange them."""
 SHORT_BYTES = 8
-LEAST_BYTES, MOST_BYTES = 1 << 16, 1 << 22
+LEAST_BYTES, MOST_BYTES = 1 << 13, 1 << 22
 """Of long messages: powers of 2."""
 SAMPLES = 3
 BUDGET_S = 0.5
@@ -40,17 +43,17 @@ class PairTimes:
     rounds: tuple[Timed, ...]
     gamma_s_per_byte: float
 
-    def fits(self, topology: Topology) -> dict[tuple[int, bool], Fitted]:
-        """The topology as it explains short messages and those of a size, by the sizes of long ones and whether
-        messages go both ways."""
-        keys = {(one.size_bytes, one.both_ways) for one in self.rounds if one.size_bytes != SHORT_BYTES}
+    def fits(self, topology: Topology) -> dict[Sent, Fitted]:
+        """The topology as it explains short messages and those of a size, by the sizes of long ones and the partners
+        that they go to."""
+        keys = {(one.size_bytes, one.partners) for one in self.rounds if one.size_bytes != SHORT_BYTES}
         return {
-            (size, both): fitted(
+            (size, partners): fitted(
                 topology,
-                [one for one in self.rounds if one.both_ways == both and one.size_bytes in (SHORT_BYTES, size)],
+                [one for one in self.rounds if one.partners == partners and one.size_bytes in (SHORT_BYTES, size)],
                 self.gamma_s_per_byte,
             )
-            for size, both in sorted(keys)
+            for size, partners in sorted(keys)
         }
 
 
@@ -67,9 +70,7 @@ class Calibrated:
         plans = {key: plan(patterns, schedule, matrix) for key, patterns in self._patterns.items()}
         steps_s = {key: of.steps_s(size_bytes) for key, of in plans.items()}
         sent = next(iter(plans.values())).messages_at(size_bytes, matrix)
-        by_rounds_s = sum(
-            steps_s[self._nearest(message, both)][number] for number, (message, both) in enumerate(sent) if message
-        )
+        by_rounds_s = sum(steps_s[self._nearest(*one)][number] for number, one in enumerate(sent) if one[0])
         key = self._longest(sent)
         return by_rounds_s * self._overlap(plans[key], self.fits[key], size_bytes, matrix)
 
@@ -88,49 +89,54 @@ class Calibrated:
             return 1.0
         return play(made, fit.rates, size_bytes, fit.busy, matrix).time_s / by_rounds_s
 
-    def _longest(self, sent: Collection[tuple[int, bool]]) -> tuple[int, bool]:
+    def _longest(self, sent: Collection[Sent]) -> Sent:
         """The fit for the longest of messages."""
-        return self._nearest(*max(sent, default=(LEAST_BYTES, True)))
+        return self._nearest(*max(sent, default=(LEAST_BYTES, Partners.SAME)))
 
-    def _nearest(self, message: int, both_ways: bool) -> tuple[int, bool]:
-        there = [key for key in self.fits if key[1] == both_ways] or list(self.fits)
+    def _nearest(self, message: int, partners: Partners) -> Sent:
+        there = [key for key in self.fits if key[1] == partners] or list(self.fits)
         return min(there, key=lambda key: abs(log2(key[0]) - log2(max(1, message))))
 
 
-def long_messages(schedule: Schedule, size_bytes: int, patterns: Patterns) -> set[tuple[int, bool]]:
-    """What a schedule sends in its rounds: sizes of long messages, powers of 2, and whether they go both ways."""
+def long_messages(schedule: Schedule, size_bytes: int, patterns: Patterns) -> set[Sent]:
+    """What a schedule sends in its rounds: sizes of long messages, powers of 2, and with which partners."""
     sent = plan(patterns, schedule).messages_at(size_bytes) if not schedule.collective.uneven else []
     return {
-        (int(min(max(1 << round(log2(message)), LEAST_BYTES), MOST_BYTES)), both) for message, both in sent if message
+        (int(min(max(1 << round(log2(message)), LEAST_BYTES), MOST_BYTES)), partners)
+        for message, partners in sent
+        if message
     }
 
 
-def time_pairs(world: World, mpi: NativeMpi, topology: Topology, wanted: Collection[tuple[int, bool]]) -> PairTimes:
-    """Time rounds of short messages, and of those of sizes that go both ways or not; all ranks call it together.
+def time_pairs(world: World, mpi: NativeMpi, topology: Topology, wanted: Collection[Sent]) -> PairTimes:
+    """Time rounds of short messages, and of those of sizes with some partners; all ranks call it together.
 
-    Where ranks are too few for one way, both ways stand for it. Raises `MpiError`.
+    Where ranks are too few for that, exchanges stand for it, and for schedules that send nothing. Raises `MpiError`.
     """
-    found: list[Round] = agreed(world, lambda: rounds(topology))
-    one_way = any(not is_exchange(sends) for sends in found)
-    keys = {(size, both or not one_way) for size, both in wanted}
-    keys |= {(SHORT_BYTES, both) for _, both in keys}
+    found: list[Turns] = agreed(world, lambda: rounds(topology))
+    there = {partners_in(turns) for turns in found}
+    keys = {(size, of if of in there else Partners.SAME) for size, of in wanted or {(LEAST_BYTES, Partners.SAME)}}
+    keys |= {(SHORT_BYTES, of) for _, of in keys}
     timed = []
-    for size_bytes, both in sorted(keys):
-        for sends in found:
-            if is_exchange(sends) == both:
+    for size_bytes, of in sorted(keys):
+        for turns in found:
+            if partners_in(turns) == of:
                 world.begin(f"timing pairs with {size_bytes} bytes")
-                timed.append(Timed(sends, size_bytes, _round_s(world, mpi, sends, size_bytes)))
+                timed.append(Timed(turns, size_bytes, _round_s(world, mpi, turns, size_bytes)))
     return PairTimes(tuple(timed), reduce_s_per_byte(mpi))
 
 
-def _round_s(world: World, mpi: NativeMpi, sends: Round, size_bytes: int) -> float:
-    """Seconds of the slowest message, the mean of several in a row; the first call of a size only warms up."""
-    to = next((dst for src, dst in sends if src == world.rank), -1)
-    source = next((src for src, dst in sends if dst == world.rank), -1)
-    call = exchange(mpi, to, source, size_bytes)
+def _round_s(world: World, mpi: NativeMpi, turns: Turns, size_bytes: int) -> float:
+    """Seconds of a round on the slowest rank, the mean of several in a row; the first call of a size only warms up."""
+    mine = [
+        ([dst for src, dst in sends if src == world.rank], [src for src, dst in sends if dst == world.rank])
+        for sends in turns
+    ]
+    call = exchanges(mpi, mine, size_bytes)
     first_s = float(call.time(1, 1)[0][0])
-    if first_s > BUDGET_S:
-        return float(call.time(1, 1)[0][0])
-    in_a_row = int(min(max(BUDGET_S / SAMPLES / max(first_s, 1e-9), 1), MOST_IN_A_ROW))
+    budget_s = BUDGET_S * len(turns)
+    if first_s > budget_s:
+        return float(call.time(1, 1)[0][0]) / len(turns)
+    in_a_row = int(min(max(budget_s / SAMPLES / max(first_s, 1e-9), 1), MOST_IN_A_ROW // len(turns)))
     seconds = call.time(SAMPLES, in_a_row)[0]
-    return float(sorted(seconds)[SAMPLES // 2])
+    return float(sorted(seconds)[SAMPLES // 2]) / len(turns)

@@ -2,9 +2,10 @@
 
 Pairs are of one kind where their data cross as many links and the narrowest of these has the same rate. In a round all
 ranks that find a partner of one kind send a message and receive one at once, so that links which they share are as full
-as in a collective, and ranks that share cores take them from each other as there. They exchange with the partner, or
-pass on along cycles, to one and from another, which for some libraries is another thing. The slowest message of a
-round takes
+as in a collective, and ranks that share cores take them from each other as there. They exchange with one partner and
+another in turns, as a rank waits in a collective for one that has waited for others; or with three at once; or they
+pass on along cycles, to one and from another: for some libraries these are other things. The slowest message of a round
+takes
 
     t = α + hops · λ + bytes · u · x,
 
@@ -12,6 +13,9 @@ where u is the time a byte that the link which limits it would take at its decla
 and an x for each class of links, those of one rate at hosts or between switches, are fitted to all rounds by least
 squares of relative errors, none below 0 (C. L. Lawson and R. J. Hanson, "Solving Least Squares Problems", 1974,
 chapter 23). Declared rates say which link limits a round and how many share it; what it carries is measured.
+
+Where the routes of a topology are searched for and several rails are equally good, all messages are taken to go by the
+first: which rails a message takes is the library's choice, and one that uses them all makes the first as fast as all.
 """
 
 from __future__ import annotations
@@ -25,27 +29,31 @@ import numpy as np
 from clusterbench.collectives.schedule import Ints
 from clusterbench.collectives.simulator.costs import Costs
 from clusterbench.collectives.simulator.fair import drain_each
+from clusterbench.collectives.simulator.partners import Partners, partners_of
 from clusterbench.collectives.topology.graph import Links, Topology
+from clusterbench.collectives.topology.routing import SearchRouter
 
 MOST_KINDS = 6
 """Of pairs, those of the most ranks first."""
 Pairs = tuple[tuple[int, int], ...]
 Round = tuple[tuple[int, int], ...]
 """Who sends to whom at once."""
+Turns = tuple[Round, ...]
+"""Rounds that follow one another, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A round, the bytes of each of its messages, and how long the slowest took."""
+    """Rounds in turns, the bytes of each of their messages, and how long a round took in the mean."""
 
-    sends: Round
+    turns: Turns
     size_bytes: int
     time_s: float
 
     @property
-    def both_ways(self) -> bool:
-        """Whether each message has one that goes the other way."""
-        return is_exchange(self.sends)
+    def partners(self) -> Partners:
+        """Those of a rank in a round."""
+        return partners_in(self.turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,13 +81,14 @@ class Fitted:
         return f"α = {self.alpha_s * 1e6:.0f} µs{hop}, {carried} of the rates of links"
 
 
-def is_exchange(sends: Round) -> bool:
-    """Whether each message of a round has one that goes the other way."""
-    return all((dst, src) in set(sends) for src, dst in sends)
+def partners_in(turns: Turns) -> Partners:
+    """Those of a rank in rounds that are alike."""
+    return partners_of(*np.array(turns[0], np.int64).T)
 
 
-def rounds(topology: Topology) -> list[Round]:
-    """Of each kind two rounds in which pairs exchange, with other partners, and one along cycles of both."""
+def rounds(topology: Topology) -> list[Turns]:
+    """Of each kind two rounds in which pairs exchange, with other partners, in turns; these and one more at once; and
+    one along the cycles of the two."""
     count = len(topology.ranks)
     src, dst = (index.ravel() for index in np.meshgrid(np.arange(count), np.arange(count), indexing="ij"))
     routes = topology.routes(src, dst)
@@ -91,13 +100,15 @@ def rounds(topology: Topology) -> list[Round]:
     partners: dict[tuple[float, float], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for one, other in zip(*np.nonzero(crossed), strict=True):
         partners[crossed[one, other], narrowest[one, other]][int(one)].append(int(other))
-    found: list[Round] = []
+    found: list[Turns] = []
     for kind in sorted(partners, key=lambda kind: (-len(partners[kind]), kind))[:MOST_KINDS]:
         first = _matched(partners[kind], ())
         second = _matched(partners[kind], first)
-        found += [tuple(sorted((*pairs, *((b, a) for a, b in pairs)))) for pairs in (first, second)]
-        found.append(_along_cycles(first, second))
-    return list(dict.fromkeys(sends for sends in found if sends))
+        third = _matched(partners[kind], (*first, *second))
+        exchanges = [tuple(sorted((*pairs, *((b, a) for a, b in pairs)))) for pairs in (first, second, third) if pairs]
+        at_once = tuple(sorted(pair for sends in exchanges for pair in sends))
+        found += [tuple(exchanges[:2]), (at_once,), (_along_cycles(first, second),)]
+    return list(dict.fromkeys(turns for turns in found if turns and turns[0]))
 
 
 def _matched(partners: dict[int, list[int]], taken: Pairs) -> Pairs:
@@ -135,15 +146,20 @@ def fitted(topology: Topology, timed: Sequence[Timed], gamma_s_per_byte: float =
     """
     from scipy.optimize import nnls
 
+    if isinstance(topology.router, SearchRouter):
+        topology = replace(topology, router=topology.router.by_first_rail(topology.ranks))
     classes, number = _classes(topology)
     matrix, known_s = np.zeros((len(timed), 2 + classes)), np.zeros(len(timed))
     for row, one in enumerate(timed):
-        last = _last(topology, one)
-        matrix[row, :2] = 1.0, last.hops
-        if last.link >= 0:
-            matrix[row, 2 + number[last.link]] = last.bytes_s
-        # Latencies that links have already, as those of a host that is late, are known and not fitted.
-        known_s[row] = last.latency_s
+        for sends in one.turns:
+            last = _last(topology, sends, one.size_bytes)
+            matrix[row, :2] += 1.0, last.hops
+            if last.link >= 0:
+                matrix[row, 2 + number[last.link]] += last.bytes_s
+            # Latencies that links have already, as those of a host that is late, are known and not fitted.
+            known_s[row] += last.latency_s
+        matrix[row] /= len(one.turns)
+        known_s[row] /= len(one.turns)
     times = np.array([one.time_s for one in timed])
     solution, _ = nnls(matrix / times[:, None], 1 - known_s / times)
     slower = solution[2:]
@@ -193,11 +209,11 @@ class _Last:
     """That limits it; −1 where none does."""
 
 
-def _last(topology: Topology, one: Timed) -> _Last:
-    routes = topology.routes(*np.array(one.sends, np.int64).T)
+def _last(topology: Topology, sends: Round, message_bytes: int) -> _Last:
+    routes = topology.routes(*np.array(sends, np.int64).T)
     links = topology.links
     hops, latency_s = routes.sums(np.isfinite(links.bandwidth).astype(np.float64)), routes.sums(links.latency_s)
-    size_bytes = np.full(len(routes), float(one.size_bytes))
+    size_bytes = np.full(len(routes), float(message_bytes))
     bytes_s, link, _ = drain_each(np.array([0, len(routes)]), routes.offsets, routes.links, links.bandwidth, size_bytes)
     last = int((latency_s + bytes_s).argmax())
     return _Last(float(hops[last]), float(latency_s[last]), float(bytes_s[last]), int(link[last]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from clusterbench.collectives.schedule import Ints, Schedule
 from clusterbench.collectives.simulator.costs import Costs
+from clusterbench.collectives.simulator.partners import Partners, partners_of
 from clusterbench.collectives.simulator.patterns import Messages, Pattern, Patterns
 from clusterbench.collectives.simulator.prediction import Prediction
 from clusterbench.collectives.simulator.transfers import ELEMENT_BYTES, longest, sizes
@@ -110,17 +111,16 @@ class Plan:
             found.append(step.times * (last.latency_s + last.bandwidth_s + reduction_s))
         return found
 
-    def messages_at(self, size_bytes: int, matrix: Ints | None = None) -> list[tuple[int, bool]]:
+    def messages_at(self, size_bytes: int, matrix: Ints | None = None) -> list[tuple[int, Partners]]:
         """Of each pattern, in the order of the schedule, bytes of its longest message, 0 where it sends nothing, and
-        whether most messages have one that goes the other way."""
+        with whom ranks exchange."""
         chunk_bytes, ranks = self._chunk_bytes(size_bytes), self.schedule.ranks
         found = []
         for one in _rounds(self.schedule, self.patterns, matrix, self.element_bytes):
             sent = one.messages
-            pairs, number = np.unique(sent.src * ranks + sent.dst, return_inverse=True)  # between two it goes as one
-            back = np.isin(pairs % ranks * ranks + pairs // ranks, pairs)
+            _, number = np.unique(sent.src * ranks + sent.dst, return_inverse=True)  # between two it goes as one
             longest_chunks = int(np.bincount(number, sent.size).max(initial=0))
-            found.append((longest_chunks * chunk_bytes, bool(2 * back.sum() > len(pairs))))
+            found.append((longest_chunks * chunk_bytes, partners_of(sent.src, sent.dst)))
         return found
 
     def _chunk_bytes(self, size_bytes: int) -> int:

@@ -9,6 +9,7 @@ another for another choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class SearchRouter:
         self._names = names
         self._seed = seed
         self._vertices = len(kinds)
+        self._first_rail = np.zeros(len(kinds), np.bool_)
         cost = np.rint((links.latency_s + MESSAGE_BYTES / links.bandwidth) * PICOSECONDS)
         # Of a link of infinite bandwidth and no latency as well: zero stands for "no link" in a sparse matrix, and
         # round trips that cost nothing would make ways without end.
@@ -76,10 +78,17 @@ class SearchRouter:
                 raise self._no_way(int(src[flows[cut[0]]]), int(dst[flows[cut[0]]]))
             lengths[flows], links = _walk(
                 src[flows], dst[flows], choice[flows], row, distance, self._first, self._out, self._to, self._cost,
-                self._seed,
+                self._seed, self._first_rail,
             )  # fmt: skip
             found.append(links)
         return _in_order(order, lengths, np.concatenate(found) if found else np.zeros(0, np.int64))
+
+    def by_first_rail(self, vertices: Ints) -> SearchRouter:
+        """One that draws no link out of these vertices, but takes the first of those that cost the same."""
+        other = copy(self)
+        other._first_rail = self._first_rail.copy()
+        other._first_rail[vertices] = True
+        return other
 
     def _no_way(self, src: int, dst: int) -> TopologyError:
         named = [self._names[v] if self._names else f"vertex {v}" for v in (src, dst)]
@@ -110,7 +119,7 @@ def draw(src: int, dst: int, at: int, seed: int) -> Any:
 @njit(cache=True)
 def _walk(
     src: Ints, dst: Ints, choice: Ints, row: Ints, distance: Floats, first: Ints, out: Ints, to: Ints, cost: Floats,
-    seed: int,
+    seed: int, first_rail: NDArray[np.bool_],
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """From each source along links that bring it nearer by what they cost: lengths, and the links one route behind
     the other."""
@@ -126,7 +135,8 @@ def _walk(
                     ways += 1
             chosen = 0
             if ways > 1:
-                chosen = (draw(src[flow], dst[flow], at, seed) + choice[flow]) % ways
+                drawn = 0 if first_rail[at] else draw(src[flow], dst[flow], at, seed)
+                chosen = (drawn + choice[flow]) % ways
             for k in range(first[at], first[at + 1]):
                 if distance[row[flow], at] == distance[row[flow], to[out[k]]] + cost[out[k]]:
                     if chosen == 0:

@@ -6,6 +6,7 @@ gives α and β, and two messages at once what they cost each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,26 @@ def exchange(mpi: NativeMpi, to: int, source: int, size_bytes: int) -> PreparedC
 
     It travels in the pieces in which schedules' messages do. All ranks time the call together.
     """
-    sides = [(op, peer) for op, peer in ((RECV, source), (SEND, to)) if peer >= 0]
+    return exchanges(
+        mpi, [([peer for peer in (to,) if peer >= 0], [peer for peer in (source,) if peer >= 0])], size_bytes
+    )
+
+
+def exchanges(mpi: NativeMpi, rounds: Sequence[tuple[Sequence[int], Sequence[int]]], size_bytes: int) -> PreparedCall:
+    """Rounds, each begun when this rank has ended the one before: a message to each of some ranks at once, while one
+    comes from each of others, or the same. As `exchange` otherwise."""
     steps: list[Step] = []
-    for op, peer in sides:
-        piece = piece_bytes(size_bytes, int(mpi.longest_bytes[peer]))
-        for byte in range(0, size_bytes, piece):
-            steps.append(_message(op, peer, min(piece, size_bytes - byte), len(steps), byte))
-    return _prepared(mpi, [*steps, *map(_wait, reversed(range(len(steps))))], size_bytes)
+    for to, sources in rounds:
+        messages: list[Step] = []
+        for op, peers in ((RECV, sources), (SEND, to)):
+            for number, peer in enumerate(peers):
+                piece = piece_bytes(size_bytes, int(mpi.longest_bytes[peer]))
+                for byte in range(0, size_bytes, piece):
+                    length = min(piece, size_bytes - byte)
+                    messages.append(_message(op, peer, length, len(messages), number * size_bytes + byte))
+        steps += [*messages, *map(_wait, reversed(range(len(messages))))]
+    at_once = max((len(peers) for sides in rounds for peers in sides), default=0)
+    return _prepared(mpi, steps, size_bytes * max(1, at_once))
 
 
 def reduce_s_per_byte(mpi: NativeMpi) -> float:

@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 from called import clusterbench
+from two_planes import two_planes
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.emulation import batches, job, network, runtime
-from clusterbench.bench.emulation.mpi_lines import mpi_line
+from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, outline, plan
 from clusterbench.bench.launching.launch import LaunchError, launcher
 from clusterbench.collectives.topology.spec import topology_from
@@ -116,6 +117,17 @@ def test_each_mpi_starts_its_ranks_where_they_are_placed() -> None:
     assert openmpi[openmpi.index("btl") + 1] == "tcp,self,sm"
     with pytest.raises(LaunchError, match="no MPI that is known"):
         mpi_line("mpiexec", "unknown", "/r", hosts, ["a"])
+
+
+def test_mpich_is_told_of_all_rails_of_a_host(tmp_path: Path) -> None:
+    """Where hosts are each other's neighbours they have ways and no rails."""
+    planes = str(two_planes(tmp_path / "planes.txt", 4))
+    rails = [plan(outline(topology_from(text)), 1e-3).rails for text in (planes, RACKS, "torus:dims=3x3")]
+    assert rails == [2, 1, 1]
+    assert mpi_variables("mpich", False, 2)["UCX_MAX_EAGER_RAILS"] == "2"
+    assert not any(
+        "RAILS" in name for family in ("mpich", "impi", "openmpi") for name in mpi_variables(family, True, 1)
+    )
 
 
 def test_missing_tools_and_rights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

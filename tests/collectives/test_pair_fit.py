@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from two_planes import two_planes
 
 from clusterbench.collectives.algorithm import Call, Spec
 from clusterbench.collectives.collective import COLLECTIVES
 from clusterbench.collectives.discovery import schedule
 from clusterbench.collectives.simulator.costs import Costs
-from clusterbench.collectives.simulator.pair_fit import Round, Timed, fitted, is_exchange, rounds
+from clusterbench.collectives.simulator.pair_fit import Timed, Turns, fitted, partners_in, rounds
+from clusterbench.collectives.simulator.partners import Partners, partners_of
 from clusterbench.collectives.simulator.patterns import Messages, Patterns
 from clusterbench.collectives.simulator.phases import plan, price
 from clusterbench.collectives.topology.graph import Topology, topology
@@ -30,13 +33,12 @@ def real(declared: Topology, at_hosts: float, between: float, hop_s: float) -> T
     return replace(declared, links=replace(links, bandwidth=rate, latency_s=np.full(len(links), hop_s)))
 
 
-def taken_s(machine: Topology, sends: Round, size_bytes: int, costs: Costs) -> float:
-    """What a round takes there, by the simulator."""
-    src, dst = np.array(sends).T
-    messages = Messages(src, dst, np.zeros_like(src), np.full(len(src), size_bytes))
-    ((pattern, units),) = Patterns(machine, costs).priced([messages])
-    last = pattern.last(units)
-    return last.latency_s + last.bandwidth_s
+def taken_s(machine: Topology, turns: Turns, size_bytes: int, costs: Costs) -> float:
+    """What a round takes there in the mean, by the simulator."""
+    several = [np.array(sends).T for sends in turns]
+    messages = [Messages(a, b, np.zeros_like(a), np.full(len(a), size_bytes)) for a, b in several]
+    lasts = [pattern.last(units) for pattern, units in Patterns(machine, costs).priced(messages)]
+    return float(np.mean([last.latency_s + last.bandwidth_s for last in lasts]))
 
 
 def without_latencies(text: str) -> Topology:
@@ -72,7 +74,7 @@ def test_latencies_that_are_known_are_kept_and_not_fitted() -> None:
 
 
 @pytest.mark.parametrize("text", ["single-switch:nodes=7", RACKS, MIXED, "torus:dims=3x3", "fat-tree:nodes=8,taper=2"])
-def test_each_rank_of_a_round_sends_once_and_receives_once_and_every_kind_has_a_round(text: str) -> None:
+def test_ranks_of_a_round_send_as_often_as_they_receive_and_every_kind_has_a_round(text: str) -> None:
     declared = topology_from(text)
     ranks = np.arange(len(declared.ranks))
     lengths = {}
@@ -81,13 +83,48 @@ def test_each_rank_of_a_round_sends_once_and_receives_once_and_every_kind_has_a_
             lengths[int(a), int(b)] = int(declared.routes(a, b).lengths[0])
     found = rounds(declared)
     assert len(set(found)) == len(found)
-    for sends in found:
-        senders, receivers = ([pair[end] for pair in sends] for end in (0, 1))
-        assert len(set(senders)) == len(sends) == len(set(receivers))
-        assert set(senders) == set(receivers)
-        assert len({lengths[pair] for pair in sends}) == 1
-    assert {lengths[sends[0]] for sends in found if is_exchange(sends)} == set(lengths.values())
-    assert not all(is_exchange(sends) for sends in found)
+    for turns in found:
+        assert len({partners_of(*np.array(sends).T) for sends in turns}) == 1
+        for sends in turns:
+            assert len(set(sends)) == len(sends)
+            sent, received = (np.bincount([pair[end] for pair in sends], minlength=len(ranks)) for end in (0, 1))
+            assert (sent == received).all()
+            assert (sent.max() == 1) == (partners_in(turns) is not Partners.SEVERAL)
+            assert len({lengths[pair] for pair in sends}) == 1
+    assert {partners_in(turns) for turns in found} == set(Partners)
+    exchanges = [turns for turns in found if partners_in(turns) is Partners.SAME]
+    assert {lengths[turns[0][0]] for turns in exchanges} == set(lengths.values())
+    assert all(len(turns) == 1 or not set(turns[0]) & set(turns[1]) for turns in exchanges)
+
+
+def test_a_library_that_uses_all_rails_makes_the_first_as_fast_as_all(tmp_path: Path) -> None:
+    """And messages to several ranks are not taken to share twice as many rails as there are."""
+    declared = topology_from(str(two_planes(tmp_path / "planes.txt", 8)))
+    declared = replace(declared, links=replace(declared.links, latency_s=np.zeros(len(declared.links))))
+    rail = float(declared.links.bandwidth[np.isfinite(declared.links.bandwidth)].min())
+    timed = [
+        Timed(turns, size, 1e-6 + size / (2 * rail))
+        for turns in rounds(declared)
+        for size in (8, 1 << 20)
+        if partners_in(turns) is Partners.SAME
+    ]
+    found = fitted(declared, timed)
+    assert max(found.shares) == pytest.approx(2.0)
+    to_all = schedule(Spec("direct"), Call(COLLECTIVES["all_gather"], 8, -1))
+    expected_s = 1e-6 + 7 * (1 << 20) / (2 * rail)
+    assert price(to_all, found.topology, 8 << 20).time_s == pytest.approx(expected_s, rel=1e-3)
+
+
+def test_partners_are_those_of_most_messages_of_a_round() -> None:
+    def of(*pairs: tuple[int, int]) -> Partners:
+        return partners_of(*np.array(pairs).T)
+
+    assert of((0, 1), (1, 0)) is Partners.SAME
+    assert of((0, 1), (0, 1), (1, 0), (2, 3)) is Partners.SAME  # the first is one message in two parts
+    assert of((0, 1), (1, 2), (2, 0)) is Partners.OTHERS
+    assert of((0, 1)) is Partners.OTHERS
+    assert of((0, 1), (0, 2), (1, 0), (2, 0)) is of((1, 0), (2, 0)) is Partners.SEVERAL
+    assert partners_of(np.zeros(0, np.int64), np.zeros(0, np.int64)) is Partners.SAME
 
 
 def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
@@ -96,7 +133,7 @@ def test_links_that_limit_no_round_have_the_mean_share_of_the_others() -> None:
         name="line", kinds=[1, 3, 3, 1], names=["a", "s", "t", "b"], ranks=[0, 3],
         links=links_of([0, 1, 2, 3, 2, 1], [1, 2, 3, 2, 1, 0], [1e6, 9e6, 1e6, 1e6, 9e6, 1e6]),
     )  # fmt: skip
-    found = fitted(machine, [Timed(((0, 1), (1, 0)), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
+    found = fitted(machine, [Timed((((0, 1), (1, 0)),), size, 1e-3 + size / 0.8e6) for size in (4096, 1 << 20)])
     assert found.shares == pytest.approx((0.8,))
     assert found.topology.links.bandwidth == pytest.approx(machine.links.bandwidth * 0.8)
 
@@ -108,6 +145,6 @@ def test_the_steps_of_a_plan_add_up_to_its_time_and_messages_are_what_goes_betwe
     of = plan(patterns, made)
     assert sum(of.steps_s(1 << 20)) == pytest.approx(of.at(1 << 20).time_s)
     halves = [1 << 19, 1 << 18, 1 << 17, 1 << 17, 1 << 18, 1 << 19]
-    assert of.messages_at(1 << 20) == [(half, True) for half in halves]
+    assert of.messages_at(1 << 20) == [(half, Partners.SAME) for half in halves]
     ring = plan(patterns, schedule(Spec("ring"), Call(COLLECTIVES["all_reduce"], 8, -1)))
-    assert set(ring.messages_at(1 << 20)) == {(1 << 17, False)}
+    assert set(ring.messages_at(1 << 20)) == {(1 << 17, Partners.OTHERS)}
