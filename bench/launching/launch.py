@@ -308,7 +308,10 @@ def _collect(
             continue
         lines.append(line)
         if on_line is not None:
-            on_line(line.rstrip("\n"))
+            try:
+                on_line(line.rstrip("\n"))
+            except BrokenPipeError:  # nobody reads on, as behind `| head`: what is being measured still ends
+                on_line = None
 
 
 def _pass_on(line: str) -> None:

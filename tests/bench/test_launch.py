@@ -148,6 +148,18 @@ def test_ranks_are_started_and_their_lines_come_as_they_are_printed() -> None:
     assert sorted(lines) == ["of 3"] * 3
 
 
+def test_what_runs_ends_though_nobody_reads_its_lines() -> None:
+    """More of them than a pipe holds."""
+
+    def closed(_: str) -> None:
+        raise BrokenPipeError
+
+    code = "print('a line of some length\\n' * 20_000)"
+    done = launch.run_group([sys.executable, "-c", code], timeout_s=60, on_line=closed)
+    assert (done.exit_code, done.timed_out) == (0, False)
+    assert done.stdout.count("a line of some length") == 20_000
+
+
 @pytest.mark.mpi
 def test_the_ranks_exit_code_comes_through() -> None:
     assert launch.run_mpiexec(2, [sys.executable, "-c", "raise SystemExit(2)"], timeout_s=60, quiet=True).exit_code == 2
