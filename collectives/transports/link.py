@@ -43,9 +43,7 @@ def exchange(mpi: NativeMpi, to: int, source: int, size_bytes: int) -> PreparedC
 
     It travels in the pieces in which schedules' messages do. All ranks time the call together.
     """
-    return exchanges(
-        mpi, [([peer for peer in (to,) if peer >= 0], [peer for peer in (source,) if peer >= 0])], size_bytes
-    )
+    return exchanges(mpi, [([to] * (to >= 0), [source] * (source >= 0))], size_bytes)
 
 
 def exchanges(mpi: NativeMpi, rounds: Sequence[tuple[Sequence[int], Sequence[int]]], size_bytes: int) -> PreparedCall:
