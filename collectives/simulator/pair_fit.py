@@ -146,8 +146,7 @@ def fitted(topology: Topology, timed: Sequence[Timed], gamma_s_per_byte: float =
     """
     from scipy.optimize import nnls
 
-    if isinstance(topology.router, SearchRouter):
-        topology = replace(topology, router=topology.router.by_first_rail(topology.ranks))
+    topology = _by_first_rail(topology)
     classes, number = _classes(topology)
     matrix, known_s = np.zeros((len(timed), 2 + classes)), np.zeros(len(timed))
     for row, one in enumerate(timed):
@@ -182,6 +181,16 @@ def fitted(topology: Topology, timed: Sequence[Timed], gamma_s_per_byte: float =
         rates=without,
         busy=Costs(overhead_s=float(solution[:2] @ matrix[:, :2].mean(axis=0)), gamma_s_per_byte=gamma_s_per_byte),
     )
+
+
+def _by_first_rail(topology: Topology) -> Topology:
+    """With the first of equally good rails for all messages; hosts that are linked to each other have ways and no
+    rails, which the network chooses."""
+    src, dst = topology.hosts[topology.links.src], topology.hosts[topology.links.dst]
+    neighbours = bool(((src >= 0) & (dst >= 0) & (src != dst)).any())
+    if neighbours or not isinstance(topology.router, SearchRouter):
+        return topology
+    return replace(topology, router=topology.router.by_first_rail(topology.ranks))
 
 
 def _classes(topology: Topology) -> tuple[int, Ints]:

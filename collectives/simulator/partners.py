@@ -22,7 +22,8 @@ class Partners(IntEnum):
 
 
 def partners_of(src: Ints, dst: Ints) -> Partners:
-    """Those of most messages of a round, given their ranks; what goes from one to another in parts is one message."""
+    """`SEVERAL` where any rank of a round has several, and otherwise those of most messages, given their ranks; what
+    goes from one to another in parts is one message."""
     if not len(src):
         return Partners.SAME
     ranks = int(max(src.max(), dst.max())) + 1

@@ -140,7 +140,8 @@ def test_all_reduce_on_an_emulated_network(
             time_s, algorithm = ours[library.name]
             show_line(
                 f"{cell}, {size} B, {library.name}: {algorithm} {time_s * 1e3:.1f} ms, {bounds[size] / time_s:.2f} of "
-                f"the bound; its own {own[library.name] * 1e3:.1f} ms; {best / time_s:.2f} times as fast as the best"
+                f"the bound; its own {own[library.name] * 1e3:.1f} ms, {bounds[size] / own[library.name]:.2f}; "
+                f"{best / time_s:.2f} times as fast as the best"
             )
         fastest = min(time_s for time_s, _ in ours.values())
         if size == SIZES["4M"]:

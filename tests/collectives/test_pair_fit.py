@@ -115,6 +115,14 @@ def test_a_library_that_uses_all_rails_makes_the_first_as_fast_as_all(tmp_path: 
     assert price(to_all, found.topology, 8 << 20).time_s == pytest.approx(expected_s, rel=1e-3)
 
 
+def test_hosts_that_are_linked_to_each_other_have_no_rails_and_routes_are_kept() -> None:
+    """A square of hosts, with two equally good ways between those across."""
+    links = links_of([0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3], [1e6] * 8)
+    square = topology(name="square", kinds=[1] * 4, names=list("abcd"), hosts=range(4), links=links)
+    timed = [Timed(turns, size, 1e-3 + size / 1e6) for turns in rounds(square) for size in (8, 1 << 20)]
+    assert fitted(square, timed).topology.router is square.router
+
+
 def test_partners_are_those_of_most_messages_of_a_round() -> None:
     def of(*pairs: tuple[int, int]) -> Partners:
         return partners_of(*np.array(pairs).T)
