@@ -14,7 +14,8 @@ from pathlib import Path
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.emulation import entering, network, runtime
-from clusterbench.bench.emulation.batches import namespace, namespaces
+from clusterbench.bench.emulation.batches import namespaces
+from clusterbench.bench.emulation.cleaning import clean, cleaned_if_killed
 from clusterbench.bench.emulation.late import end_relays, refuse_ended, start_relays
 from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, Plan
@@ -73,43 +74,29 @@ def find_mpi() -> tuple[str, str]:
 def run(asked: Emulation, say: Callable[[str], None], show: Callable[[str], None]) -> int:
     """Build the network, run COMMAND across its hosts, and remove all again: the exit code.
 
-    `say` is told what is done and `show` each line that COMMAND prints. What an earlier emulation has left that was
-    killed is removed first. Raises `EmulationError` and `LaunchError`.
+    `say` is told what is done and `show` each line that COMMAND prints. Where this process is killed, another one
+    removes what it leaves; where that one was killed too, the next call does so first. Raises `EmulationError` and
+    `LaunchError`.
     """
     network.refuse_unable()
     with terminated_as_interrupt(), runtime.sole() as folder:
         clean(folder, say)
         relays: list[subprocess.Popen[bytes]] = []
-        try:
-            runtime.write_record(record_of(asked), folder)
-            inodes = network.make(asked.plan, network.run)
-            runtime.write_record(record_of(asked, inodes), folder)
-            entering.write_scripts(asked.plan, folder)
-            relays += start_relays(asked.plan)
-            code = _run_command(asked, folder, show)
-            refuse_ended(asked.plan, relays)
-            return code
-        finally:
-            with _undisturbed():
-                end_relays(relays)
-                network.remove(namespaces(asked.plan), network.run)
-                runtime.forget(folder)
-
-
-def clean(folder: Path, say: Callable[[str], None], runner: network.Runner = network.run) -> None:
-    """Remove what a killed emulation has left. Raises `EmulationError` where names are in use that it has not made."""
-    left = runtime.read_record(folder)
-    if left is not None:
-        removed = network.remove(left.namespaces, runner)
-        runtime.forget(folder)
-        if removed:
-            say(f"removed {len(removed)} network namespaces that process {left.pid} had left")
-    names = network.in_use(runner)
-    if names:
-        raise EmulationError(
-            f"the network namespace {names[0]} is there and no emulation has recorded it; expected none that begins "
-            f"with {namespace('')}: `ip netns delete {names[0]}` removes it"
-        )
+        with cleaned_if_killed(folder):
+            try:
+                runtime.write_record(record_of(asked), folder)
+                inodes = network.make(asked.plan, network.run)
+                runtime.write_record(record_of(asked, inodes), folder)
+                entering.write_scripts(asked.plan, folder)
+                relays += start_relays(asked.plan)
+                code = _run_command(asked, folder, show)
+                refuse_ended(asked.plan, relays)
+                return code
+            finally:
+                with _undisturbed():
+                    end_relays(relays)
+                    network.remove(namespaces(asked.plan), network.run)
+                    runtime.forget(folder)
 
 
 def record_of(asked: Emulation, inodes: dict[str, int] | None = None) -> runtime.Record:

@@ -27,6 +27,7 @@ from clusterbench.bench.emulation.batches import (
     shaping,
 )
 from clusterbench.bench.emulation.plan import EmulationError, Plan
+from clusterbench.bench.emulation.runtime import runs
 
 Runner = Callable[[Sequence[str], str], str]
 """Runs a command with a text on its standard input: what it prints. Raises `EmulationError` where it fails."""
@@ -150,6 +151,5 @@ def _signalled(pid: int, number: int) -> bool:
     """Whether the process was there, and runs still."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+        return runs(pid)
     return False

@@ -2,8 +2,9 @@
 
 There is one emulation a machine at a time, as a second would take the cores that the first counts on. It holds a lock,
 which the kernel lets go when it ends, however it ends; so a record that is found under the lock is of one that was
-killed. A process finds itself in the emulation if its network namespace is one of the record's hosts: nothing is handed
-down to COMMAND, neither by options nor by variables.
+killed, and a lock that is held when the record's process has ended, by one that cleans. A process finds itself in the
+emulation if its network namespace is one of the record's hosts: nothing is handed down to COMMAND, neither by options
+nor by variables.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from clusterbench.bench.emulation.plan import EmulationError
@@ -24,6 +26,8 @@ FOLDER = Path("/run/clusterbench")
 _LOCK, _RECORD = "emulation.lock", "emulation.json"
 _OWN_NETWORK = Path("/proc/self/ns/net")
 VERSION = 1
+CLEANING_S = 30.0
+"""For what is left of a killed emulation to be removed by another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +58,44 @@ class Record:
 
 @contextmanager
 def sole(folder: Path = FOLDER) -> Iterator[Path]:
-    """Be the only emulation here: the folder. Raises `EmulationError` where there is one already, or no right."""
+    """Be the only emulation here, and wait for one that cleans: the folder.
+
+    Raises `EmulationError` where there is an emulation already, or no right.
+    """
     try:
         folder.mkdir(mode=0o755, exist_ok=True)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise EmulationError(f"{folder}: {error.strerror}; expected a folder that can be written") from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        until = monotonic() + CLEANING_S
+        while not _locked(lock):
             by = read_record(folder)
-            who = f"process {by.pid} emulates {by.topology[:80]}" if by else "another process begins to emulate"
-            raise EmulationError(f"{who} on this machine; expected one emulation at a time") from None
+            if monotonic() > until or (by is not None and runs(by.pid)):
+                who = f"process {by.pid} emulates {by.topology[:80]}" if by else "another process begins to emulate"
+                raise EmulationError(f"{who} on this machine; expected one emulation at a time")
+            sleep(0.05)
         yield folder
     finally:
         os.close(lock)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there that has not ended: one that its parent has not waited for yet has."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_record(record: Record, folder: Path = FOLDER) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from called import clusterbench
 from two_planes import two_planes
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.emulation import batches, job, network, runtime
+from clusterbench.bench.emulation import batches, cleaning, network, runtime
 from clusterbench.bench.emulation.mpi_lines import mpi_line, mpi_variables
 from clusterbench.bench.emulation.plan import EmulationError, outline, plan
 from clusterbench.bench.launching.launch import LaunchError, launcher
@@ -78,10 +79,10 @@ def test_what_cannot_be_removed_is_said_and_the_rest_is_removed() -> None:
 def test_what_a_killed_emulation_has_left_is_removed_once_it_is_recorded(tmp_path: Path) -> None:
     machine, said = Machine("theirs", *batches.namespaces(PLAN)), []
     with pytest.raises(EmulationError, match="clusterbench-h0 is there and no emulation has recorded it"):
-        job.clean(tmp_path, said.append, machine)
+        cleaning.clean(tmp_path, said.append, machine)
     runtime.write_record(RECORD, tmp_path)
     assert runtime.read_record(tmp_path) == RECORD
-    job.clean(tmp_path, said.append, machine)
+    cleaning.clean(tmp_path, said.append, machine)
     assert machine.names == ["theirs"]
     assert said == ["removed 7 network namespaces that process 1 had left"]
     assert list(tmp_path.iterdir()) == []
@@ -94,6 +95,27 @@ def test_one_emulation_at_a_time(tmp_path: Path) -> None:
             pass
     with runtime.sole(tmp_path):
         pass
+
+
+def test_one_that_begins_while_what_is_left_is_removed_waits(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    runtime.write_record(replace(RECORD, pid=gone.pid), tmp_path)
+    removing, done = threading.Event(), threading.Event()
+
+    def remove() -> None:
+        with runtime.sole(tmp_path):
+            removing.set()
+            time.sleep(0.3)
+            runtime.forget(tmp_path)
+            done.set()
+
+    other = threading.Thread(target=remove)
+    other.start()
+    removing.wait()
+    with runtime.sole(tmp_path):
+        assert done.is_set()
+    other.join()
 
 
 def test_a_process_is_a_rank_of_an_emulation_by_its_network_namespace_only(tmp_path: Path) -> None:
@@ -250,7 +272,24 @@ def test_nothing_is_left_after_an_interrupt(number: signal.Signals, clean_machin
 
 
 @pytest.mark.mpi
-def test_the_next_call_removes_what_a_killed_one_has_left_and_nothing_else(clean_machine: None) -> None:
+def test_what_a_killed_one_leaves_is_removed_at_once_and_nothing_else(clean_machine: None) -> None:
+    network.run(["ip", "netns", "add", "probe-of-clusterbench"])
+    try:
+        before = seen()
+        process = emulate("--", "sleep", "654321")
+        wait_until_started(process)
+        process.kill()
+        _, _, err = ended(process)  # with the last process that could write on its standard error
+        assert f"removed 7 network namespaces that process {process.pid} had left" in err
+        assert seen() == before
+        assert [path.name for path in runtime.FOLDER.iterdir()] == ["emulation.lock"]
+        assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
+    finally:
+        network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
+
+
+@pytest.mark.mpi
+def test_the_next_call_removes_what_a_killed_one_has_left_whose_cleaner_was_killed(clean_machine: None) -> None:
     network.run(["ip", "netns", "add", "probe-of-clusterbench"])
     try:
         before = seen()
@@ -259,6 +298,8 @@ def test_the_next_call_removes_what_a_killed_one_has_left_and_nothing_else(clean
         # A second one meanwhile is refused, and spoils nothing.
         code, _, err = ended(emulate("--", "true"))
         assert (code, f"process {process.pid} emulates" in err) == (exit_codes.USAGE, True)
+        (cleaner,) = (one for one in psutil.Process(process.pid).children() if cleaning.__name__ in _words(one))
+        cleaner.kill()
         process.kill()
         process.communicate()
         assert batches.PREFIX in seen()[0]
