@@ -129,10 +129,14 @@ def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None or text in ("N/A", "-", "–")
 
 
+SAID_BY = "clusterbench:"
+"""What the lines begin with that this suite itself says."""
+
+
 def note(message: str) -> None:
     """Say something to the person who waits, on standard error and only from the process that speaks."""
     if speaks():
-        sys.stderr.write(f"clusterbench: {message}\n")
+        sys.stderr.write(f"{SAID_BY} {message}\n")
         sys.stderr.flush()
 
 

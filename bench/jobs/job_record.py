@@ -20,8 +20,8 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.hosts.environment import command_line
-from clusterbench.bench.launching.launch import Finished
-from clusterbench.bench.output import note, shows_progress
+from clusterbench.bench.launching.launch import Finished, pass_on
+from clusterbench.bench.output import SAID_BY, note, shows_progress
 from clusterbench.bench.tables.summary import print_summary
 from clusterbench.bench.worlds.time_account import JOB, Spent, process_age_s, together, with_time
 from clusterbench.results.journal import (
@@ -94,6 +94,8 @@ class JobRecord:
     outcomes: list[Outcome] = field(default_factory=list)
     counted: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """Of each journal the rows counted so far, and the offset up to which."""
+    noted: set[str] = field(default_factory=set)
+    """What its parts have noted so far."""
     journal: Journal | None = None
     """The job's own, from `keep` on; its `run` is what holds, whether or not it could be written."""
 
@@ -164,6 +166,14 @@ class JobRecord:
         self.outcomes.append(outcome)
         if outcome.failure:
             note(outcome.failure)
+
+    def pass_on(self, line: str) -> None:
+        """Show what a part says on standard error; a note that one part after the other makes, once."""
+        if line.startswith(SAID_BY):
+            if line in self.noted:
+                return
+            self.noted.add(line)
+        pass_on(line)
 
     def write(self, running: bool = False) -> bool:
         """Write how the run stands into its journal, so that whatever reads it next knows; whether it could be written.
@@ -340,6 +350,6 @@ def judged(part: str, done: Finished, timeout_s: float) -> Outcome:
         why += f" (exit code {done.exit_code})"
     # Launchers rule off what they say by lines of dashes.
     said = [line.strip() for line in done.stderr.splitlines() if any(letter.isalpha() for letter in line)]
-    own = [line for line in said if line.startswith(("clusterbench:", "Error:"))]
+    own = [line for line in said if line.startswith((SAID_BY, "Error:"))]
     last = (own or said or [""])[-1]
     return Outcome(code, f"{part}: {why}" + (f": {last}" if last else ""), done.wall_s)

@@ -84,7 +84,7 @@ class MainJob:
         for dtype in plan.dtypes:
             args += ["--dtype", dtype]
         counter = self.record.counter("kernels", step)
-        done = run_group(python(args), timeout_s=plan.timeout_s, on_wait=counter)
+        done = run_group(python(args), timeout_s=plan.timeout_s, on_wait=counter, on_error_line=self.record.pass_on)
         passed_on(done)
         return judged("kernels", done, plan.timeout_s)
 

@@ -192,6 +192,12 @@ class Finished:
     """From its start to the end of all its processes."""
 
 
+def pass_on(line: str) -> None:
+    """Show a line that a started command wrote on standard error."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def run_mpiexec(
     ranks: int,
     args: Sequence[str],
@@ -227,11 +233,13 @@ def run_group(
     quiet: bool = False,
     give_up: Callable[[], bool] | None = None,
     takes: Callable[[str], bool] | None = None,
+    on_error_line: Callable[[str], None] = pass_on,
 ) -> Finished:
     """`run_mpiexec` for any command line: a process group of its own, stopped as a whole.
 
     `give_up` is asked as often as `on_wait` is called, and where it says so all is stopped as at the time-out. `takes`
-    is given the lines of standard error first; one that it takes is neither kept nor shown.
+    is given the lines of standard error first; one that it takes is neither kept nor shown. `on_error_line` shows the
+    others.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LEAKS)}
     began_s = monotonic()
@@ -251,7 +259,7 @@ def run_group(
     lines: tuple[list[str], list[str]] = ([], [])
     readers = [
         threading.Thread(target=_collect, args=(process.stdout, lines[0], on_line), daemon=True),
-        threading.Thread(target=_collect, args=(process.stderr, lines[1], _pass_on, takes), daemon=True),
+        threading.Thread(target=_collect, args=(process.stderr, lines[1], on_error_line, takes), daemon=True),
     ]
     with terminated_as_interrupt():
         try:
@@ -312,11 +320,6 @@ def _collect(
                 on_line(line.rstrip("\n"))
             except BrokenPipeError:  # nobody reads on, as behind `| head`: what is being measured still ends
                 on_line = None
-
-
-def _pass_on(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def stop_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> None:

@@ -19,7 +19,7 @@ from clusterbench.bench.emulation.machine import environment as emulation_enviro
 from clusterbench.bench.emulation.machine import marked
 from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.judge import exit_code
-from clusterbench.bench.output import note, progress
+from clusterbench.bench.output import SAID_BY, note, progress
 from clusterbench.bench.worlds.host_differences import host_differences
 from clusterbench.bench.worlds.host_watch import start_watcher
 from clusterbench.bench.worlds.page_folders import page_folder_elsewhere
@@ -216,7 +216,7 @@ def _abort(error: Exception) -> NoReturn:
 
     world = MPI.COMM_WORLD
     code = getattr(error, "exit_code", None)
-    message = f"clusterbench: rank {world.rank}: {error or type(error).__name__}\n"
+    message = f"{SAID_BY} rank {world.rank}: {error or type(error).__name__}\n"
     if code is None:
         code, message = exit_codes.FAILED, message + "".join(traceback.format_exception(error))
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.launching.launch import Finished, run_group
+from clusterbench.bench.launching.launch import Finished, pass_on, run_group
 from clusterbench.bench.launching.process_ends import ProcessEnds
 from clusterbench.bench.worlds.host_watch import GONE, MARK, is_amiss, look, status_of
 from clusterbench.bench.worlds.page_folders import page_folder
@@ -64,19 +64,30 @@ class Supervised:
 
 
 def supervise(
-    command: Sequence[str], *, timeout_s: float, silence_s: float, on_wait: Callable[[], None] | None = None
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    silence_s: float,
+    on_wait: Callable[[], None] | None = None,
+    on_error_line: Callable[[str], None] = pass_on,
 ) -> Supervised:
     """Run a command line that starts ranks of `clusterbench`, and end all of it where nothing goes on in one of them.
 
     `silence_s` is for how long nothing may go on (0: for ever), `timeout_s` how long it may take in all. The ranks get
-    `--status-pages`, and a `--timeout` of their own that ends them later than this does. `on_wait` as in `run_group`.
+    `--status-pages`, and a `--timeout` of their own that ends them later than this does. `on_wait` and `on_error_line`
+    as in `run_group`.
     """
     with page_folder() as folder, ProcessEnds() as ends:
         watch = _Watch(folder, ends, silence_s, monotonic() + timeout_s, f"not done after {timeout_s:g} s")
         own_s = silence_s + ELSEWHERE_S if silence_s else 0.0
         asked = ["--status-pages", str(folder), "--silence", f"{silence_s:g}", "--timeout", f"{own_s:g}"]
         finished = run_group(
-            [*command, *asked], timeout_s=math.inf, on_wait=on_wait, give_up=watch.give_up, takes=watch.takes
+            [*command, *asked],
+            timeout_s=math.inf,
+            on_wait=on_wait,
+            give_up=watch.give_up,
+            takes=watch.takes,
+            on_error_line=on_error_line,
         )
         fault = watch.fault
         if fault is None and finished.exit_code != exit_codes.GOOD:

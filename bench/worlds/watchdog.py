@@ -21,6 +21,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.output import SAID_BY
 from clusterbench.bench.worlds.status_page import StatusPage
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Watchdog:
             self.page.fail(message)
         try:
             if says:
-                sys.stderr.write(f"clusterbench: rank {self._rank}: {message}\n")
+                sys.stderr.write(f"{SAID_BY} rank {self._rank}: {message}\n")
                 sys.stderr.flush()
             self.whole.acquire()  # and never released
             self.last_words(message, code)

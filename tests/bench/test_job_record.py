@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from clusterbench.bench.jobs import job_record
 from clusterbench.bench.jobs.job_record import JobRecord, Outcome
+from clusterbench.bench.jobs.world_runs import Part, measure_world
 from clusterbench.results.journal import Journal, JournalWriteError, read_journal
 from clusterbench.results.record import Run
 
@@ -56,3 +58,21 @@ def test_journals_of_a_part_are_not_those_of_another_whose_name_begins_alike(rec
     for part in ("a", "a", "a-b", "a.2x"):
         Journal.create(record.journals, Run(run_id="r", started_at=job_record.now_iso()), part).close()
     assert [path.name for path in record.journals_of("a")] == ["r.a.jsonl", "r.a.2.jsonl"]
+
+
+def test_what_every_part_notes_is_shown_once_and_what_libraries_say_each_time(
+    record: JobRecord, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; sys.stderr.write('clusterbench: cores are shared\\nlibrary: warning\\n'); sys.exit(2)"
+
+    def measure(title: str) -> Outcome:
+        part = Part(title, title, (), resumes=False)
+        command = [sys.executable, "-c", code]
+        return measure_world(record, part, lambda _: command, timeout_s=60, silence_s=0, step=lambda *_: None)
+
+    outcomes = [measure("first"), measure("second")]
+    shown = capfd.readouterr().err.splitlines()
+    assert (shown.count("clusterbench: cores are shared"), shown.count("library: warning")) == (1, 2)
+    assert [outcome.failure for outcome in outcomes] == [
+        f"{title}: refused its input: clusterbench: cores are shared" for title in ("first", "second")
+    ]
