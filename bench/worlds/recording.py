@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Any, NoReturn
@@ -37,6 +37,8 @@ Step = Callable[[str, int], None]
 Measure = Callable[[str, str, Finished, Step], Iterator[Measurement]]
 """From a run id, the device, what takes each row and what is told of each step, to the rows; see `CollectiveRuns.run`.
 """
+Show = Callable[[Run, str, list[Measurement]], None]
+"""Shows the rows of a run on a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def recorded(
     seed: int,
     steps: int,
     measure: Measure,
-    show: Callable[[Run, str, list[Measurement]], None],
+    show: Show,
     skipped: list[str],
 ) -> int:
     """Measure on all ranks; rank 0 writes every row to the journal at once, shows all of them at the end, and stores.
@@ -120,75 +122,100 @@ def recorded(
     Where the watchdog ends the run, the journal is closed and what there is shown all the same.
     """
     world.begin("opening the journal")
-    device = agreed(world, lambda: cpu().name)
+    rows = _Rows(world, watchdog, part, show, agreed(world, lambda: cpu().name))
     hosts = host_differences(world)
-    journal: Journal | None = None
-
-    def start() -> str:
-        nonlocal journal
-        if keeping.store:
-            _load(keeping.store, None)
-        journal = Journal.create(keeping.folder, _new_run(world, keeping.run_id, seed, hosts), keeping.part or part)
-        return journal.run.run_id
-
-    run_id = agreed(world, start)
-    rows: list[Measurement] = []
-    bar = ExitStack()
-
-    def last_words(message: str, code: int) -> None:  # on the watchdog's thread, while the main one stands still
-        bar.close()
-        if journal:
-            journal.finish(code, [f"{part}: {message}"])
-            show(journal.run, device, rows)
-
-    def close(code: int, said: list[str]) -> None:
-        bar.close()
-        with watchdog.whole:
-            watchdog.last_words = silent
-            if journal:
-                part_name = journal.path.stem.removeprefix(f"{journal.run.run_id}.")
-                journal.run = with_time(journal.run, part_name, world.account.spent())
-                journal.finish(code, said)
-
-    def finished(row: Measurement, seconds: NDArray[float64]) -> None:
-        world.page.end_row()
-        if world.emulation:
-            row = marked(world.emulation, row)
-        with watchdog.whole:
-            rows.append(row)  # shown even where it cannot be written
-            if journal:
-                journal.append(row, seconds)
+    run_id = agreed(world, lambda: rows.open(keeping, seed, hosts))
+    watchdog.last_words = rows.last_words
+    shown = rows.bar.enter_context(progress(part, steps))
 
     def step(text: str, done: int) -> None:
         watchdog.feed(text)
         shown(text, done)
 
-    watchdog.last_words = last_words
-    shown = bar.enter_context(progress(part, steps))
     median_ranks(MIN_SAMPLES_CI95)  # imports what the first row would import
     world.account.ready()
     try:
-        for _ in measure(run_id, device, finished, step):
+        for _ in measure(run_id, rows.device, rows.add, step):
             pass
-        code: int = world.comm.bcast(exit_code(rows, strict=keeping.strict))
-        close(code, skipped)
+        code: int = world.comm.bcast(exit_code(rows.measured, strict=keeping.strict))
+        rows.close(code, skipped)
     except BaseException as error:
-        with suppress(JournalWriteError):  # the first error is the one to tell
-            close(exit_codes.FAILED, [f"{part}: {str(error) or type(error).__name__}"])
-        if journal:
-            with suppress(Exception):
-                show(journal.run, device, rows)
+        rows.fail(error)
         raise
-    if journal:
-        show(journal.run, device, rows)
-        if keeping.store:
-            watchdog.feed("loading the store")
-            _load(keeping.store, journal.path)
+    rows.show()
+    if keeping.store and rows.journal:
+        watchdog.feed("loading the store")
+        _load(keeping.store, rows.journal.path)
     return code
 
 
+@dataclass(slots=True)
+class _Rows:
+    """What is measured, on its way into the journal, which rank 0 alone has, and to whoever reads it."""
+
+    world: World
+    watchdog: Watchdog
+    part: str
+    shown: Show
+    device: str
+    journal: Journal | None = None
+    measured: list[Measurement] = field(default_factory=list)
+    bar: ExitStack = field(default_factory=ExitStack)
+    """Of progress, to be gone before anything is shown."""
+
+    def open(self, keeping: Keeping, seed: int, hosts: dict[str, Any]) -> str:
+        """Open the store, so that a wrong URL costs nothing, and the journal: the id of the run."""
+        if keeping.store:
+            _load(keeping.store, None)
+        run = _new_run(self.world, keeping.run_id, seed, hosts)
+        self.journal = Journal.create(keeping.folder, run, keeping.part or self.part)
+        return run.run_id
+
+    def add(self, row: Measurement, seconds: NDArray[float64]) -> None:
+        """One more row, and its samples."""
+        self.world.page.end_row()
+        if self.world.emulation:
+            row = marked(self.world.emulation, row)
+        with self.watchdog.whole:
+            self.measured.append(row)  # shown even where it cannot be written
+            if self.journal:
+                self.journal.append(row, seconds)
+
+    def close(self, code: int, said: list[str]) -> None:
+        """The run has ended by itself."""
+        self.bar.close()
+        with self.watchdog.whole:
+            self.watchdog.last_words = silent
+            if self.journal:
+                part = self.journal.path.stem.removeprefix(f"{self.journal.run.run_id}.")
+                self.journal.run = with_time(self.journal.run, part, self.world.account.spent())
+                self.journal.finish(code, said)
+
+    def fail(self, error: BaseException) -> None:
+        """The run has ended by an error, which is the one to tell, whatever else fails now."""
+        with suppress(JournalWriteError):
+            self.close(exit_codes.FAILED, [self._said(str(error) or type(error).__name__)])
+        with suppress(Exception):
+            self.show()
+
+    def last_words(self, message: str, code: int) -> None:
+        """The run is ended: on the watchdog's thread, while the main one stands still."""
+        self.bar.close()
+        if self.journal:
+            self.journal.finish(code, [self._said(message)])
+        self.show()
+
+    def show(self) -> None:
+        """Show what there is."""
+        if self.journal:
+            self.shown(self.journal.run, self.device, self.measured)
+
+    def _said(self, why: str) -> str:
+        return f"{self.part}: {why}"
+
+
 def _load(url: str, journal: Path | None) -> None:
-    """Load a journal into a store; None only opens it, so that a wrong URL costs nothing."""
+    """Load a journal into a store; None only opens it."""
     from clusterbench.results.store import Store
 
     with Store.open(url, writable=True) as store:
