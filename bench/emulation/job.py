@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from clusterbench.bench import exit_codes
@@ -79,13 +80,14 @@ def run(asked: Emulation, say: Callable[[str], None], show: Callable[[str], None
     `LaunchError`.
     """
     network.refuse_unable()
-    with terminated_as_interrupt(), runtime.sole() as folder:
+    with terminated_as_interrupt(), runtime.sole() as (folder, lock):
         clean(folder, say)
         relays: list[subprocess.Popen[bytes]] = []
         with cleaned_if_killed(folder):
             try:
                 runtime.write_record(record_of(asked), folder)
-                inodes = network.make(asked.plan, network.run)
+                # What is killed half way through lets go of the lock when nothing more is made.
+                inodes = network.make(asked.plan, partial(network.run, keeps=(lock,)))
                 runtime.write_record(record_of(asked, inodes), folder)
                 entering.write_scripts(asked.plan, folder)
                 relays += start_relays(asked.plan)

@@ -38,6 +38,8 @@ TOOLS = {"ip": "iproute2", "tc": "iproute2", "unshare": "util-linux", "mount": "
 """What is needed, and Debian's package of each; iproute2's tc is in iproute-tc on Fedora and its like."""
 _RIGHTS = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
 """capability.h: for links, and for namespaces and mounts."""
+MOST_ROUNDS = 10
+"""Of ending processes, each those that the ones before had started meanwhile."""
 GRACE_S = 3.0
 """For what still runs in a namespace to end once it is asked to."""
 
@@ -62,11 +64,13 @@ def _found(tool: str) -> str | None:
     return shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin")
 
 
-def run(command: Sequence[str], text: str = "") -> str:
-    """The `Runner` of this machine."""
+def run(command: Sequence[str], text: str = "", keeps: Sequence[int] = ()) -> str:
+    """The `Runner` of this machine; what it starts has the descriptors `keeps`, too."""
     program = _found(command[0]) or command[0]
     try:
-        done = subprocess.run([program, *command[1:]], input=text, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [program, *command[1:]], input=text, capture_output=True, text=True, timeout=120, pass_fds=keeps
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmulationError(f"{' '.join(command)}: {error}") from error
     if done.returncode:
@@ -121,8 +125,10 @@ def remove(namespaces: Iterable[str], runner: Runner, end: Callable[[list[int]],
     """
     there = set(_listed(runner))
     ours = [name for name in namespaces if name in there and name.startswith(PREFIX)]
-    pids = [int(pid) for name in ours for pid in runner(["ip", "netns", "pids", name], "").split()]
-    if pids:
+    for _ in range(MOST_ROUNDS):
+        pids = [int(pid) for name in ours for pid in runner(["ip", "netns", "pids", name], "").split()]
+        if not pids:
+            break
         (end or end_processes)(pids)
     errors = []
     for name in ours:

@@ -1,8 +1,9 @@
 """The runtime folder of this machine: who emulates, what it has made, and what a rank finds out about its network.
 
 There is one emulation a machine at a time, as a second would take the cores that the first counts on. It holds a lock,
-which the kernel lets go when it ends, however it ends; so a record that is found under the lock is of one that was
-killed, and a lock that is held when the record's process has ended, by one that cleans. A process finds itself in the
+which the kernel lets go when it ends, however it ends, and with it the programs that make its network; so a record that
+is found under the lock is of one that was killed, and all that it made is there. A lock that is held when the record's
+process has ended is held by one that cleans. A process finds itself in the
 emulation if its network namespace is one of the record's hosts: nothing is handed down to COMMAND, neither by options
 nor by variables.
 """
@@ -57,10 +58,11 @@ class Record:
 
 
 @contextmanager
-def sole(folder: Path = FOLDER) -> Iterator[Path]:
-    """Be the only emulation here, and wait for one that cleans: the folder.
+def sole(folder: Path = FOLDER) -> Iterator[tuple[Path, int]]:
+    """Be the only emulation here, and wait for one that cleans: the folder, and the lock's descriptor.
 
-    Raises `EmulationError` where there is an emulation already, or no right.
+    A child that keeps the descriptor holds the lock, too. Raises `EmulationError` where there is an emulation already,
+    or no right.
     """
     try:
         folder.mkdir(mode=0o755, exist_ok=True)
@@ -71,11 +73,15 @@ def sole(folder: Path = FOLDER) -> Iterator[Path]:
         until = monotonic() + CLEANING_S
         while not _locked(lock):
             by = read_record(folder)
-            if monotonic() > until or (by is not None and runs(by.pid)):
-                who = f"process {by.pid} emulates {by.topology[:80]}" if by else "another process begins to emulate"
-                raise EmulationError(f"{who} on this machine; expected one emulation at a time")
+            if by is not None and runs(by.pid):
+                raise EmulationError(
+                    f"process {by.pid} emulates {by.topology[:80]} on this machine; expected one emulation at a time"
+                )
+            if monotonic() > until:
+                what = f"what process {by.pid} has left is not removed" if by else "another emulation has not begun"
+                raise EmulationError(f"{what} on this machine after {CLEANING_S:g} s; expected one emulation at a time")
             sleep(0.05)
-        yield folder
+        yield folder, lock
     finally:
         os.close(lock)
 

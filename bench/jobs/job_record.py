@@ -168,8 +168,8 @@ class JobRecord:
             note(outcome.failure)
 
     def pass_on(self, line: str) -> None:
-        """Show what a part says on standard error; a note that one part after the other makes, once."""
-        if line.startswith(SAID_BY):
+        """Show what a part says on standard error; a note that was shown before, as parts make the same ones, not."""
+        if line.startswith(SAID_BY) and not line.startswith(f"{SAID_BY} rank "):  # which is the head of an error
             if line in self.noted:
                 return
             self.noted.add(line)

@@ -126,11 +126,11 @@ def recorded(
     hosts = host_differences(world)
     run_id = agreed(world, lambda: rows.open(keeping, seed, hosts))
     watchdog.last_words = rows.last_words
-    shown = rows.bar.enter_context(progress(part, steps))
+    tell = rows.bar.enter_context(progress(part, steps))
 
     def step(text: str, done: int) -> None:
         watchdog.feed(text)
-        shown(text, done)
+        tell(text, done)
 
     median_ranks(MIN_SAMPLES_CI95)  # imports what the first row would import
     world.account.ready()
@@ -156,7 +156,7 @@ class _Rows:
     world: World
     watchdog: Watchdog
     part: str
-    shown: Show
+    printer: Show
     device: str
     journal: Journal | None = None
     measured: list[Measurement] = field(default_factory=list)
@@ -208,7 +208,7 @@ class _Rows:
     def show(self) -> None:
         """Show what there is."""
         if self.journal:
-            self.shown(self.journal.run, self.device, self.measured)
+            self.printer(self.journal.run, self.device, self.measured)
 
     def _said(self, why: str) -> str:
         return f"{self.part}: {why}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,8 +58,14 @@ class Machine:
 
 def test_only_what_is_named_and_ours_is_removed_and_what_runs_inside_is_ended() -> None:
     machine, pids = Machine("clusterbench-h0", "clusterbench-other", "theirs"), []
-    removed = network.remove(["clusterbench-h0", "clusterbench-h1", "theirs"], machine, pids.extend)
-    assert (removed, pids, machine.names) == (["clusterbench-h0"], [4711], ["clusterbench-other", "theirs"])
+
+    def end(found: list[int]) -> None:
+        pids.extend(found)
+        # One that it had started meanwhile.
+        machine.running = {"clusterbench-h0": [4712]} if 4712 not in pids else {}
+
+    removed = network.remove(["clusterbench-h0", "clusterbench-h1", "theirs"], machine, end)
+    assert (removed, pids, machine.names) == (["clusterbench-h0"], [4711, 4712], ["clusterbench-other", "theirs"])
 
 
 def test_a_network_that_fails_half_way_is_removed_and_the_first_error_told() -> None:
@@ -112,10 +121,86 @@ def test_one_that_begins_while_what_is_left_is_removed_waits(tmp_path: Path) -> 
 
     other = threading.Thread(target=remove)
     other.start()
-    removing.wait()
+    assert removing.wait(10)
     with runtime.sole(tmp_path):
         assert done.is_set()
     other.join()
+
+
+EMULATES = """
+import os, signal, sys, time
+from dataclasses import replace
+from pathlib import Path
+from clusterbench.bench.emulation import cleaning, network, runtime
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as whatever starts it may have done
+with runtime.sole(Path(sys.argv[1])) as (folder, lock):
+    record = runtime.read_record(folder)
+    runtime.write_record(replace(record, pid=os.getpid()), folder)
+    with cleaning.cleaned_if_killed(folder):
+        print("ready", flush=True)
+        {then}
+"""
+"""Stands for an emulation whose record names no namespaces, so that cleaning it wants no rights."""
+
+
+@pytest.fixture
+def emulates(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts one that then does what it is told, on `tmp_path`, and ends it."""
+    if shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        pytest.skip("no program ip: which namespaces there are cannot be asked")
+    with ExitStack() as started:
+
+        def start(then: str) -> subprocess.Popen[str]:
+            runtime.write_record(replace(RECORD, namespaces=()), tmp_path)
+            line = [sys.executable, "-c", EMULATES.format(then=then), str(tmp_path)]
+            process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+            started.callback(process.wait)
+            started.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            return process
+
+        yield start
+
+
+def forgotten(folder: Path) -> bool:
+    """Whether the record is gone, or goes within a minute."""
+    until = time.monotonic() + 60
+    while runtime.read_record(folder) is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    return runtime.read_record(folder) is None
+
+
+def test_one_that_is_killed_is_forgotten_with_no_call_after_it(
+    tmp_path: Path, emulates: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = emulates("time.sleep(600)")
+    assert runtime.read_record(tmp_path) == replace(RECORD, namespaces=(), pid=process.pid)
+    process.kill()
+    assert forgotten(tmp_path)
+
+
+def test_nothing_is_removed_while_what_the_killed_one_had_started_still_makes_its_network(
+    tmp_path: Path, emulates: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    program = "open('makes', 'w'); import time; time.sleep(1); open('made', 'w')"
+    makes = [sys.executable, "-c", program]
+    process = emulates(f"os.chdir(folder); network.run({makes!r}, keeps=(lock,))")
+    while not (tmp_path / "makes").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    while runtime.read_record(tmp_path) is not None:
+        time.sleep(0.002)
+    # `forget` has removed all that lay there; what makes would have come after it otherwise.
+    time.sleep(1.5)
+    assert not (tmp_path / "made").exists()
+
+
+def test_one_that_ends_by_itself_needs_no_cleaning_and_waits_for_none(
+    emulates: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    assert emulates("pass").wait(60) == 0
 
 
 def test_a_process_is_a_rank_of_an_emulation_by_its_network_namespace_only(tmp_path: Path) -> None:
@@ -186,6 +271,8 @@ STARTED: list[subprocess.Popen[str]] = []
 def clean_machine() -> Iterator[None]:
     """A machine on which networks can be made, and on which no emulation of a test goes on after it."""
     why = unable()
+    if why and os.environ.get("CLUSTERBENCH_TEST_NETWORKS") == "required":
+        pytest.fail(why)
     if why:
         pytest.skip(f"no network can be made here: {why}")
     yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from clusterbench.bench import exit_codes
+from clusterbench.bench.worlds import recording
 from clusterbench.bench.worlds.recording import Finished, Keeping, Step, recorded
 from clusterbench.bench.worlds.watchdog import Watchdog, silent
 from clusterbench.bench.worlds.world import AgreedError, RankPlace, World
@@ -40,18 +42,20 @@ class Made:
 
     folder: Path
     store: str | None = None
-    strict: bool = False
+    part: str | None = None
     skipped: list[str] = field(default_factory=list)
     comm: Comm = field(default_factory=lambda: Comm(0))
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0))
     shown: list[tuple[Run, list[Measurement]]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def __call__(self, measure: Callable[[Finished, Step], Iterator[Measurement]]) -> int:
         world = World(cast("Any", self.comm), (RankPlace(0, "h0", 1, 0, (0,), ""),), 1, False, "", ())
-        keeping = Keeping(self.folder / "journals", "r", None, self.store, self.strict)
+        keeping = Keeping(self.folder / "journals", "r", self.part, self.store, strict=False)
 
         def show(run: Run, device: str, rows: list[Measurement]) -> None:
             assert device
+            self.told.append("shown")
             self.shown.append((run, list(rows)))
 
         def measured(run_id: str, device: str, finished: Finished, step: Step) -> Iterator[Measurement]:
@@ -62,7 +66,7 @@ class Made:
 
     @property
     def journal(self) -> Path:
-        (path,) = (self.folder / "journals").glob("r.pairs*.jsonl")
+        (path,) = (self.folder / "journals").iterdir()
         return path
 
 
@@ -79,12 +83,13 @@ def two_rows(finished: Finished, step: Step) -> Iterator[Measurement]:
 
 
 def test_rows_and_what_was_left_out_are_kept_and_shown(made: Made) -> None:
-    made.skipped = ["pairs: too large"]
+    made.skipped, made.part = ["pairs: too large"], "night-pairs"
     assert made(two_rows) == exit_codes.GOOD
+    assert made.journal.name == "r.night-pairs.jsonl"
     contents = read_journal(made.journal)
     assert contents.measurements == (ROW, ROW)
     assert (contents.run.exit_code, contents.run.failures, contents.run.seed) == (0, ("pairs: too large",), 7)
-    assert contents.run.environment["time"]
+    assert contents.run.environment["time"].keys() == {"night-pairs"}
     assert [(run.exit_code, rows) for run, rows in made.shown] == [(0, [ROW, ROW])]
     assert made.watchdog.last_words is silent
 
@@ -161,6 +166,36 @@ def test_the_store_is_opened_before_anything_is_measured_and_filled_in_the_end(m
     (made.folder / "no").write_text("a file")
     with pytest.raises(AgreedError):
         made(lambda finished, step: pytest.fail("measured"))
+
+
+def test_no_last_words_are_said_while_a_row_or_the_end_is_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+
+    def seen(write: Callable[..., None]) -> Callable[..., None]:
+        def seeing(*values: Any) -> None:
+            held.append(made.watchdog.whole.locked())
+            write(*values)
+
+        return seeing
+
+    monkeypatch.setattr(Journal, "append", seen(Journal.append))
+    monkeypatch.setattr(Journal, "finish", seen(Journal.finish))
+    made(two_rows)
+    assert held == [True, True, True]
+
+
+def test_progress_is_gone_before_rows_are_shown(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def progress(title: str, total: int) -> Iterator[Step]:
+        yield lambda text, done: order.append(text)
+        order.append("gone")
+
+    monkeypatch.setattr(recording, "progress", progress)
+    made.told = order
+    made(two_rows)
+    assert order == ["row 0", "row 1", "gone", "shown"]
 
 
 def test_another_rank_than_the_first_measures_and_keeps_nothing(made: Made) -> None:
