@@ -87,13 +87,13 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.exit(exit_codes.USAGE)
     except click.Abort:
         if not quiet:
-            click.echo("clusterbench: interrupted", err=True)
+            click.echo(f"{launch.SAID_BY} interrupted", err=True)
         sys.exit(exit_codes.FAILED)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
         if not isinstance(exit_code, int):
             raise
         if not quiet:
-            click.echo(f"clusterbench: {error}", err=True)
+            click.echo(f"{launch.SAID_BY} {error}", err=True)
         sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else exit_codes.GOOD)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from clusterbench.bench.launching.launch import speaks
+from clusterbench.bench.launching.launch import SAID_BY, speaks
 from clusterbench.results.record import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -127,10 +127,6 @@ def _print(drawn: RenderableType) -> None:
 
 def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None or text in ("N/A", "-", "–")
-
-
-SAID_BY = "clusterbench:"
-"""What the lines begin with that this suite itself says."""
 
 
 def note(message: str) -> None:

@@ -78,8 +78,10 @@ def sole(folder: Path = FOLDER) -> Iterator[tuple[Path, int]]:
                     f"process {by.pid} emulates {by.topology[:80]} on this machine; expected one emulation at a time"
                 )
             if monotonic() > until:
-                what = f"what process {by.pid} has left is not removed" if by else "another emulation has not begun"
-                raise EmulationError(f"{what} on this machine after {CLEANING_S:g} s; expected one emulation at a time")
+                what = f"what process {by.pid} has left is not removed" if by else "nobody says what for"
+                raise EmulationError(
+                    f"{folder / _LOCK} is held, and after {CLEANING_S:g} s {what}; expected one emulation at a time"
+                )
             sleep(0.05)
         yield folder, lock
     finally:

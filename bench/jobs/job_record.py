@@ -20,8 +20,8 @@ import click
 
 from clusterbench.bench import exit_codes
 from clusterbench.bench.hosts.environment import command_line
-from clusterbench.bench.launching.launch import Finished, pass_on
-from clusterbench.bench.output import SAID_BY, note, shows_progress
+from clusterbench.bench.launching.launch import SAID_BY, Finished, pass_on
+from clusterbench.bench.output import note, shows_progress
 from clusterbench.bench.tables.summary import print_summary
 from clusterbench.bench.worlds.time_account import JOB, Spent, process_age_s, together, with_time
 from clusterbench.results.journal import (

@@ -25,6 +25,8 @@ from typing import IO, ClassVar
 from clusterbench.bench import exit_codes
 from clusterbench.kernels.device import usable_cores
 
+SAID_BY = "clusterbench:"
+"""What the lines begin with that this suite itself says."""
 WAIT_STEP_S = 1.0
 """Seldom enough not to disturb ranks that share the cores with this process."""
 

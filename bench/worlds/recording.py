@@ -19,7 +19,8 @@ from clusterbench.bench.emulation.machine import environment as emulation_enviro
 from clusterbench.bench.emulation.machine import marked
 from clusterbench.bench.hosts.environment import capture_environment, command_line, new_run_id
 from clusterbench.bench.judge import exit_code
-from clusterbench.bench.output import SAID_BY, note, progress
+from clusterbench.bench.launching.launch import SAID_BY
+from clusterbench.bench.output import note, progress
 from clusterbench.bench.worlds.host_differences import host_differences
 from clusterbench.bench.worlds.host_watch import start_watcher
 from clusterbench.bench.worlds.page_folders import page_folder_elsewhere

@@ -21,7 +21,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from clusterbench.bench import exit_codes
-from clusterbench.bench.output import SAID_BY
+from clusterbench.bench.launching.launch import SAID_BY
 from clusterbench.bench.worlds.status_page import StatusPage
 
 if TYPE_CHECKING:

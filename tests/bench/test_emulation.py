@@ -127,6 +127,20 @@ def test_one_that_begins_while_what_is_left_is_removed_waits(tmp_path: Path) -> 
     other.join()
 
 
+@pytest.mark.parametrize(("records", "said"), [(True, "has left is not removed"), (False, "nobody says what for")])
+def test_one_that_has_waited_long_enough_says_for_what(
+    records: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "CLEANING_S", 0.1)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with runtime.sole(tmp_path):
+        if records:
+            runtime.write_record(replace(RECORD, pid=gone.pid), tmp_path)
+        with pytest.raises(EmulationError, match=f"emulation.lock is held, .*{said}"), runtime.sole(tmp_path):
+            pass
+
+
 EMULATES = """
 import os, signal, sys, time
 from dataclasses import replace
@@ -153,8 +167,7 @@ def emulates(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]
         def start(then: str) -> subprocess.Popen[str]:
             runtime.write_record(replace(RECORD, namespaces=()), tmp_path)
             line = [sys.executable, "-c", EMULATES.format(then=then), str(tmp_path)]
-            process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
-            started.callback(process.wait)
+            process = started.enter_context(subprocess.Popen(line, stdout=subprocess.PIPE, text=True))
             started.callback(process.kill)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -190,8 +203,7 @@ def test_nothing_is_removed_while_what_the_killed_one_had_started_still_makes_it
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
-    while runtime.read_record(tmp_path) is not None:
-        time.sleep(0.002)
+    assert forgotten(tmp_path)
     # `forget` has removed all that lay there; what makes would have come after it otherwise.
     time.sleep(1.5)
     assert not (tmp_path / "made").exists()
@@ -358,45 +370,76 @@ def test_nothing_is_left_after_an_interrupt(number: signal.Signals, clean_machin
     assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
 
 
-@pytest.mark.mpi
-def test_what_a_killed_one_leaves_is_removed_at_once_and_nothing_else(clean_machine: None) -> None:
+@pytest.fixture
+def another_network(clean_machine: None) -> Iterator[None]:
+    """A network namespace that is not ours."""
     network.run(["ip", "netns", "add", "probe-of-clusterbench"])
-    try:
-        before = seen()
-        process = emulate("--", "sleep", "654321")
-        wait_until_started(process)
-        process.kill()
-        _, _, err = ended(process)  # with the last process that could write on its standard error
-        assert f"removed 7 network namespaces that process {process.pid} had left" in err
-        assert seen() == before
-        assert [path.name for path in runtime.FOLDER.iterdir()] == ["emulation.lock"]
-        assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
-    finally:
-        network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
+    yield
+    network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
 
 
 @pytest.mark.mpi
-def test_the_next_call_removes_what_a_killed_one_has_left_whose_cleaner_was_killed(clean_machine: None) -> None:
-    network.run(["ip", "netns", "add", "probe-of-clusterbench"])
-    try:
-        before = seen()
-        process = emulate("--", "sleep", "654321")
-        wait_until_started(process)
-        # A second one meanwhile is refused, and spoils nothing.
-        code, _, err = ended(emulate("--", "true"))
-        assert (code, f"process {process.pid} emulates" in err) == (exit_codes.USAGE, True)
-        (cleaner,) = (one for one in psutil.Process(process.pid).children() if cleaning.__name__ in _words(one))
-        cleaner.kill()
-        process.kill()
-        process.communicate()
-        assert batches.PREFIX in seen()[0]
-        code, _, err = ended(emulate("--", "true"))
-        assert code == 0
-        assert f"removed 7 network namespaces that process {process.pid} had left" in err
-        assert seen() == before
-        assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
-    finally:
-        network.run(["ip", "netns", "delete", "probe-of-clusterbench"])
+def test_what_a_killed_one_leaves_is_removed_at_once_and_nothing_else(another_network: None) -> None:
+    before = seen()
+    process = emulate("--", "sleep", "654321")
+    wait_until_started(process)
+    process.kill()
+    _, _, err = ended(process)  # with the last process that could write on its standard error
+    assert f"removed 7 network namespaces that process {process.pid} had left" in err
+    assert seen() == before
+    assert [path.name for path in runtime.FOLDER.iterdir()] == ["emulation.lock"]
+    assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
+
+
+SLOW_IP = """#!/bin/sh
+if [ "$1" = -batch ]; then
+    while read -r line; do {ip} $line || exit; sleep 0.1; done
+else
+    exec {ip} "$@"
+fi
+"""
+
+
+@pytest.mark.mpi
+def test_one_that_is_killed_while_its_network_is_made_leaves_nothing(
+    another_network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes it goes on with the lines that it was given."""
+    ip = tmp_path / "ip"
+    ip.write_text(SLOW_IP.format(ip=shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")))
+    ip.chmod(0o755)
+    before = seen()
+    with monkeypatch.context() as slow:
+        slow.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        process = emulate("--", "true")
+    while seen()[0].count(batches.PREFIX) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    assert seen()[0].count(batches.PREFIX) < len(PLAN.names)
+    _, _, err = ended(process)
+    assert f"removed 7 network namespaces that process {process.pid} had left" in err
+    assert seen() == before
+
+
+@pytest.mark.mpi
+def test_the_next_call_removes_what_a_killed_one_has_left_whose_cleaner_was_killed(another_network: None) -> None:
+    before = seen()
+    process = emulate("--", "sleep", "654321")
+    wait_until_started(process)
+    # A second one meanwhile is refused, and spoils nothing.
+    code, _, err = ended(emulate("--", "true"))
+    assert (code, f"process {process.pid} emulates" in err) == (exit_codes.USAGE, True)
+    (cleaner,) = (one for one in psutil.Process(process.pid).children() if cleaning.__name__ in _words(one))
+    cleaner.kill()
+    process.kill()
+    process.communicate()
+    assert batches.PREFIX in seen()[0]
+    code, _, err = ended(emulate("--", "true"))
+    assert code == 0
+    assert f"removed 7 network namespaces that process {process.pid} had left" in err
+    assert seen() == before
+    assert not [other for other in psutil.process_iter() if "654321" in _words(other)]
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -95,11 +95,11 @@ def test_rows_and_what_was_left_out_are_kept_and_shown(made: Made) -> None:
 
 
 def test_the_exit_code_is_that_of_the_rows(made: Made) -> None:
-    def below(finished: Finished, step: Step) -> Iterator[Measurement]:
+    def wrong(finished: Finished, step: Step) -> Iterator[Measurement]:
         finished(Measurement(run_id="r", suite="pairs", name="latency", verdict="FAIL", wrong=1), SAMPLES)
         yield ROW
 
-    assert made(below) == exit_codes.WRONG_DATA
+    assert made(wrong) == exit_codes.WRONG_DATA
     assert read_journal(made.journal).run.exit_code == exit_codes.WRONG_DATA
 
 
