@@ -243,4 +243,5 @@ def crossing_bytes(found: Competition, part: Stretch, following: Stretch) -> flo
     if not gaps[0] < 0 < gaps[1]:
         return None
     share = gaps[0] / (gaps[0] - gaps[1])
-    return math.exp(math.log(sizes[0]) + share * math.log(sizes[1] / sizes[0]))
+    # As a power and not by logarithms, whose rounding can lead out of the two.
+    return min(sizes[0] * math.pow(sizes[1] / sizes[0], share), float(sizes[1]))
